@@ -1,0 +1,41 @@
+"""Training dynamics that theorems talk about: simulate many seeds, observe, and hold against the claims."""
+
+import importlib
+
+_PLACES = {
+    "simulate": "dynamics.engine.simulate",
+    "Interrupted": "dynamics.engine.simulate",
+    "load": "dynamics.results",
+    "save": "dynamics.results",
+    "Problem": "dynamics.problem",
+    "Observable": "dynamics.observables.base",
+    "observable": "dynamics.observables.base",
+    "steepest": "dynamics.descent",
+    "Axis": "dynamics.parts",
+}
+_MODULES = (
+    "experiments",
+    "observables",
+    "adversary",
+    "certificates",
+    "descent",
+    "losses",
+    "plots",
+    "data",
+    "models",
+)
+
+__all__ = [*_PLACES, *_MODULES]
+
+
+def __getattr__(name: str):
+    # imported when first used, so that `dynamics --help` need not wait for JAX
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"dynamics.{name}")
+    raise AttributeError(f"module 'dynamics' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,152 @@
+"""Configs: plain frozen dataclasses whose every field knows its meaning and its range."""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from dynamics.descent import DescentName
+
+C = TypeVar("C", bound="Config")
+
+
+def setting(
+    default: Any,
+    about: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A config field: its default, meaning (with unit and the paper's symbol), and allowed range.
+
+    `low` and `high` are allowed values themselves, `above` and `below` are not. For a tuple the range
+    holds for each entry.
+    """
+    limits = {"low": low, "high": high, "above": above, "below": below}
+    given = {name: value for name, value in limits.items() if value is not None}
+    return dataclasses.field(default=default, metadata={"about": about, "limits": given})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of every experiment's config: checks each field's type and range when it is made.
+
+    Raises: ValueError: names the field, what is allowed and what was given.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = checked(field, annotation(type(self), field.name), getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """What fields must fulfil together; subclasses raise ValueError."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Field values, JSON-ready."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls: type[C], values: dict[str, Any]) -> C:
+        """The config with these field values.
+
+        Raises: ValueError: a name that is not a field, or a value that is not allowed.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"{', '.join(unknown)}: no such field; fields are {', '.join(sorted(known))}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Config):
+    """Fields that every training experiment has: the descent, its length, and what is recorded when."""
+
+    descent: DescentName = setting(
+        "gd", "update rule; gd, sign, coordinate: steepest descent in l2, linf, l1"
+    )
+    normalize: bool = setting(False, "leave out the dual norm of the gradient (gd, sign, coordinate)")
+    learning_rate: float = setting(1e-3, "step size eta", above=0)
+    steps: int = setting(100, "number of steps T", low=0)
+    batch_size: int = setting(0, "samples a step; 0: full batch", low=0)
+    records: int = setting(64, "recording times", low=2)
+    spacing: Literal["linear", "log"] = setting("log", "spacing of the recording times")
+
+    def recording_times(self) -> list[int]:
+        """The steps to record at."""
+        from dynamics.engine.schedule import linear_spaced, log_spaced
+
+        return (linear_spaced if self.spacing == "linear" else log_spaced)(self.steps, self.records)
+
+    def check(self) -> None:
+        """Refuse a normalised rule that is not steepest descent."""
+        if self.normalize and self.descent not in ("gd", "sign", "coordinate"):
+            raise ValueError(
+                f"normalize applies to gd, sign and coordinate only, got descent={self.descent!r}"
+            )
+
+
+def annotation(cls: type, name: str) -> Any:
+    """The type of a config's field."""
+    return typing.get_type_hints(cls)[name]
+
+
+def checked(field: dataclasses.Field, kind: Any, value: Any) -> Any:
+    """`value`, if it has the field's type and lies in its range; ints are made floats where floats go."""
+    if typing.get_origin(kind) is tuple:
+        entry = typing.get_args(kind)[0]
+        if not isinstance(value, tuple | list):
+            raise ValueError(f"{field.name} must be a list of {_noun(entry, True)}, got {value!r}")
+        return tuple(_checked_one(field, entry, item) for item in value)
+    return _checked_one(field, kind, value)
+
+
+def _checked_one(field, kind, value):
+    limits = field.metadata.get("limits", {})
+    fits = {
+        bool: lambda v: isinstance(v, bool),
+        int: lambda v: isinstance(v, int | np.integer) and not isinstance(v, bool),
+        float: lambda v: (
+            isinstance(v, int | float | np.number) and not isinstance(v, bool) and math.isfinite(v)
+        ),
+        str: lambda v: isinstance(v, str) and v != "",
+    }
+    ok = value in typing.get_args(kind) if typing.get_origin(kind) is Literal else fits[kind](value)
+    if ok and typing.get_origin(kind) is Literal:
+        ok = type(value) in {type(option) for option in typing.get_args(kind)}
+    compare = {
+        "low": lambda v, bound: v >= bound,
+        "high": lambda v, bound: v <= bound,
+        "above": lambda v, bound: v > bound,
+        "below": lambda v, bound: v < bound,
+    }
+    if not ok or not all(compare[name](value, bound) for name, bound in limits.items()):
+        raise ValueError(f"{field.name} must be {allowed(kind, limits)}, got {value!r}")
+    return kind(value) if kind in (int, float) else value
+
+
+def allowed(kind: Any, limits: dict[str, float]) -> str:
+    """The allowed values in words."""
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(str(option) for option in typing.get_args(kind))
+    words = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
+    return " ".join([_noun(kind), " and ".join(f"{words[n]} {b:g}" for n, b in limits.items())]).strip()
+
+
+def _noun(kind, plural=False):
+    if isinstance(kind, types.GenericAlias):
+        kind = str
+    nouns = {
+        bool: ("true or false", "true or false values"),
+        int: ("an integer", "integers"),
+        float: ("a finite number", "numbers"),
+        str: ("a non-empty text", "texts"),
+    }
+    return nouns[kind][plural]

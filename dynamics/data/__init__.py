@@ -1,0 +1,1 @@
+"""Data distributions, one file a family."""

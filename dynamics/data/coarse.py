@@ -1,0 +1,43 @@
+"""Any data distribution with its binary labels as its only classes."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from dynamics.data.sample import Draw
+from dynamics.parts import part
+
+
+@part
+class BinaryClasses:
+    """`source` with class 0 for label +1 and class 1 for label -1: what finer labels add is taken away.
+
+    Attributes:
+      source: a part with `sample(key) -> Draw`.
+    """
+
+    source: Any
+
+    @property
+    def class_signs(self) -> tuple[int, int]:
+        """Binary label of each class."""
+        return (1, -1)
+
+    def sample(self, key: Key[Array, ""]) -> Draw:
+        """The source's draw, relabelled."""
+
+        def classes(signs):
+            return (signs < 0).astype(jnp.int32)
+
+        draw = self.source.sample(key)
+        train, test = (dataclasses.replace(s, target=classes(s.y)) for s in (draw.train, draw.test))
+        return Draw(
+            train,
+            test,
+            draw.features,
+            draw.feature_signs,
+            jnp.asarray(self.class_signs, draw.features.dtype),
+            classes(draw.feature_signs),
+        )

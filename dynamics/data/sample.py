@@ -1,0 +1,42 @@
+"""What a data distribution hands to the rest of the library."""
+
+from jaxtyping import Array, Float, Int
+
+from dynamics.parts import part
+
+
+@part
+class Sample:
+    """Inputs with their labels.
+
+    Attributes:
+      x: inputs.
+      y: binary labels, -1 or +1.
+      target: class index that a multi-class network is trained on.
+      feature: index of the feature (cluster, signal, class) that generated the input.
+    """
+
+    x: Float[Array, "samples *shape"]
+    y: Float[Array, " samples"]
+    target: Int[Array, " samples"]
+    feature: Int[Array, " samples"]
+
+
+@part
+class Draw:
+    """One seed's data: training and test samples with the feature directions behind them.
+
+    Attributes:
+      train, test: the samples; they share nothing but the features.
+      features: feature directions (cluster centres, signals, class means), not normalised.
+      feature_signs: binary label -1 or +1 of each feature.
+      class_signs: binary label -1 or +1 of each target class.
+      feature_classes: target class of each feature; None where every feature is its own class.
+    """
+
+    train: Sample
+    test: Sample
+    features: Float[Array, "features dim"]
+    feature_signs: Float[Array, " features"]
+    class_signs: Float[Array, " classes"]
+    feature_classes: Int[Array, " features"] | None = None

@@ -1,0 +1,40 @@
+"""A progress line on stderr, for people: at most once a second, and only on a terminal."""
+
+import sys
+import time
+
+
+class Progress:
+    """Shows steps done, seeds, rate and time left; silent when stderr is not a terminal."""
+
+    def __init__(self, label: str, steps: int, num_runs: int):
+        self.label, self.steps, self.num_runs = label, steps, num_runs
+        self.begun = self.shown = time.monotonic()
+        self.from_step: int | None = None
+        self.enabled = sys.stderr is not None and sys.stderr.isatty()
+
+    def update(self, step: int) -> None:
+        """Say that all runs have reached `step`."""
+        now = time.monotonic()
+        if self.from_step is None:
+            self.from_step, self.begun = step, now
+        if not self.enabled or (now - self.shown < 1 and step < self.steps):
+            return
+        self.shown = now
+        rate = (step - self.from_step) / max(now - self.begun, 1e-9)
+        left = f"{(self.steps - step) / rate:.0f} s left" if rate > 0 else ""
+        line = f"{self.label}: step {step}/{self.steps} of {self.num_runs} runs, {rate:.3g} steps/s, {left}"
+        self._write(f"\r\x1b[2K{line}")
+
+    def close(self) -> None:
+        """End the line."""
+        if self.enabled:
+            self._write("\r\x1b[2K")
+
+    @staticmethod
+    def _write(text: str) -> None:
+        try:  # a closed terminal must not end a run
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            pass

@@ -1,0 +1,37 @@
+"""Recording times."""
+
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def linear_spaced(steps: int, count: int) -> list[int]:
+    """At most `count` steps from 0 to `steps`, both included, evenly spaced."""
+    return np.unique(np.round(np.linspace(0, steps, max(count, 2))).astype(int)).tolist()
+
+
+def log_spaced(steps: int, count: int) -> list[int]:
+    """At most `count` steps from 0 to `steps`, both included, evenly spaced in log(step) from 1 on."""
+    if steps == 0:
+        return [0]
+    times = np.geomspace(1, steps, max(count - 1, 2))
+    return np.unique(np.concatenate([[0], np.round(times).astype(int)])).tolist()
+
+
+def recording_times(steps: int, when: Sequence[int] | np.ndarray | None) -> list[int]:
+    """The times of a run: `when` with `steps` appended, or 64 log-spaced ones.
+
+    Raises: ValueError: times that are not integers, not increasing, or outside 0 .. steps.
+    """
+    if when is None:
+        return log_spaced(steps, 64)
+    try:
+        times = [operator.index(t) for t in when]
+    except TypeError:
+        raise ValueError(f"when must be a list of steps (integers), got {when!r}") from None
+    if any(b <= a for a, b in zip(times, times[1:], strict=False)):
+        raise ValueError("when must increase from one recording time to the next")
+    if times and not 0 <= times[0] <= times[-1] <= steps:
+        raise ValueError(f"when must lie between 0 and steps={steps}, got {times[0]} .. {times[-1]}")
+    return times if times and times[-1] == steps else [*times, steps]

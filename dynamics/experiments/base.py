@@ -1,0 +1,174 @@
+"""An experiment: a config, a way to run it for many seeds, its claims and its figures."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import xarray as xr
+
+from dynamics import results
+from dynamics.claims import Claim, Run, Verdict, judge
+from dynamics.config import Config
+from dynamics.engine.simulate import Interrupted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Engine(NamedTuple):
+    """How a run is made, whatever its config: passed on to `simulate` as keywords."""
+
+    seeds: Sequence[int]
+    checkpoint: Path | None = None
+    checkpoint_every: bool = True
+    strategy: str = "auto"
+
+    def keywords(self, name: str) -> dict[str, Any]:
+        """Keywords for the `simulate` call of one arm of the run."""
+        folder = None if self.checkpoint is None else Path(self.checkpoint) / name
+        return self._asdict() | {"checkpoint": folder, "label": name}
+
+
+class CheckRun(NamedTuple):
+    """A run that claims rest on, and the most seeds it is worth (None: as many as asked for)."""
+
+    config: Config
+    max_seeds: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One paper's setting, claims and figures; what `experiments.get(name)` returns.
+
+    Attributes:
+      name: the experiment's name.
+      title, arxiv: the paper.
+      about: one line on what is shown.
+      Config: the config class.
+      presets: configs by name, `small` and `paper` among them.
+      simulate: trains one config; called with an `Engine`.
+      claims: what the paper says.
+      check_runs: the runs that claims name.
+      figures: figures by name from a Dataset alone; the first is `plot`'s.
+      summary: lines of text about a Dataset.
+    """
+
+    name: str
+    title: str
+    arxiv: str
+    about: str
+    Config: type[Config]
+    presets: Mapping[str, Config]
+    simulate: Callable[[Any, Engine], xr.Dataset]
+    claims: Sequence[Claim]
+    check_runs: Mapping[str, CheckRun]
+    figures: Mapping[str, Callable[[xr.Dataset], "Figure"]]
+    summary: Callable[[xr.Dataset], str] = lambda dataset: ""
+
+    def run(
+        self,
+        config: Config | None = None,
+        *,
+        seeds: int | Sequence[int] = 8,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: bool = True,
+        strategy: str = "auto",
+    ) -> xr.Dataset:
+        """Train `config` (default: the preset `small`) for every seed.
+
+        Raises:
+          ValueError, TypeError: a config of another experiment, bad seeds, another run's checkpoint.
+          Interrupted: Ctrl-C; carries the Dataset of what was recorded.
+        """
+        config = self.presets["small"] if config is None else config
+        if not isinstance(config, self.Config):
+            raise TypeError(f"{self.name} needs its own Config, got {type(config).__name__}")
+        seeds = range(seeds) if isinstance(seeds, int) and seeds > 0 else seeds
+        engine = Engine(seeds, None if checkpoint is None else Path(checkpoint), checkpoint_every, strategy)
+        try:
+            dataset = self.simulate(config, engine)
+        except Interrupted as stopped:
+            raise Interrupted(self._sign(stopped.dataset, config)) from None
+        return self._sign(dataset, config)
+
+    def _sign(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
+        return dataset.assign_attrs(
+            experiment=self.name, config=json.dumps(config.to_dict()), arxiv=self.arxiv
+        )
+
+    def config_of(self, dataset: xr.Dataset) -> Config:
+        """The config that a Dataset of this experiment was made with.
+
+        Raises: ValueError: a Dataset of another experiment.
+        """
+        if dataset.attrs.get("experiment") != self.name:
+            made_by = dataset.attrs.get("experiment", "no experiment")
+            raise ValueError(f"this result was made by {made_by}, not by {self.name}")
+        return self.Config.from_dict(json.loads(dataset.attrs["config"]))
+
+    def plot(self, dataset: xr.Dataset) -> "Figure":
+        """The experiment's main figure."""
+        self.config_of(dataset)
+        return next(iter(self.figures.values()))(dataset)
+
+    def judge(self, dataset: xr.Dataset) -> list[Verdict]:
+        """Verdicts of the claims that this one run can decide."""
+        config = self.config_of(dataset)
+        runs = {"main": Run(config, dataset)}
+        return [judge(c, runs) for c in self.claims if c.runs == ("main",) and c.applies(config)]
+
+    def check(
+        self,
+        *,
+        seeds: int | Sequence[int] = 8,
+        ablations: bool = False,
+        claims: Sequence[str] | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> list[Verdict]:
+        """Make every run that the claims rest on, each distinct one once, and judge.
+
+        Args:
+          seeds: how many, or which; runs of a limited number take the first ones.
+          ablations: also run every claim under its ablation; `verdict.ablation["holds"]` says what came of it.
+          claims: ids of the claims to check; None: all.
+          say: called with a line before every run.
+
+        Raises: ValueError: an unknown claim.
+        """
+        known = {claim.id: claim for claim in self.claims}
+        if unknown := [name for name in claims or () if name not in known]:
+            raise ValueError(f"{self.name} has no claim {unknown[0]!r}; it has {', '.join(known)}")
+        listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+        made: dict[tuple, xr.Dataset] = {}
+
+        def run(name: str, change: Mapping[str, Any]) -> Run:
+            wanted = self.check_runs[name]
+            config = dataclasses.replace(wanted.config, **change)
+            chosen = tuple(listed[: wanted.max_seeds])
+            if (config, chosen) not in made:
+                say(f"run {len(made) + 1}: {name}" + (f" with {dict(change)}" if change else ""))
+                made[config, chosen] = self.run(config, seeds=chosen)
+            return Run(config, made[config, chosen])
+
+        verdicts = []
+        for claim in self.claims if claims is None else [known[name] for name in claims]:
+            verdict = judge(claim, {name: run(name, {}) for name in claim.runs})
+            if ablations:
+                broken = judge(claim, {name: run(name, claim.ablation.change) for name in claim.runs})
+                outcome = {"holds": broken.holds, "measured": broken.measured}
+                verdict = dataclasses.replace(verdict, ablation=verdict.ablation | outcome)
+            verdicts.append(verdict)
+        return verdicts
+
+
+def run_arms(dim: str, arms: Mapping[str, Callable[[str], xr.Dataset]]) -> xr.Dataset:
+    """Run each arm by its name and join the results along `dim`; if interrupted, join what there is."""
+    done: dict[str, xr.Dataset] = {}
+    for name, arm in arms.items():
+        try:
+            done[name] = arm(name)
+        except Interrupted as stopped:
+            raise Interrupted(results.join({**done, name: stopped.dataset}, dim)) from None
+    return results.join(done, dim)

@@ -1,0 +1,1 @@
+"""Closed forms that theorems predict, one file a paper; NumPy only, drawn dashed beside what was measured."""

@@ -1,0 +1,1 @@
+"""Networks as flax modules with a pure apply, one file a family."""

@@ -1,0 +1,62 @@
+"""Activations of two-layer networks; each sees a pre-activation and the norm of its neuron's weights."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+ActivationName = Literal["relu", "leaky_relu", "prelu", "smoothed_relu", "gelu", "linear", "quadratic"]
+
+
+@dataclass(frozen=True)
+class Activation:
+    r"""A named activation with its constants; ReLU'(0) = 0 throughout.
+
+    - `relu`: $\max(z, 0)$.
+    - `leaky_relu`: $\max(z, \alpha z)$ with $\alpha$ = `slope`.
+    - `prelu`: $\mathrm{ReLU}(z)^p / \|w\|^{p-1}$ with $p$ = `power` (Min & Vidal 2024); zero for $w = 0$.
+    - `smoothed_relu`: 0 below 0, $z^q / (q \varrho^{q-1})$ up to $\varrho$ = `threshold`, and
+      $z - (1 - 1/q) \varrho$ above, with $q$ = `power`.
+    - `gelu`: $z \Phi(z)$. `linear`: $z$. `quadratic`: $z^2$.
+
+    Raises: ValueError: unknown name, `power` below 1, or `threshold` not positive.
+    """
+
+    name: ActivationName = "relu"
+    power: float = 3.0
+    slope: float = 0.01
+    threshold: float = 1.0
+
+    def __post_init__(self):
+        if self.name not in get_args(ActivationName):
+            known = ", ".join(get_args(ActivationName))
+            raise ValueError(f"activation must be one of {known}, got {self.name!r}")
+        if not self.power >= 1:
+            raise ValueError(f"power must be at least 1, got {self.power}")
+        if not self.threshold > 0:
+            raise ValueError(f"threshold must be positive, got {self.threshold}")
+
+    def __call__(
+        self, z: Float[Array, "*samples neurons"], norms: Float[Array, " neurons"]
+    ) -> Float[Array, "*samples neurons"]:
+        """The activation of pre-activations `z` of neurons with weight norms `norms`."""
+        if self.name == "relu":
+            return jax.nn.relu(z)
+        if self.name == "leaky_relu":
+            return jnp.where(z > 0, z, self.slope * z)
+        if self.name == "prelu":
+            scale = jnp.where(norms > 0, norms, 1) ** (self.power - 1)
+            return jnp.where(norms > 0, _power(jax.nn.relu(z), self.power) / scale, 0)
+        if self.name == "smoothed_relu":
+            q, rho = self.power, self.threshold
+            bend = _power(jnp.clip(z, 0, rho), q) / (q * rho ** (q - 1))
+            return jnp.where(z > rho, z - (1 - 1 / q) * rho, bend)
+        if self.name == "gelu":
+            return jax.nn.gelu(z, approximate=False)
+        return z if self.name == "linear" else jnp.square(z)
+
+
+def _power(z: Float[Array, "*shape"], power: float) -> Float[Array, "*shape"]:
+    return z ** int(power) if power == int(power) else z**power

@@ -1,0 +1,83 @@
+r"""Two-layer networks $f(x) = \sum_r a_r\,\phi(\langle w_r, x\rangle + b_r)$, binary and multi-class."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from dynamics.models.activations import Activation
+
+
+class TwoLayer(nn.Module):
+    r"""A two-layer network whose second layer is fixed (default) or trained.
+
+    Binary (`num_outputs` = 1): `2 * width` neurons, the first `width` with $a_r = 1/m$, the others with
+    $-1/m$; the output has shape (samples,). Multi-class (`num_outputs` = k): `k * width` neurons, those
+    of class j are rows $jh .. (j+1)h - 1$, and $f_j(x) = \frac1h \sum_{r \in \text{group } j} \phi(\cdot)$;
+    the output has shape (samples, k).
+
+    Parameters: `W` (neurons, dim); `b` (neurons,) if `use_bias`; `a` (outputs, neurons) if
+    `train_output`, which starts at the values above. `W` and `b` start standard normal: the problem's
+    `init_scale` sets their size.
+
+    Attributes:
+      width: neurons m of each sign (binary) or h of each class (multi-class).
+      num_outputs: 1 for a binary network, else the number of classes.
+      use_bias: train a bias for each neuron.
+      train_output: train the second layer too.
+      activation: see `Activation`.
+    Reference: Li et al. 2025, arXiv:2410.10322, Section 3.2.
+    """
+
+    width: int
+    num_outputs: int = 1
+    use_bias: bool = True
+    train_output: bool = False
+    activation: Activation = Activation()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "samples dim"]) -> Float[Array, "samples *outputs"]:
+        dtype = jnp.result_type(float)
+        normal = nn.initializers.normal(1.0)
+        params = {"W": self.param("W", normal, (self.num_neurons, x.shape[-1]), dtype)}
+        if self.use_bias:
+            params["b"] = self.param("b", normal, (self.num_neurons,), dtype)
+        if self.train_output:
+            params["a"] = self.param("a", lambda _: jnp.asarray(self.initial_output, dtype))
+        hidden = self.activation(pre_activations(params, x), jnp.linalg.norm(params["W"], axis=1))
+        a = output_weights(self, params)
+        return hidden @ a[0] if self.num_outputs == 1 else hidden @ a.T
+
+    @property
+    def num_neurons(self) -> int:
+        """Number of hidden neurons."""
+        return self.width * (2 if self.num_outputs == 1 else self.num_outputs)
+
+    @property
+    def initial_output(self) -> Float[np.ndarray, "outputs neurons"]:
+        """The fixed second layer (also where a trained one starts)."""
+        if self.num_outputs == 1:
+            return np.repeat([1.0, -1.0], self.width)[None] / self.width
+        return np.kron(np.eye(self.num_outputs), np.ones(self.width)) / self.width
+
+
+def pre_activations(params: PyTree, x: Float[Array, "samples dim"]) -> Float[Array, "samples neurons"]:
+    r"""$\langle w_r, x_i\rangle + b_r$."""
+    z = x @ params["W"].T
+    return z + params["b"][None] if "b" in params else z
+
+
+def output_weights(model: TwoLayer, params: PyTree) -> Float[Array, "outputs neurons"]:
+    """The second layer, fixed or trained."""
+    return params["a"] if "a" in params else jnp.asarray(model.initial_output, params["W"].dtype)
+
+
+def biases(params: PyTree) -> Float[Array, " neurons"]:
+    """The biases, zero for a network without."""
+    return params["b"] if "b" in params else jnp.zeros(params["W"].shape[0], params["W"].dtype)
+
+
+def neuron_labels(model: TwoLayer, params: PyTree) -> Float[Array, " neurons"]:
+    """What a neuron speaks for: the sign of its output weight (binary), or its class (multi-class)."""
+    a = output_weights(model, params)
+    return jnp.sign(a[0]) if model.num_outputs == 1 else jnp.argmax(a, axis=0).astype(a.dtype)

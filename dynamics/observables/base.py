@@ -1,0 +1,57 @@
+"""Observables: pure functions of (parameters, problem, draw) whose results have named dimensions."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from dynamics.data.sample import Draw
+from dynamics.parts import Bound, bind, part, static
+
+
+@part
+class Observable:
+    """Something to record: name it in `observe=` of `simulate`.
+
+    Attributes:
+      measure: the function behind it, with its options.
+      dims: names of the result's dimensions. An option of the same name as a dimension gives that
+        dimension's coordinates.
+      about: long name, for labels and files.
+      units: unit of the result, "" if it has none.
+      random: whether the function takes a `key`.
+    """
+
+    measure: Bound
+    dims: tuple[str, ...] = static(())
+    about: str = static("")
+    units: str = static("")
+    random: bool = static(False)
+
+    def __call__(self, params: PyTree, problem: Any, draw: Draw, key: Key[Array, ""]) -> Float[Array, "..."]:
+        """The value for one run's parameters and data."""
+        extra = {"key": key} if self.random else {}
+        return self.measure(params, problem, draw, **extra)
+
+    def given(self, **options: Any) -> "Observable":
+        """The same observable with options: `robust_accuracy.given(radius=jnp.linspace(0, 5, 11))`."""
+        return dataclasses.replace(self, measure=bind(self.measure.function, **options))
+
+    @property
+    def coordinates(self) -> dict[str, np.ndarray]:
+        """Coordinates of the dimensions that an option of the same name describes."""
+        options = {**dict(self.measure.constants), **self.measure.numbers}
+        return {dim: np.asarray(options[dim]) for dim in self.dims if dim in options}
+
+
+def observable(
+    dims: tuple[str, ...] = (), about: str = "", units: str = "", random: bool = False
+) -> Callable[[Callable], Observable]:
+    """Make a function `(params, problem, draw, **options) -> array` an `Observable`."""
+
+    def wrap(function):
+        return Observable(bind(function), dims, about, units, random)
+
+    return wrap

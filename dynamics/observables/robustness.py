@@ -1,0 +1,147 @@
+"""Robust accuracy under attacks, and robust radii with the certificates that bound them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dynamics import adversary, certificates
+from dynamics.models import two_layer
+from dynamics.observables.base import observable
+
+
+def _attacked(draw, num_points):
+    test = draw.test
+    return (test.x, test.y) if num_points is None else (test.x[:num_points], test.y[:num_points])
+
+
+def _share_correct(score, y):
+    return jnp.mean((y * score > 0).astype(score.dtype))
+
+
+@observable(("radius",), about="robust test accuracy under PGD", random=True)
+def pgd_accuracy(
+    params,
+    problem,
+    draw,
+    key,
+    radius: Float[Array, " radii"],
+    readout=None,
+    norm="l2",
+    steps=40,
+    restarts=1,
+    num_points=None,
+    box=None,
+    loss="score",
+) -> Float[Array, " radii"]:
+    r"""Share of the first `num_points` test points that PGD leaves correct, at every radius.
+
+    The attack lowers $y$ times the binary score (`loss="score"`; the same attack as on its logistic
+    loss), or raises the loss that the network was trained on (`loss="training"`). A PGD that fails
+    proves nothing: read it beside the certified radius.
+    """
+    x, y = _attacked(draw, num_points)
+
+    def score(points):
+        return problem.score(params, points, draw, readout)
+
+    def objective(points):
+        if loss == "training":
+            labels = jax.tree.map(lambda leaf: leaf[: y.shape[0]], draw.test)
+            return problem.sample_losses(params, dataclasses.replace(labels, x=points))
+        return -y * score(points)
+
+    def share(r):
+        found = adversary.pgd(key, objective, x, r, norm=norm, steps=steps, restarts=restarts, box=box)
+        return _share_correct(score(found), y)
+
+    return jax.lax.map(share, radius)
+
+
+@observable(("radius",), about="robust test accuracy under the universal feature direction")
+def universal_accuracy(
+    params, problem, draw, radius: Float[Array, " radii"], readout=None, num_points=None, box=None
+) -> Float[Array, " radii"]:
+    r"""Share of test points still correct at $x - y\,r\,u$, u the unit vector along $\sum_{J_+}\mu_j - \sum_{J_-}\mu_j$.
+
+    One vector for every sample: a universal perturbation, and the optimal attack on an averaging
+    network (Li et al. 2025, arXiv:2410.10322).
+    """
+    x, y = _attacked(draw, num_points)
+    u = adversary.feature_direction(draw.features, draw.feature_signs)
+
+    def share(r):
+        return _share_correct(
+            problem.score(params, adversary.along(x, -y[:, None] * u[None], r, box), draw, readout), y
+        )
+
+    return jax.lax.map(share, radius)
+
+
+def _bounds(params, problem, draw, readout, num_points, num_positive):
+    """Certified and attained l2 radius of each attacked test point."""
+    x, y = _attacked(draw, num_points)
+    model = problem.model
+    W, b = params["W"], two_layer.biases(params)
+    a = two_layer.output_weights(model, params)
+    if model.num_outputs > 1 and readout == "max_logit":
+        z = two_layer.pre_activations(params, x)
+        return certificates.max_logit_radius(z, W @ W.T, y, draw.class_signs, model.width)
+    score_weights = a[0] if model.num_outputs == 1 else draw.class_signs @ a
+    order = jnp.argsort(-score_weights, stable=True)  # the certificate wants positive neurons first
+    return certificates.two_layer_radius(W[order], b[order], score_weights[order], x, y, num_positive)
+
+
+@observable(("point",), about="certified robust radius (l2)")
+def certified_radius(params, problem, draw, num_positive, readout="max_logit", num_points=None):
+    """Lower bound of the l2 distance from each test point to the nearest error, see `certificates`.
+
+    For two-layer ReLU networks: binary ones, and multi-class ones read out by `max_logit` or
+    `sum_logit`. `num_positive` is the number of neurons that raise the binary score.
+    """
+    return _bounds(params, problem, draw, readout, num_points, num_positive)[0]
+
+
+@observable(("point",), about="attained robust radius (l2)")
+def attained_radius(params, problem, draw, num_positive, readout="max_logit", num_points=None):
+    """Length of a step that truly makes each test point an error; inf where none was constructed."""
+    return _bounds(params, problem, draw, readout, num_points, num_positive)[1]
+
+
+@observable(("point",), about="smallest radius found by attack", random=True)
+def attack_radius(
+    params,
+    problem,
+    draw,
+    key,
+    max_radius,
+    readout=None,
+    norm="l2",
+    steps=40,
+    rounds=12,
+    num_points=None,
+    box=None,
+):
+    """Smallest radius at which an attack succeeded, for any model; inf if none did within `max_radius`.
+
+    Bisection over PGD radii and the universal feature direction, see `adversary.smallest_radius`.
+    """
+    x, y = _attacked(draw, num_points)
+    u = adversary.feature_direction(draw.features, draw.feature_signs)
+
+    def score(points):
+        return problem.score(params, points, draw, readout)
+
+    return adversary.smallest_radius(
+        key,
+        score,
+        x,
+        y,
+        max_radius=max_radius,
+        norm=norm,
+        steps=steps,
+        rounds=rounds,
+        directions=[u],
+        box=box,
+    )[0]

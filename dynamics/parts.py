@@ -1,0 +1,155 @@
+"""Parts: frozen dataclasses whose numbers JAX traces and whose other fields it compiles in.
+
+A data distribution, an adversary, an observable or an update rule is a *part*. What fixes the shape
+of a computation (a width, a name, a function) is declared with `static()`; every other field is a
+number or array that is traced, so that changing it does not recompile. An `Axis` may stand wherever
+a number stands: the engine then runs every value of it beside every seed.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import numpy as np
+
+T = TypeVar("T")
+
+
+def static(default: Any = dataclasses.MISSING) -> Any:
+    """A field that is compiled in: it must be hashable, and changing it recompiles."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
+def part(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass and a pytree.
+
+    `__post_init__` runs when a user makes a part, never when JAX rebuilds one around tracers, so it
+    may look at values.
+    """
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    constants = [field.name for field in dataclasses.fields(cls) if field.metadata.get("static")]
+    traced = [name for name in names if name not in constants]
+
+    def flatten_with_keys(self):
+        children = [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in traced]
+        return children, tuple(getattr(self, name) for name in constants)
+
+    def unflatten(aux, children):
+        self = object.__new__(cls)
+        for name, value in zip([*constants, *traced], [*aux, *children], strict=True):
+            object.__setattr__(self, name, value)
+        return self
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
+    return cls
+
+
+class Axis:
+    """Values of one number, to be run side by side: `noise=Axis("noise", [0.0, 0.5, 1.0])`.
+
+    The result has a dimension `name` with these coordinates. Two axes of one name advance together
+    and must have equal values or, at least, equal length: the first one found gives the coordinates.
+
+    Raises: ValueError: no values, or values that are not a list of numbers.
+    """
+
+    def __init__(self, name: str, values: Sequence[int | float] | np.ndarray):
+        array = np.asarray(values, dtype=float)
+        if array.ndim != 1 or array.size == 0:
+            raise ValueError(f"axis {name!r} needs a list of at least one number, got {values!r}")
+        self.name = name
+        self.values = array
+
+    def __repr__(self) -> str:
+        return f"Axis({self.name!r}, {self.values.tolist()})"
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` can be traced: a number other than a bool, or a numeric array."""
+    if isinstance(value, bool | np.bool_):
+        return False
+    return isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+
+
+def partition(tree: Any) -> tuple[list[Any], Hashable]:
+    """Split a tree of parts into its numbers (traced, axes among them) and the hashable rest."""
+    leaves, treedef = jax.tree.flatten(tree)
+    numbers = [leaf for leaf in leaves if is_number(leaf) or isinstance(leaf, Axis)]
+    rest = tuple(_HOLE if is_number(leaf) or isinstance(leaf, Axis) else leaf for leaf in leaves)
+    return numbers, (treedef, rest)
+
+
+def merge(numbers: Sequence[Any], rest: Any) -> Any:
+    """The inverse of `partition`."""
+    treedef, leaves = rest
+    remaining = iter(numbers)
+    return jax.tree.unflatten(treedef, [next(remaining) if leaf is _HOLE else leaf for leaf in leaves])
+
+
+@part
+class Bound:
+    """A function with some of its arguments given: floats and arrays are traced, all others compiled in."""
+
+    function: Callable = static()
+    constants: tuple[tuple[str, Hashable], ...] = static(())
+    numbers: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **dict(self.constants), **self.numbers, **kwargs)
+
+
+def bind(function: Callable, **arguments: Any) -> Bound:
+    """Bind `arguments`: floats, arrays, axes and parts are traced; ints, strings and functions are not."""
+    numbers, constants = {}, []
+    for name, value in arguments.items():
+        if isinstance(value, float | np.ndarray | np.floating | jax.Array | Axis) or _is_part(value):
+            numbers[name] = value
+        else:
+            constants.append((name, tuple(value) if isinstance(value, list) else value))
+    return Bound(function, tuple(constants), numbers)
+
+
+def _is_part(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not jax.tree_util.all_leaves([value])
+
+
+class _Hole:
+    def __repr__(self) -> str:
+        return "<number>"
+
+
+_HOLE = _Hole()
+
+
+def describe(value: Any) -> Any:
+    """A JSON-ready account of a part, for provenance and to tell two runs apart.
+
+    Functions are named, long arrays are given by shape and checksum.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        hidden = {"parent", "name"}  # linen's own bookkeeping
+        return {"part": type(value).__name__} | {k: describe(v) for k, v in fields.items() if k not in hidden}
+    if isinstance(value, dict):
+        return {str(k): describe(v) for k, v in value.items()}
+    if isinstance(value, Axis):
+        return {"axis": value.name, "values": value.values.tolist()}
+    if isinstance(value, np.ndarray | jax.Array):
+        array = np.asarray(value)
+        if array.size <= 64:
+            return array.tolist()
+        checksum = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+        return f"{array.dtype}{list(array.shape)} sha256:{checksum}"
+    if isinstance(value, tuple | list):
+        return [describe(item) for item in value]
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Callable):
+        return f"{getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', type(value).__name__)}"
+    return repr(value)

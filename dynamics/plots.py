@@ -1,0 +1,139 @@
+"""Pictures of training dynamics: alignment curves, neuron-feature maps, curves with their theory.
+
+Every function draws into given axes; nothing here shows or saves except `save_figures`. Solid lines are
+medians over seeds with interquartile bands; theory is a dashed black line.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dynamics.files import write_atomically, write_text
+
+# Okabe & Ito's colour-blind-safe cycle, without its yellow, which vanishes on white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#9a9a9a"
+THEORY = {"color": "black", "linestyle": "--", "linewidth": 1.4, "zorder": 5}
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "savefig.dpi": 160,
+}
+
+
+def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure outside of pyplot (so that nothing is shown or kept), and its axes as (rows, columns)."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def time_axis(ax: Axes, steps: Sequence[int], logarithmic: bool = True) -> None:
+    """Label the x-axis as steps, logarithmic from step 1 on, step 0 beside it."""
+    ax.set_xlabel("step $t$")
+    if logarithmic and max(steps) > 10:
+        ax.set_xscale("symlog", linthresh=1, linscale=0.3)
+    ax.set_xlim(0, max(steps))
+
+
+def band(
+    ax: Axes,
+    x: Float[np.ndarray, " points"],
+    values: Float[np.ndarray, "samples points"],
+    **line: Any,
+) -> None:
+    """The median over samples as a line, with the interquartile range as a band of its colour."""
+    low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
+    (drawn,) = ax.plot(x, middle, **line)
+    ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+
+
+def alignment_curves(
+    ax: Axes,
+    steps: Sequence[int],
+    alignment: Float[np.ndarray, "seeds steps neurons features"],
+    own: Float[np.ndarray, "neurons features"],
+    predicted: Mapping[str, float] | None = None,
+) -> None:
+    """Cosine of every neuron with every feature over time: own features coloured by what they belong to.
+
+    One thin line a neuron and feature (median over seeds); the band is the interquartile range over
+    seeds and all pairs of its kind.
+    """
+    middle = np.nanmedian(alignment, axis=0)
+    groups = [list(g) for g in dict.fromkeys(tuple(np.flatnonzero(row)) for row in own > 0.5)]
+    for r, j in zip(*np.nonzero(own <= 0.5), strict=True):
+        ax.plot(steps, middle[:, r, j], color=GREY, linewidth=0.4, alpha=0.5)
+    for r, j in zip(*np.nonzero(own > 0.5), strict=True):
+        group = groups.index(list(np.flatnonzero(own[r] > 0.5)))
+        ax.plot(steps, middle[:, r, j], color=COLOURS[group % len(COLOURS)], linewidth=0.9, alpha=0.8)
+    for mask, colour in ((own > 0.5, COLOURS[0]), (own <= 0.5, GREY)):
+        if mask.any():
+            pairs = alignment[:, :, mask].transpose(0, 2, 1).reshape(-1, len(steps))
+            low, high = np.nanquantile(pairs, [0.25, 0.75], axis=0)
+            ax.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+    ax.plot([], [], color=COLOURS[0], linewidth=1.2, label="own features (a colour a group)")
+    ax.plot([], [], color=GREY, linewidth=1.2, label="other features")
+    for label, value in (predicted or {}).items():
+        ax.axhline(value, label=label, **THEORY)
+    time_axis(ax, steps)
+    ax.set_ylabel(r"alignment $\cos(w_r, \mu_j)$")
+    ax.set_ylim(min(-0.25, float(np.nanmin(middle)) * 1.1), 1.05)
+    ax.legend(loc="upper left")
+
+
+def feature_map(
+    ax: Axes, matrix: Float[np.ndarray, "neurons features"], value: str = r"$\cos(w_r, \mu_j)$"
+) -> None:
+    """Heat map of neurons (columns) against features (rows), on a scale symmetric about 0."""
+    matrix = np.asarray(matrix)
+    limit = max(float(np.nanmax(np.abs(matrix))), 1e-12)
+    image = ax.imshow(
+        matrix.T, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
+    )
+    ax.figure.colorbar(image, ax=ax, label=value, shrink=0.9)
+    ax.set_xlabel("neuron $r$")
+    ax.set_ylabel(r"feature $\mu_j$")
+    for axis, count in ((ax.xaxis, matrix.shape[0]), (ax.yaxis, matrix.shape[1])):
+        every = -(-count // 12)
+        axis.set_ticks(range(0, count, every), [str(i + 1) for i in range(0, count, every)])
+    if matrix.size <= 144:
+        for r, j in np.ndindex(matrix.shape):
+            shade = "white" if abs(matrix[r, j]) > 0.6 * limit else "black"
+            ax.text(r, j, f"{matrix[r, j]:.2f}", ha="center", va="center", fontsize=5.5, color=shade)
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+
+
+def survival(
+    samples: Float[np.ndarray, "seeds points"], at: Float[np.ndarray, " radii"]
+) -> Float[np.ndarray, "seeds radii"]:
+    """Share of each seed's points with a value above `at`: robust accuracy from radii."""
+    return (samples[:, :, None] > np.asarray(at)[None, None]).mean(axis=1)
+
+
+def save_figures(figures: Mapping[str, Figure], folder: Path, about: Mapping[str, Any]) -> list[Path]:
+    """Write each figure as `name.png` with its provenance as `name.json` beside it; returns the PNGs.
+
+    Raises: OSError: the folder cannot be written to.
+    """
+    paths = []
+    for name, figure in figures.items():
+        path = Path(folder) / f"{name}.png"
+        with matplotlib.rc_context(STYLE):
+            write_atomically(path, lambda temporary, f=figure: f.savefig(temporary, format="png"))
+        write_text(path.with_suffix(".json"), json.dumps({"figure": name, **about}, indent=1) + "\n")
+        paths.append(path)
+    return paths

@@ -1,0 +1,83 @@
+"""A problem: data, model and loss, and an adversary if training is adversarial; pure functions only."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from dynamics import losses
+from dynamics.data.sample import Draw, Sample
+from dynamics.parts import part, static
+from dynamics.readouts import Readout, read_out
+
+
+@part
+class Problem:
+    """What is trained, on what, and to lower which loss.
+
+    Attributes:
+      data: a part with `sample(key) -> Draw`.
+      model: a flax module mapping (samples, dim) to (samples,) or (samples, classes).
+      loss: name of a loss in `dynamics.losses`; the mean over samples is minimised.
+      readout: how the logits of a multi-class network become one binary score.
+      init_scale: multiplies the module's initial parameters: one number, or a dict by parameter
+        name, where parameters not named keep the module's own scale.
+      adversary: None, or a part with `perturb(key, objective, sample, draw)`; training then takes the
+        loss at the perturbed inputs, which are held fixed when differentiating (Danskin).
+    Raises: ValueError: unknown loss.
+    """
+
+    data: Any
+    model: nn.Module = static()
+    loss: str = static("logistic")
+    readout: Readout = static("max_logit")
+    init_scale: Any = 1.0
+    adversary: Any = None
+
+    def __post_init__(self):
+        if self.loss not in losses.LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(losses.LOSSES)}, got {self.loss!r}")
+
+    def sample(self, key: Key[Array, ""]) -> Draw:
+        """One seed's data."""
+        return self.data.sample(key)
+
+    def init(self, key: Key[Array, ""]) -> PyTree:
+        """One seed's initial parameters: the module's own, times `init_scale`."""
+        shape = jax.eval_shape(self.data.sample, key).train.x.shape
+        params = self.model.init(key, jnp.zeros((1, *shape[1:]), jnp.result_type(float)))["params"]
+        if not isinstance(self.init_scale, dict):
+            return jax.tree.map(lambda p: p * self.init_scale, params)
+        scale = self.init_scale
+        return {n: jax.tree.map(lambda p, s=scale.get(n, 1.0): p * s, sub) for n, sub in params.items()}
+
+    def apply(self, params: PyTree, x: Float[Array, "samples *shape"]) -> Float[Array, "samples *classes"]:
+        """The network's outputs."""
+        return self.model.apply({"params": params}, x)
+
+    def score(
+        self, params: PyTree, x: Float[Array, "samples *shape"], draw: Draw, readout: Readout | None = None
+    ) -> Float[Array, " samples"]:
+        """The binary score: the output itself, or the readout of the logits. A score of 0 is an error."""
+        outputs = self.apply(params, x)
+        return outputs if outputs.ndim == 1 else read_out(outputs, draw.class_signs, readout or self.readout)
+
+    def sample_losses(self, params: PyTree, sample: Sample) -> Float[Array, " samples"]:
+        """The loss of each sample."""
+        return losses.evaluate(self.loss, self.apply(params, sample.x), sample)
+
+    def training_loss(
+        self, params: PyTree, sample: Sample, draw: Draw, key: Key[Array, ""]
+    ) -> Float[Array, ""]:
+        """What one step lowers: the mean loss over `sample`, at perturbed inputs if there is an adversary."""
+        if self.adversary is not None:
+            fixed = jax.lax.stop_gradient(params)
+
+            def objective(x):
+                return losses.evaluate(self.loss, self.apply(fixed, x), sample)
+
+            x = jax.lax.stop_gradient(self.adversary.perturb(key, objective, sample, draw))
+            sample = Sample(x, sample.y, sample.target, sample.feature)
+        return jnp.mean(self.sample_losses(params, sample))

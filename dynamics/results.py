@@ -1,0 +1,176 @@
+"""Results: labelled arrays with their provenance; saved whole as netCDF, never pickled."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from dynamics.files import write_atomically
+
+FORMAT = "training-dynamics-lab result 1"
+
+
+def assemble(
+    rows: Sequence[Mapping[str, np.ndarray]],
+    end_row: Mapping[str, np.ndarray],
+    *,
+    first_nonfinite_step: np.ndarray,
+    axes: Mapping[str, np.ndarray],
+    seeds: Sequence[int],
+    times: Sequence[int],
+    observables: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+) -> xr.Dataset:
+    """The Dataset of a run from its recorded rows, each of shape (runs, ...), axes before seeds.
+
+    Floats recorded at or after a run's `first_nonfinite_step` are NaN.
+    """
+    batch = tuple(axes) + ("seed",)
+    sizes = (*(len(v) for v in axes.values()), len(seeds))
+    diverged = first_nonfinite_step >= 0
+    coords: dict[str, Any] = {**axes, "seed": np.asarray(seeds), "step": np.asarray(times)}
+    variables = {}
+    for name in rows[0] if rows else ():
+        values = np.stack([row[name] for row in rows], axis=1)
+        late = diverged[:, None] & (np.asarray(times) >= first_nonfinite_step[:, None])
+        variables[name] = ("step", _blank(values, late))
+    for name, values in end_row.items():
+        variables[name] = (None, _blank(np.asarray(values), diverged))
+    data = {}
+    for name, (step, values) in variables.items():
+        what = observables[name]
+        dims = (*batch, *(["step"] if step else []), *what.dims)
+        shape = (*sizes, *values.shape[1:])
+        if len(dims) != len(shape):
+            given = len(shape) - len(dims) + len(what.dims)
+            raise ValueError(f"observable {name!r} names dimensions {what.dims} but has {given}")
+        data[name] = (dims, values.reshape(shape), {"long_name": what.about or name, "units": what.units})
+        coords |= {k: v for k, v in what.coordinates.items() if k not in coords}
+        coords |= {k: np.arange(n) for k, n in zip(dims, shape, strict=True) if k not in coords}
+    data["first_nonfinite_step"] = (
+        batch,
+        first_nonfinite_step.reshape(sizes),
+        {"long_name": "first step whose result was not finite (-1: none)", "units": ""},
+    )
+    return xr.Dataset(data, coords, {"format": FORMAT, **attrs})
+
+
+def _blank(values: np.ndarray, late: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(values.dtype, np.floating) or not late.any():
+        return values
+    values = values.copy()
+    values[late] = np.nan
+    return values
+
+
+def provenance() -> dict[str, str]:
+    """What a result says of where it comes from: versions, device, code revision, time."""
+    import jax
+
+    versions = {
+        name: _version(name) for name in ("training-dynamics-lab", "jax", "jaxlib", "optax", "flax", "numpy")
+    }
+    device = jax.devices()[0]
+    return {
+        "versions": json.dumps({"python": platform.python_version(), **versions}),
+        "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
+        "float64": str(bool(jax.config.jax_enable_x64)),
+        "git_revision": git_revision(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def git_revision() -> str:
+    """The revision of the checkout this package runs from, `+changes` if edited; "" outside of one."""
+    folder = Path(__file__).resolve().parent
+    if not (folder.parent / ".git").exists():
+        return ""
+
+    def git(*args):
+        run = subprocess.run(
+            ["git", "-C", str(folder), *args], capture_output=True, text=True, timeout=10, check=True
+        )
+        return run.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def save(dataset: xr.Dataset, path: str | os.PathLike) -> None:
+    """Write `dataset` to `path` as netCDF, whole or not at all.
+
+    Raises: OSError: the place cannot be written to.
+    """
+    import h5netcdf  # noqa: F401  (say at once that it is missing, not after the run)
+
+    write_atomically(Path(path), lambda temporary: dataset.to_netcdf(temporary, engine="h5netcdf"))
+
+
+def load(path: str | os.PathLike, *, partial: bool = False) -> xr.Dataset:
+    """The result in `path`: a file that `save` wrote, or the folder of a run.
+
+    Args:
+      partial: also accept what an interrupted run had recorded (`partial.nc`).
+
+    Raises: ValueError: nothing there, not a result of this library, truncated, or interrupted.
+    """
+    path = Path(path)
+    if path.is_dir():
+        folder, path = path, path / "result.nc"
+        if not path.exists() and (folder / "partial.nc").exists():
+            if not partial:
+                raise ValueError(
+                    f"{folder} holds an interrupted run: resume it with `dynamics resume {folder}`, "
+                    "or read what there is with load(..., partial=True)"
+                )
+            path = folder / "partial.nc"
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: give a run's folder or its result.nc")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            dataset = opened.load()
+    except Exception as error:  # h5py raises many kinds for a file it cannot read
+        if isinstance(error, ImportError | MemoryError):
+            raise
+        raise ValueError(f"{path} is not a readable result: truncated, or not a netCDF file") from None
+    if dataset.attrs.get("format") != FORMAT:
+        raise ValueError(f"{path} is a netCDF file, but not a result of this library")
+    if not partial and not int(dataset.attrs.get("complete", 0)):
+        raise ValueError(f"{path} is of an interrupted run; load(..., partial=True) reads what there is")
+    return dataset
+
+
+def join(parts: Mapping[str, xr.Dataset], dim: str) -> xr.Dataset:
+    """One Dataset with the parts along a new labelled dimension; what a part lacks is NaN."""
+    names = list(parts)
+    joined = xr.concat(
+        list(parts.values()),
+        xr.IndexVariable(dim, np.asarray(names, dtype=str)),
+        join="outer",
+        combine_attrs="drop_conflicts",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+    )
+    joined.attrs["wall_s"] = round(sum(float(p.attrs.get("wall_s", 0)) for p in parts.values()), 3)
+    joined.attrs["complete"] = int(all(int(p.attrs.get("complete", 0)) for p in parts.values()))
+    for name in ("problem", "descent"):
+        joined.attrs[name] = json.dumps({k: json.loads(p.attrs[name]) for k, p in parts.items()})
+    return joined

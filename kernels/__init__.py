@@ -1,0 +1,1 @@
+"""Neural tangent kernels of infinite and finite networks; knows nothing of `dynamics`."""

@@ -1,0 +1,40 @@
+"""Settings for every test: float64, no silent rank promotion, no TF32."""
+
+import importlib.util
+from pathlib import Path
+
+import hypothesis
+import jax
+import jaxtyping
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_default_matmul_precision", "float32")  # the highest there is
+
+# the same examples every time; compilation makes the first example slow, so there is no deadline
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("repeatable")
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """Loads a slow independent version by name: `reference("numpy_loop")`."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(f"reference_{name}", REFERENCE / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def untyped():
+    """Turn the shape and type checks of the test run off, so that the library's own messages show."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
