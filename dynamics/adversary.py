@@ -12,7 +12,7 @@ outside the box, that coordinate may only move towards it.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 from dynamics.data.sample import Draw, Sample
 from dynamics.parts import Axis, part, static
 
-Norm = Literal["l2", "linf"]
 Box = tuple[float, float] | None
 
 NORMS = ("l2", "linf")

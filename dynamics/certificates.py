@@ -19,6 +19,7 @@ MAX_PIECES = 2**14
 """Largest number of pairs of linear pieces that is enumerated."""
 
 _BLOCK = 2**20  # numbers held at once while samples are worked through
+_GO_ON = 4  # times a step is lengthened by what the active piece still asks for
 _Arrays = Array | np.ndarray
 
 
@@ -95,8 +96,10 @@ def two_layer_radius_from_gram(
     distance to its nearest face. For $y = -1$ the roles of $P$ and $S$ change places.
 
     Upper bound: from every pair with $y L_{P,S} > 0$ step to the zero set of $L_{P,S}$ and a little
-    over it (by a factor 1 + max(1e-6, 64 machine epsilons)), keep the steps after which $y f \le 0$
-    truly holds, and return the length of the shortest; inf if there is none.
+    over it (by a factor 1 + max(1e-6, 64 machine epsilons)). Where neurons changed sides on the way and
+    $y f > 0$ is left, go on in the same direction to the zero of the piece that is active there, up to
+    four times. Keep the steps after which $y f \le 0$ truly holds, and return the length of the
+    shortest; inf if there is none.
 
     Where the step of the upper bound is $\delta = \sum_i c_i w_i$, the third result is $c$ (zero
     where the sample is misclassified or has no upper bound). A misclassified sample has both bounds 0.
@@ -162,14 +165,26 @@ def two_layer_radius_from_gram(
         lower = jnp.where(y > 0, distance.min(axis=1).max(), distance.min(axis=0).max())
 
         candidate = usable & (level > 0)
-        step = jnp.where(candidate, -y * overshoot * level / jnp.where(usable, norm_sq, 1), 0)
         rise = rise_pos[:, None, :] + rise_neg[None, :, :]
-        moved = z[None, None, :] + step[:, :, None] * rise
-        flips = candidate & (y * jnp.sum(jax.nn.relu(moved) * a[None, None, :], axis=-1) <= 0)
-        length = jnp.where(flips, jnp.abs(step) * jnp.sqrt(steepest_sq), jnp.inf)
+
+        def along_gradient(length):
+            """Margin, and its loss per unit of length, after a step of -y times length times gradient."""
+            moved = z[None, None, :] - y * length[:, :, None] * rise
+            loss = jnp.sum(jnp.where(moved > 0, a[None, None, :] * rise, 0), axis=-1)
+            return y * jnp.sum(jax.nn.relu(moved) * a[None, None, :], axis=-1), loss
+
+        def go_on(_, length):
+            left, loss = along_gradient(length)
+            ahead = candidate & (left > 0) & (loss > 0)
+            return length + jnp.where(ahead, overshoot * left / jnp.where(ahead, loss, 1), 0)
+
+        step = jnp.where(candidate, overshoot * level / jnp.where(usable, norm_sq, 1), 0)
+        step = jax.lax.fori_loop(0, _GO_ON, go_on, step)
+        flips = candidate & (along_gradient(step)[0] <= 0)
+        length = jnp.where(flips, step * jnp.sqrt(steepest_sq), jnp.inf)
         best = jnp.unravel_index(jnp.argmin(length), length.shape)
         upper = length[best]
-        coefficients = jnp.where(jnp.isfinite(upper), step[best] * (c_pos[best[0]] + c_neg[best[1]]), 0)
+        coefficients = jnp.where(jnp.isfinite(upper), -y * step[best] * (c_pos[best[0]] + c_neg[best[1]]), 0)
 
         right = margin > 0
         return (

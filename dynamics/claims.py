@@ -1,4 +1,4 @@
-"""Claims: statements of theorems, evaluated over seeds, each with a verdict and an ablation that breaks it."""
+"""Claims: statements of theorems, evaluated over seeds, each with an ablation that breaks it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -77,8 +77,8 @@ class Claim:
       measure: one number a seed from the runs, by name.
       accept: the accepted band, from the same runs (their configs, not their outcome).
       ablation: under which change the claim should fail.
-      runs: names of the experiment's runs that the claim needs; `main` is any single run.
-      applies: whether a config's run can decide the claim, asked for `main`.
+      runs: names of the experiment's runs that the claim needs.
+      applies: whether a single run of this config can decide the claim; None: only `check` can.
     """
 
     id: str
@@ -88,7 +88,7 @@ class Claim:
     accept: Callable[[Mapping[str, Run]], Band]
     ablation: Ablation
     runs: tuple[str, ...] = ("main",)
-    applies: Callable[[Any], bool] = lambda config: True
+    applies: Callable[[Any], bool] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

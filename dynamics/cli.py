@@ -166,7 +166,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not the folder of a run: it has no run.json")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        about["experiment"], about["config"], about["seeds"], about["x64"]  # noqa: B018
+        about["experiment"], about["config"], about["seeds"], about["x64"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged: it does not describe a run") from None
     return about
@@ -175,7 +175,9 @@ def _read_run(folder: Path) -> dict[str, Any]:
 def _run_parser(command: str) -> _Parser:
     parser = _Parser(prog=f"dynamics {command}", allow_abbrev=False)
     if command == "resume":
-        parser.description = "Go on with a run from its checkpoint; settings, if given, must be the run's own."
+        parser.description = (
+            "Go on with a run from its checkpoint; settings, if given, must be the run's own."
+        )
         parser.add_argument("folder", metavar="DIR", help="folder of the run")
         return parser
     parser.description = "Train an experiment for many seeds; writes result.nc, claims.json and figures."

@@ -4,8 +4,9 @@ Every function draws into given axes; nothing here shows or saves except `save_f
 medians over seeds with interquartile bands; theory is a dashed black line.
 """
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,24 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 7.5,
     "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
-    "savefig.dpi": 160,
 }
+
+
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a drawing function under this library's style, whatever the user's own is."""
+
+    @functools.wraps(draw)
+    def wrapper(*args, **kwargs):
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+            return draw(*args, **kwargs)
+
+    return wrapper
 
 
 def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
     """A figure outside of pyplot (so that nothing is shown or kept), and its axes as (rows, columns)."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(rows, columns, squeeze=False)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def time_axis(ax: Axes, steps: Sequence[int], logarithmic: bool = True) -> None:
@@ -132,8 +142,7 @@ def save_figures(figures: Mapping[str, Figure], folder: Path, about: Mapping[str
     paths = []
     for name, figure in figures.items():
         path = Path(folder) / f"{name}.png"
-        with matplotlib.rc_context(STYLE):
-            write_atomically(path, lambda temporary, f=figure: f.savefig(temporary, format="png"))
+        write_atomically(path, lambda temporary, f=figure: f.savefig(temporary, format="png", dpi=160))
         write_text(path.with_suffix(".json"), json.dumps({"figure": name, **about}, indent=1) + "\n")
         paths.append(path)
     return paths

@@ -51,7 +51,8 @@ class Problem:
         if not isinstance(self.init_scale, dict):
             return jax.tree.map(lambda p: p * self.init_scale, params)
         scale = self.init_scale
-        return {n: jax.tree.map(lambda p, s=scale.get(n, 1.0): p * s, sub) for n, sub in params.items()}
+        factor = {name: scale.get(name, 1.0) for name in params}
+        return {n: jax.tree.map(lambda p, s=factor[n]: p * s, sub) for n, sub in params.items()}
 
     def apply(self, params: PyTree, x: Float[Array, "samples *shape"]) -> Float[Array, "samples *classes"]:
         """The network's outputs."""

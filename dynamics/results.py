@@ -33,7 +33,7 @@ def assemble(
 
     Floats recorded at or after a run's `first_nonfinite_step` are NaN.
     """
-    batch = tuple(axes) + ("seed",)
+    batch = (*axes, "seed")
     sizes = (*(len(v) for v in axes.values()), len(seeds))
     diverged = first_nonfinite_step >= 0
     coords: dict[str, Any] = {**axes, "seed": np.asarray(seeds), "step": np.asarray(times)}

@@ -21,8 +21,6 @@ from dynamics.adversary import (
 from dynamics.data.sample import Draw, Sample
 from dynamics.parts import Axis
 
-jax.config.update("jax_enable_x64", True)
-
 NORMS = {"l2": 2, "linf": np.inf}
 DUAL = {"l2": 2, "linf": 1}
 SAMPLES, DIM = 6, 7

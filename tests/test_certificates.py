@@ -14,8 +14,6 @@ from dynamics.certificates import (
     two_layer_radius_from_gram,
 )
 
-jax.config.update("jax_enable_x64", True)
-
 two_layer = jax.jit(two_layer_radius, static_argnames="num_positive")
 point_of = jax.jit(two_layer_adversarial_point, static_argnames="num_positive")
 max_logit = jax.jit(max_logit_radius, static_argnames="h")
@@ -30,7 +28,7 @@ def max_score(W, b, signs, h, x):
     return logits[..., signs > 0].max(-1) - logits[..., signs < 0].max(-1)
 
 
-def distance_in_the_plane(score, x, y, reach=4.0, angles=1440, radii=1000):
+def distance_in_the_plane(score, x, y, reach=4.0, angles=720, radii=800):
     """Distance of one point to the nearest error on a polar grid: never below the truth."""
     turn = np.linspace(0, 2 * np.pi, angles, endpoint=False)
     length = np.linspace(0, reach, radii + 1)[1:]
@@ -69,7 +67,7 @@ def test_two_layer_bounds_hold_against_a_dense_search_in_the_plane(seed):
     assert (lower > 0).any()
     assert np.isfinite(upper).any()
     assert (lower <= true + 1e-9).all()
-    assert (upper[np.isfinite(true)] >= true[np.isfinite(true)] - 4 / 1000 - 1e-3).all()
+    assert (upper[np.isfinite(true)] >= true[np.isfinite(true)] - 4 / 800 - 1e-3).all()
 
 
 @pytest.mark.parametrize("h", [1, 2])
@@ -89,7 +87,7 @@ def test_max_logit_bounds_hold_against_a_dense_search_in_the_plane(h):
     assert np.isfinite(upper[right]).any()
     assert (lower[right] <= true[right] + 1e-9).all()
     known = right & np.isfinite(true)
-    assert (upper[known] >= true[known] - 4 / 1000 - 1e-3).all()
+    assert (upper[known] >= true[known] - 4 / 800 - 1e-3).all()
 
 
 def test_points_of_the_upper_bound_are_errors_at_that_distance():
@@ -176,6 +174,19 @@ def test_opposite_neurons_below_zero_add_to_the_radius_of_the_sum_readout():
     expected = np.sqrt(d) * (1 + 3 * beta) / np.sqrt(1 + 3)
     np.testing.assert_allclose(lower, expected, rtol=1e-9)
     np.testing.assert_allclose(upper, expected, rtol=3e-6)
+
+
+def test_upper_bound_goes_on_where_weak_neurons_switch_off_on_the_way():
+    k, d = 6, 512
+    mu = orthogonal_centres(k, d)
+    a = np.where(np.arange(k) < k // 2, 1.0, -1.0)
+    j = np.arange(30) % k
+    x = mu[j] + np.random.default_rng(2).normal(size=(30, d))
+    lower, upper = map(np.asarray, two_layer(mu / d, np.zeros(k), a, x, a[j], num_positive=3))
+    assert (upper <= 1.2 * lower).all()
+    point = np.asarray(point_of(mu / d, np.zeros(k), a, x, a[j], num_positive=3))
+    assert (a[j] * sum_score(mu / d, np.zeros(k), a, point) <= 0).all()
+    np.testing.assert_allclose(np.linalg.norm(point - x, axis=1), upper, rtol=1e-9)
 
 
 def mixed(t, mu, signs):

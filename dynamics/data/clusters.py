@@ -122,7 +122,8 @@ class Clusters:
     def centres(self, key: Key[Array, ""]) -> Float[Array, "features dim"]:
         r"""$a\mu_1 .. a\mu_k$: orthonormal columns of a Gaussian matrix, correlated and scaled as asked."""
         k = self.num_clusters
-        q, _ = jnp.linalg.qr(jax.random.normal(key, (self.dim, k), jnp.result_type(float)))
+        q, r = jnp.linalg.qr(jax.random.normal(key, (self.dim, k), jnp.result_type(float)))
+        q = q * jnp.where(jnp.diagonal(r) < 0, -1, 1)[None]  # without it the signs of QR are not random
         rho = self.correlation
         own = jnp.sqrt(1 - jnp.asarray(rho, q.dtype))
         # square root of (1 - rho) I + rho 11^T; the second term is exactly 0 for rho = 0

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def recording_times(steps: int, when: Sequence[int] | np.ndarray | None) -> list
         times = [operator.index(t) for t in when]
     except TypeError:
         raise ValueError(f"when must be a list of steps (integers), got {when!r}") from None
-    if any(b <= a for a, b in zip(times, times[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(times)):
         raise ValueError("when must increase from one recording time to the next")
     if times and not 0 <= times[0] <= times[-1] <= steps:
         raise ValueError(f"when must lie between 0 and steps={steps}, got {times[0]} .. {times[-1]}")

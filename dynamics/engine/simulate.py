@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -151,15 +150,16 @@ def simulate(
                 row = jax.device_get(direct.record(plan, numbers, run_seeds, states_now, draws, False))
                 states, position = states_now, i
                 rows.append(row)
-                if kept is not None:
+                if kept is not None and checkpoint_every:
                     kept.save_record(i, row)
-                    if checkpoint_every:
-                        kept.save_state(i, jax.device_get(jax.tree.leaves(states)))
+                    kept.save_state(i, jax.device_get(jax.tree.leaves(states)))
                 progress.update(now)
             end_row = jax.device_get(direct.record(plan, numbers, run_seeds, states, draws, True))
         except KeyboardInterrupt:
             del rows[position + 1 :]
             if kept is not None and position >= 0:
+                for i, row in enumerate(rows):
+                    kept.save_record(i, row)
                 kept.save_state(position, jax.device_get(jax.tree.leaves(states)))
             if not rows:
                 raise
@@ -223,7 +223,7 @@ def _check_shapes(problem: Problem, batch_size: int | None) -> None:
 
 
 def _lay_out(numbers, seeds):
-    """Axes in order of appearance, the number of runs (axes outside, seeds inside), and each number's values."""
+    """Axes by name, the number of runs (axes outside, seeds inside), and each number's values."""
     axes: dict[str, np.ndarray] = {}
     for number in numbers:
         if isinstance(number, Axis):
@@ -256,9 +256,13 @@ def _warn_of_divergence(result: xr.Dataset) -> None:
         return
     stacked = first.stack(run=first.dims)
     named = [
-        f"{'seed ' if first.dims == ('seed',) else ''}{run if first.dims != ('seed',) else run[0]} at step {int(s)}"
-        for run, s in zip(stacked.run.values.tolist(), stacked.values, strict=True)
-        if s >= 0
+        ", ".join(
+            f"{dim} {value if dim == 'seed' else format(value, 'g')}"
+            for dim, value in zip(first.dims, run, strict=True)
+        )
+        + f" at step {step}"
+        for run, step in zip(stacked.run.values.tolist(), stacked.values.tolist(), strict=True)
+        if step >= 0
     ]
     shown = "; ".join(named[:10]) + ("; ..." if len(named) > 10 else "")
     warnings.warn(f"{len(named)} of {stacked.size} runs diverged and were frozen: {shown}", stacklevel=3)

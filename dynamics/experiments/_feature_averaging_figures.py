@@ -49,7 +49,7 @@ def _draw_alignment(ax, config, name, arm):
     own = arm.own.isel(seed=0).values
     plots.alignment_curves(ax, arm.step.values, arm.alignment.values, own, predicted)
     if name == "fine" and config.labels == config.num_clusters:
-        ax.get_legend().set_loc("center left")
+        ax.get_legend().set_loc("center right")
     ax.set_title(f"{NAMES[name]}: alignment of each neuron")
 
 
@@ -153,10 +153,11 @@ def _draw_training(ax, arms):
     ax.legend(loc="lower left")
 
 
-def _legend_below(ax):
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=1, fontsize=7)
+def _legend_beside(ax):
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.4, labelspacing=0.8)
 
 
+@plots.styled
 def overview(dataset: xr.Dataset) -> Figure:
     """Alignment curves, final maps, growth and robust accuracy of each supervision in one picture."""
     config, arms = _config(dataset), _arms(dataset)
@@ -167,13 +168,13 @@ def overview(dataset: xr.Dataset) -> Figure:
         axes[0, 1].legend(loc="lower left")
     else:
         columns = len(arms) + 1
-        figure, axes = plots.new_figure(2, columns, 4.3 * columns, 7.4)
+        figure, axes = plots.new_figure(2, columns, 4.0 * columns + 1.6, 6.8)
         for column, (name, arm) in enumerate(arms.items()):
             _draw_alignment(axes[0, column], config, name, arm)
             _draw_map(axes[1, column], config, name, arm)
         _draw_growth(axes[0, -1], config, arms)
         _draw_robustness(axes[1, -1], config, arms)
-        _legend_below(axes[1, -1])
+        _legend_beside(axes[1, -1])
     source = (
         f"{config.data}"
         if config.on_images
@@ -186,6 +187,7 @@ def overview(dataset: xr.Dataset) -> Figure:
     return figure
 
 
+@plots.styled
 def alignment(dataset: xr.Dataset) -> Figure | None:
     """Alignment of each neuron with each feature over time; None without neurons to align."""
     if "alignment" not in dataset:
@@ -197,6 +199,7 @@ def alignment(dataset: xr.Dataset) -> Figure | None:
     return figure
 
 
+@plots.styled
 def feature_maps(dataset: xr.Dataset) -> Figure | None:
     """Figure 2: cosine of each neuron with each feature at the end; None without neurons to align."""
     if "alignment" not in dataset:
@@ -208,17 +211,19 @@ def feature_maps(dataset: xr.Dataset) -> Figure | None:
     return figure
 
 
+@plots.styled
 def robust_accuracy(dataset: xr.Dataset) -> Figure | None:
     """Figure 3: robust accuracy against radius, certified and under PGD, with the theory's radii."""
     config, arms = _config(dataset), _arms(dataset)
     if "pgd_accuracy" not in dataset and "certified_radius" not in dataset:
         return None
-    figure, axes = plots.new_figure(1, 1, 5.6, 5.2)
+    figure, axes = plots.new_figure(1, 1, 6.8, 3.6)
     _draw_robustness(axes[0, 0], config, arms)
-    _legend_below(axes[0, 0])
+    _legend_beside(axes[0, 0])
     return figure
 
 
+@plots.styled
 def growth(dataset: xr.Dataset) -> Figure | None:
     """Inner products with own features over time against the growth laws."""
     if "projection" not in dataset:

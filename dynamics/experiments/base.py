@@ -116,8 +116,9 @@ class Experiment:
     def judge(self, dataset: xr.Dataset) -> list[Verdict]:
         """Verdicts of the claims that this one run can decide."""
         config = self.config_of(dataset)
-        runs = {"main": Run(config, dataset)}
-        return [judge(c, runs) for c in self.claims if c.runs == ("main",) and c.applies(config)]
+        run = Run(config, dataset)
+        decided = [c for c in self.claims if c.applies is not None and c.applies(config)]
+        return [judge(c, dict.fromkeys(c.runs, run)) for c in decided]
 
     def check(
         self,
@@ -131,7 +132,7 @@ class Experiment:
 
         Args:
           seeds: how many, or which; runs of a limited number take the first ones.
-          ablations: also run every claim under its ablation; `verdict.ablation["holds"]` says what came of it.
+          ablations: also run every claim under its ablation; `verdict.ablation` says what came of it.
           claims: ids of the claims to check; None: all.
           say: called with a line before every run.
 

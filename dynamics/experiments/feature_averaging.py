@@ -31,7 +31,6 @@ from dynamics.models.two_layer import TwoLayer
 from dynamics.problem import Problem
 from dynamics.readouts import Readout
 
-
 SHIPPED_COUNTS = {"mnist": 5000, "digits": 1797}
 
 
@@ -86,7 +85,7 @@ class Config(TrainingConfig):
             )
         elif self.num_positive >= self.num_clusters:
             raise ValueError(
-                f"num_positive must leave a cluster for label -1, got {self.num_positive} of {self.num_clusters}"
+                f"num_positive must be below num_clusters={self.num_clusters}, got {self.num_positive}"
             )
         else:
             clusters.granular_classes(self.signs, self.num_labels or self.num_clusters)
@@ -103,7 +102,7 @@ class Config(TrainingConfig):
     def _check_images(self) -> None:
         if self.num_labels not in (0, 2):
             raise ValueError(
-                f"num_labels must be 0 (all classes) or 2 (the binary labels) on images, got {self.num_labels}"
+                f"num_labels must be 0 (all classes) or 2 (binary labels) on images, got {self.num_labels}"
             )
         shipped = SHIPPED_COUNTS.get(self.data)
         if shipped is None and not Path(self.data).exists():
@@ -256,7 +255,7 @@ def _robustness(config: Config, supervision: str) -> dict:
         for readout in readouts:
             neurons = 2 * config.width if binary else config.labels * config.group_width
             pairs = 2 ** min(neurons, 60) if binary or readout == "sum_logit" else 4**config.group_width
-            if readout == "softmax_group" and not binary or pairs > 2**12:
+            if (readout == "softmax_group" and not binary) or pairs > 2**12:
                 continue
             given = {"num_positive": positive, "readout": readout, "num_points": points}
             suffix = "" if readout == config.readout else f"_{readout}"
@@ -328,7 +327,7 @@ def _check_runs() -> dict[str, CheckRun]:
     runs["prelu"] = change(
         bare,
         **unit,
-        init_bias=1e-3 * 512**-0.5,
+        use_bias=False,
         width=20,
         learning_rate=0.6 * 20,
         steps=300,
@@ -344,7 +343,8 @@ def _check_runs() -> dict[str, CheckRun]:
 
 EXPERIMENT = Experiment(
     name="feature_averaging",
-    title="Feature Averaging: An Implicit Bias of Gradient Descent Leading to Non-Robustness in Neural Networks",
+    title="Feature Averaging: An Implicit Bias of Gradient Descent Leading to Non-Robustness "
+    "in Neural Networks",
     arxiv="2410.10322",
     about="gradient descent averages cluster features; finer labels decouple them",
     Config=Config,

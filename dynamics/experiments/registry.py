@@ -1,4 +1,4 @@
-"""Finds the experiments: every module of this package that defines EXPERIMENT, by its file name."""
+"""Finds the experiments: the modules of this package that define EXPERIMENT, by file name."""
 
 import difflib
 import importlib
@@ -12,7 +12,11 @@ _PARTS = {"base", "registry"}
 
 def names() -> list[str]:
     """Names of all experiments, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(experiments.__path__) if m.name not in _PARTS)
+    return sorted(
+        m.name
+        for m in pkgutil.iter_modules(experiments.__path__)
+        if m.name not in _PARTS and m.name[0] != "_"
+    )
 
 
 def get(name: str) -> Experiment:

@@ -54,7 +54,7 @@ class Clusters:
     def averaged_growth(
         self, steps: Float[np.ndarray, " times"], learning_rate: float, width: int
     ) -> Float[np.ndarray, " times"]:
-        r"""$\lambda(t) = \langle w_r, \mu_j\rangle$: solves $(e^{c\lambda} - 1)/c + \lambda = \eta R^2 t / (k m)$."""
+        r"""$\lambda = \langle w_r, \mu_j\rangle$ solves $(e^{c\lambda}-1)/c+\lambda = \eta R^2 t/(km)$."""
         c = self.memorisation
         time = np.asarray(steps) * learning_rate * self.centre_norm**2 / (self.num_clusters * width)
         return _solve(lambda z: math.expm1(c * z) / c + z, time)
@@ -93,7 +93,7 @@ def sum_logit_radius(centre_norm: float, num_opposite: int, suppression: float =
 def mixed_radius(centre_norm: float, num_clusters: int, mixing: float) -> float:
     r"""Max-logit radius at a centre of the hand-made net $w_j = (1-t)\mu_j/R^2 + t\sum_{own}\mu_s/R^2$.
 
-    $R / \sqrt{2(1-t)^2 + 4t(1-t) + t^2 k}$ for $|J_\pm| = k/2$: from $R/\sqrt2$ at t = 0 to $R/\sqrt k$ at t = 1.
+    $R / \sqrt{2(1-t)^2 + 4t(1-t) + t^2 k}$ for $|J_\pm| = k/2$: $R/\sqrt2$ at t = 0, $R/\sqrt k$ at t = 1.
     Multi-class accuracy stays perfect for t < 1 (Proposition 4.8: fine labels alone do not force decoupling).
     """
     t = mixing

@@ -47,11 +47,12 @@ class Activation:
         if self.name == "leaky_relu":
             return jnp.where(z > 0, z, self.slope * z)
         if self.name == "prelu":
+            norms = jnp.broadcast_to(norms, z.shape)
             scale = jnp.where(norms > 0, norms, 1) ** (self.power - 1)
             return jnp.where(norms > 0, _power(jax.nn.relu(z), self.power) / scale, 0)
         if self.name == "smoothed_relu":
             q, rho = self.power, self.threshold
-            bend = _power(jnp.clip(z, 0, rho), q) / (q * rho ** (q - 1))
+            bend = _power(jnp.where(z > rho, rho, jax.nn.relu(z)), q) / (q * rho ** (q - 1))
             return jnp.where(z > rho, z - (1 - 1 / q) * rho, bend)
         if self.name == "gelu":
             return jax.nn.gelu(z, approximate=False)

@@ -38,8 +38,8 @@ def averaging_residuals(
 ) -> Float[Array, " neurons"]:
     r"""Distance of each neuron from the average of its own features, relative to that average's norm.
 
-    $\|w_r - \bar\lambda_r v_r\| / \|\bar\lambda_r v_r\|$ with $v_r = \sum_{j\ \mathrm{own}} \mu_j / \|\mu_j\|^2$ and
-    $\bar\lambda_r$ the mean of $\langle w_r, \mu_j\rangle$ over the own features. Inf if $\bar\lambda_r = 0$.
+    $\|w_r - \bar\lambda_r v_r\| / \|\bar\lambda_r v_r\|$, where $v_r$ sums $\mu_j / \|\mu_j\|^2$ over the own
+    features and $\bar\lambda_r$ is the mean of $\langle w_r, \mu_j\rangle$ over them. Inf if that is 0.
 
     Reference: Li et al. 2025, arXiv:2410.10322, the residual of the feature-averaging theorem.
     """

