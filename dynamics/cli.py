@@ -1,6 +1,7 @@
 """The command line: list, run, check, resume, plot. Bad input is one sentence and exit code 2."""
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -10,10 +11,12 @@ import sys
 import time
 import typing
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 EXIT_CLAIM_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+MOST_SEEDS = 2**20
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,7 +83,7 @@ def _dispatch(argv: list[str]) -> int:
 
     if argv and argv[0] in ("run", "resume"):
         return (_run if argv[0] == "run" else _resume)(argv[1:])
-    args = parser.parse_args(argv)
+    args = _parse(parser, argv, commands.choices)
     if args.command is None:
         parser.print_help()
         return 0
@@ -116,7 +119,10 @@ def _run(argv: list[str]) -> int:
         raise ValueError(f"preset must be one of {', '.join(experiment.presets)}, got {args.preset!r}")
     config = _configured(experiment.presets[args.preset], args)
     seeds = _seeds(args.seeds, args.first_seed)
-    folder, chosen = _new_folder(args.out, experiment.name)
+    from dynamics.engine.batching import choose
+
+    choose(args.strategy)
+    folder, chosen, already = _new_folder(args.out, experiment.name)
     if chosen:
         print(f"writing to {folder}")
     about = {
@@ -131,7 +137,23 @@ def _run(argv: list[str]) -> int:
     from dynamics.files import write_text
 
     write_text(folder / "run.json", json.dumps(about, indent=1) + "\n")
-    return _carry_out(experiment, config, about, folder)
+    try:
+        return _carry_out(experiment, config, about, folder)
+    except (ValueError, ImportError):
+        _take_back(folder, already)
+        raise
+
+
+def _take_back(folder: Path, already: Path) -> None:
+    """Remove the folder of a run that was refused before anything was recorded, up to what was there."""
+    if any(path.is_file() and path.name != "run.json" for path in folder.rglob("*")):
+        return
+    _remove_checkpoint(folder / "checkpoint")
+    (folder / "run.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another run may have come to lie beside it
+        while folder != already:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _resume(argv: list[str]) -> int:
@@ -166,9 +188,12 @@ def _read_run(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not the folder of a run: it has no run.json")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        about["experiment"], about["config"], about["seeds"], about["x64"]
+        kinds = {"experiment": str, "config": dict, "seeds": list, "x64": bool}
+        sound = all(isinstance(about[name], kind) for name, kind in kinds.items())
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is damaged: it does not describe a run") from None
+        sound = False
+    if not sound:
+        raise ValueError(f"{path} is damaged: it does not describe a run")
     return about
 
 
@@ -211,9 +236,10 @@ def _add_settings(parser: _Parser, experiment) -> None:
         group.add_argument(flag, dest=f"set_{field.name}", default=None, help=text, metavar="X")
 
 
-def _parse(parser: _Parser, argv: list[str]) -> argparse.Namespace:
+def _parse(parser: _Parser, argv: list[str], commands: Mapping[str, Any] | None = None) -> argparse.Namespace:
     args, unknown = parser.parse_known_args(argv)
     if unknown:
+        parser = (commands or {}).get(getattr(args, "command", None), parser)
         flags = [option for action in parser._actions for option in action.option_strings]
         near = difflib.get_close_matches(unknown[0], flags, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -245,22 +271,24 @@ def _value(kind: Any, text: Any) -> Any:
     return text
 
 
-def _whole(name: str, text: str, low: int) -> int:
+def _whole(name: str, text: str, low: int, high: int) -> int:
     try:
         number = int(text)
     except ValueError:
         number = low - 1
-    if number < low:
-        raise ValueError(f"{name} must be an integer at least {low}, got {text!r}")
+    if not low <= number <= high:
+        raise ValueError(f"{name} must be an integer from {low} to {high}, got {text!r}")
     return number
 
 
 def _seeds(count: str, first: str) -> list[int]:
-    start = _whole("--first-seed", first, 0)
-    return list(range(start, start + _whole("--seeds", count, 1)))
+    number = _whole("--seeds", count, 1, MOST_SEEDS)
+    start = _whole("--first-seed", first, 0, 2**32 - number)
+    return list(range(start, start + number))
 
 
-def _new_folder(out: str | None, name: str) -> tuple[Path, bool]:
+def _new_folder(out: str | None, name: str) -> tuple[Path, bool, Path]:
+    """The folder of a new run, whether its name was chosen here, and the part of its path that was there."""
     chosen = out is None
     folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}" if chosen else Path(out)
     while chosen and folder.exists():
@@ -269,6 +297,7 @@ def _new_folder(out: str | None, name: str) -> tuple[Path, bool]:
         raise ValueError(f"--out {folder} is a file; give a new or empty folder")
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"--out {folder} is not empty; give a new or empty folder, or resume the run in it")
+    already = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -276,7 +305,7 @@ def _new_folder(out: str | None, name: str) -> tuple[Path, bool]:
         probe.unlink()
     except OSError as error:
         raise ValueError(f"--out {folder} cannot be written to ({error.strerror})") from None
-    return folder, chosen
+    return folder, chosen, already
 
 
 def _carry_out(experiment, config, about: dict[str, Any], folder: Path) -> int:
@@ -289,6 +318,7 @@ def _carry_out(experiment, config, about: dict[str, Any], folder: Path) -> int:
     jax.config.update("jax_enable_x64", about["x64"])
     if (folder / "result.nc").exists():
         dataset = results.load(folder)
+        _refuse_other_config(experiment.config_of(dataset), config)
     else:
         try:
             dataset = experiment.run(
@@ -362,7 +392,7 @@ def _report(experiment, dataset, verdicts) -> None:
 
 
 def _check(args) -> int:
-    seeds = _whole("--seeds", args.seeds, 1)
+    seeds = _whole("--seeds", args.seeds, 1, MOST_SEEDS)
     from dynamics import experiments
 
     names = experiments.names() if args.name == "all" else [args.name]
@@ -407,8 +437,7 @@ def _plot(args) -> int:
         raise ValueError(f"{path} was not made by an experiment, so there is no figure to draw")
     experiment = experiments.get(dataset.attrs["experiment"])
     folder = path if path.is_dir() else path.parent
-    about = folder / "run.json"
-    command = json.loads(about.read_text(encoding="utf-8")).get("command", "") if about.exists() else ""
+    command = _read_run(folder).get("command", "") if (folder / "run.json").exists() else ""
     for drawn in _draw(experiment, dataset, folder, command):
         print(drawn)
     return 0

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 import types
 import typing
 from typing import Any, Literal, TypeVar
@@ -59,6 +60,8 @@ class Config:
 
         Raises: ValueError: a name that is not a field, or a value that is not allowed.
         """
+        if not isinstance(values, dict):
+            raise ValueError(f"a config must be a mapping of field names to values, got {values!r}")
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"{', '.join(unknown)}: no such field; fields are {', '.join(sorted(known))}")
@@ -114,13 +117,17 @@ def _checked_one(field, kind, value):
         bool: lambda v: isinstance(v, bool),
         int: lambda v: isinstance(v, int | np.integer) and not isinstance(v, bool),
         float: lambda v: (
-            isinstance(v, int | float | np.number) and not isinstance(v, bool) and math.isfinite(v)
+            isinstance(v, int | float | np.integer | np.floating)
+            and not isinstance(v, bool)
+            and (abs(v) <= sys.float_info.max if isinstance(v, int) else math.isfinite(v))
         ),
         str: lambda v: isinstance(v, str) and v != "",
     }
-    ok = value in typing.get_args(kind) if typing.get_origin(kind) is Literal else fits[kind](value)
-    if ok and typing.get_origin(kind) is Literal:
-        ok = type(value) in {type(option) for option in typing.get_args(kind)}
+    if typing.get_origin(kind) is Literal:
+        options = typing.get_args(kind)
+        ok = type(value) in {type(option) for option in options} and value in options
+    else:
+        ok = fits[kind](value)
     compare = {
         "low": lambda v, bound: v >= bound,
         "high": lambda v, bound: v <= bound,

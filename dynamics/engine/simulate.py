@@ -148,8 +148,8 @@ def simulate(
                         plan, numbers, run_seeds, states, draws, previous, now - previous
                     )
                 row = jax.device_get(direct.record(plan, numbers, run_seeds, states_now, draws, False))
-                states, position = states_now, i
                 rows.append(row)
+                states, position = states_now, i
                 if kept is not None and checkpoint_every:
                     kept.save_record(i, row)
                     kept.save_state(i, jax.device_get(jax.tree.leaves(states)))

@@ -106,7 +106,11 @@ class Experiment:
         if dataset.attrs.get("experiment") != self.name:
             made_by = dataset.attrs.get("experiment", "no experiment")
             raise ValueError(f"this result was made by {made_by}, not by {self.name}")
-        return self.Config.from_dict(json.loads(dataset.attrs["config"]))
+        try:
+            values = json.loads(dataset.attrs["config"])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError("this result is damaged: it does not hold the config of its run") from None
+        return self.Config.from_dict(values)
 
     def plot(self, dataset: xr.Dataset) -> "Figure":
         """The experiment's main figure."""
@@ -170,6 +174,9 @@ def run_arms(dim: str, arms: Mapping[str, Callable[[str], xr.Dataset]]) -> xr.Da
     for name, arm in arms.items():
         try:
             done[name] = arm(name)
-        except Interrupted as stopped:
-            raise Interrupted(results.join({**done, name: stopped.dataset}, dim)) from None
+        except KeyboardInterrupt as stopped:  # Interrupted, or before this arm recorded anything
+            parts = {**done, name: stopped.dataset} if isinstance(stopped, Interrupted) else done
+            if not parts:
+                raise
+            raise Interrupted(results.join(parts, dim).assign_attrs(complete=0)) from None
     return results.join(done, dim)

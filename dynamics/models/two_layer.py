@@ -44,7 +44,7 @@ class TwoLayer(nn.Module):
             params["b"] = self.param("b", normal, (self.num_neurons,), dtype)
         if self.train_output:
             params["a"] = self.param("a", lambda _: jnp.asarray(self.initial_output, dtype))
-        hidden = self.activation(pre_activations(params, x), jnp.linalg.norm(params["W"], axis=1))
+        hidden = self.activation(pre_activations(params, x), _norms(params["W"]))
         a = output_weights(self, params)
         return hidden @ a[0] if self.num_outputs == 1 else hidden @ a.T
 
@@ -59,6 +59,12 @@ class TwoLayer(nn.Module):
         if self.num_outputs == 1:
             return np.repeat([1.0, -1.0], self.width)[None] / self.width
         return np.kron(np.eye(self.num_outputs), np.ones(self.width)) / self.width
+
+
+def _norms(W: Float[Array, "neurons dim"]) -> Float[Array, " neurons"]:
+    # the gradient of the norm of a zero row is 0 here, not NaN
+    squares = jnp.sum(jnp.square(W), axis=1)
+    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 
 
 def pre_activations(params: PyTree, x: Float[Array, "samples dim"]) -> Float[Array, "samples neurons"]:

@@ -1,0 +1,289 @@
+r"""Attacks: points near an input where an objective is large.
+
+The functions are pure, safe under jit and vmap, and work sample by sample: axis 0 of `x` counts
+samples, all other axes are one input. A radius may be traced, and is one number or one per sample.
+
+Round-off: a step is projected to just inside the l2 ball (a factor 1 - 4 machine epsilons), and
+each coordinate of `x + step` is rounded towards `x`, so that the displacement one measures afterwards,
+`point - x`, is never longer than the step. Hence norm <= radius (1 + 1e-6), also in float32. Radius 0
+gives `x` itself. A box is applied last; it never moves a coordinate away from `x`: where `x` lies
+outside the box, that coordinate may only move towards it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
+
+from dynamics.adversary import ball
+from dynamics.adversary.ball import Arrays, Box, Radius
+from dynamics.data.sample import Draw, Sample
+from dynamics.parts import Axis, part, static
+
+
+def fgsm(
+    objective: Callable[[Array], Array],
+    x: Float[Arrays, "samples *shape"],
+    radius: Radius,
+    *,
+    norm: str = "linf",
+    box: Box = None,
+) -> Float[Array, "samples *shape"]:
+    r"""One step of length `radius` along the steepest ascent direction of the objective at `x`.
+
+    $x + r\,\mathrm{sign}(g)$ for linf, $x + r\,g/\|g\|$ for l2. A zero gradient is no step.
+
+    Args:
+      objective: maps inputs to one number per sample, to be increased.
+      x: inputs.
+      radius: length of the step.
+      norm: `"l2"` or `"linf"`.
+      box: (low, high) that every coordinate must keep to; see the module's docstring.
+
+    Raises: ValueError: unknown `norm`, bad `box`, or a known `radius` that is negative or not finite.
+    Reference: Goodfellow et al. 2015, arXiv:1412.6572.
+    """
+    ball.check_norm(norm)
+    ball.check_box(box)
+    x = jnp.asarray(x)
+    values, pull = jax.vjp(objective, x)
+    (gradient,) = pull(jnp.ones_like(values))
+    return ball.place(
+        x, ball.project(ball.column(radius, x) * ball.ascent(gradient, norm), radius, norm), box
+    )
+
+
+def pgd(
+    key: PRNGKeyArray,
+    objective: Callable[[Array], Array],
+    x: Float[Arrays, "samples *shape"],
+    radius: Radius,
+    *,
+    norm: str = "l2",
+    steps: int = 40,
+    step_size: Radius | None = None,
+    random_start: bool = True,
+    restarts: int = 1,
+    box: Box = None,
+) -> Float[Array, "samples *shape"]:
+    r"""Projected gradient ascent; returns per sample the best point that was visited.
+
+    $x_{t+1} = \Pi(x_t + \alpha\, s_t)$ with $s_t = g_t/\|g_t\|$ for l2 and $s_t = \mathrm{sign}(g_t)$
+    for linf, where $\Pi$ projects on the ball and then on the box. Visited are all iterates of all
+    restarts and `x` itself. A zero gradient is no step, and coordinates of a gradient that are not
+    finite count as zero.
+
+    Args:
+      key: for the random starts.
+      objective: maps inputs to one number per sample, to be increased; NaN is never the best.
+      x: inputs.
+      radius: of the ball around each input.
+      norm: `"l2"` or `"linf"`.
+      steps: number of steps; static.
+      step_size: absolute step $\alpha$; 2.5 radius / steps if None.
+      random_start: start uniformly in the ball (linf: in the cube), otherwise at `x`.
+      restarts: number of random starts; static.
+      box: (low, high) that every coordinate must keep to; see the module's docstring.
+
+    Raises: ValueError: unknown `norm`, `steps` or `restarts` below 1, restarts without random starts,
+      bad `box`, or a known `radius` or `step_size` that is negative or not finite.
+    Reference: Madry et al. 2018, arXiv:1706.06083.
+    """
+    ball.check_norm(norm)
+    ball.check_box(box)
+    ball.check_radius(radius)
+    ball.check_counts(steps, restarts, random_start)
+    x = jnp.asarray(x)
+    if step_size is None:
+        step_size = 2.5 * jnp.asarray(radius, x.dtype) / steps
+    else:
+        ball.check_radius(step_size, "step_size")
+    visit = ascender(objective, x, norm, steps, box)
+    best = start_best(objective, x)
+    if not random_start:
+        return visit(x, radius, step_size, best)[1]
+
+    def restart(best, key):
+        start = ball.place(x, ball.project(ball.uniform_points(key, x, radius, norm), radius, norm), box)
+        return visit(start, radius, step_size, best), None
+
+    (_, point), _ = jax.lax.scan(restart, best, jax.random.split(key, restarts))
+    return point
+
+
+def along(
+    x: Float[Arrays, "samples *shape"],
+    direction: Float[Arrays, "..."],
+    radius: Radius,
+    box: Box = None,
+) -> Float[Array, "samples *shape"]:
+    r"""$x + r\,v/\|v\|$ in l2; a zero direction leaves `x`.
+
+    Args:
+      x: inputs.
+      direction: $v$, one of shape (dim,) for all samples or one per sample (samples, dim), where dim is
+        the number of coordinates of an input.
+      radius: length of the step.
+      box: (low, high) that every coordinate must keep to; see the module's docstring.
+
+    Raises: ValueError: bad `box`, or a known `radius` that is negative or not finite.
+    """
+    ball.check_box(box)
+    ball.check_radius(radius)
+    x = jnp.asarray(x)
+    direction = ball.broadcast_direction(direction, x)
+    step = ball.column(radius, x) * ball.ascent(direction, "l2")
+    return ball.place(x, ball.project(step, radius, "l2"), box)
+
+
+def feature_direction(
+    features: Float[Arrays, "features dim"], feature_signs: Float[Arrays, " features"]
+) -> Float[Array, " dim"]:
+    r"""Unit vector along $\sum_{j \in J_+} \mu_j - \sum_{j \in J_-} \mu_j$; zero if that sum is zero.
+
+    Against a network that averages features, moving against it (times the label) is the optimal
+    l2 attack, the same for every sample.
+
+    Reference: Li et al. 2025, arXiv:2410.10322.
+    """
+    total = jnp.matmul(jnp.asarray(feature_signs), jnp.asarray(features), precision=jax.lax.Precision.HIGHEST)
+    return ball.ascent(total[None, :], "l2")[0]
+
+
+def start_best(objective, x):
+    value = objective(x).astype(x.dtype)
+    return jnp.where(jnp.isnan(value), -jnp.inf, value), x
+
+
+def better(best, value, point):
+    value = value.astype(point.dtype)
+    better = value > best[0]
+    return jnp.where(better, value, best[0]), jnp.where(ball.column(better, point), point, best[1])
+
+
+def ascender(objective, x, norm, steps, box):
+    """A function that climbs from `start` and returns the best value and point, `best` included."""
+
+    def visit(start, radius, step_size, best):
+        step_size = ball.column(step_size, x)
+
+        def climb(_, carry):
+            point, best = carry
+            value, pull = jax.vjp(objective, point)
+            (gradient,) = pull(jnp.ones_like(value))
+            best = better(best, value, point)
+            moved = point - x + step_size * ball.ascent(gradient, norm)
+            return ball.place(x, ball.project(moved, radius, norm), box), best
+
+        point, best = jax.lax.fori_loop(0, steps, climb, (start, best))
+        return better(best, objective(point), point)
+
+    return visit
+
+
+@part
+class FGSM:
+    """One step of steepest ascent of length `radius`; see `fgsm`.
+
+    Attributes:
+      radius: of the ball around each input, one number or one per sample.
+      norm: `"l2"` or `"linf"`.
+      box: (low, high) of every coordinate, or None.
+
+    Raises: ValueError: a radius that is negative or not finite, an unknown norm, a bad box.
+    """
+
+    radius: Radius | Axis
+    norm: str = static("linf")
+    box: Any = static(None)
+
+    def __post_init__(self):
+        ball.check_radius(self.radius)
+        ball.check_norm(self.norm)
+        ball.check_box(self.box)
+
+    def perturb(
+        self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
+    ) -> Float[Array, "samples *shape"]:
+        """Inputs moved to increase `objective`; `key` and `draw` are not used."""
+        return fgsm(objective, sample.x, self.radius, norm=self.norm, box=self.box)
+
+
+@part
+class PGD:
+    """Projected gradient ascent in a ball of size `radius`; see `pgd`.
+
+    Attributes:
+      radius: of the ball around each input, one number or one per sample.
+      norm: `"l2"` or `"linf"`.
+      steps: number of steps.
+      relative_step: step size times steps over radius.
+      random_start: start uniformly in the ball, otherwise at the input.
+      restarts: number of random starts.
+      box: (low, high) of every coordinate, or None.
+
+    Raises: ValueError: a radius that is negative or not finite, an unknown norm, steps or restarts
+      below 1, restarts without random starts, a relative step that is not positive, a bad box.
+    """
+
+    radius: Radius | Axis
+    norm: str = static("l2")
+    steps: int = static(40)
+    relative_step: ScalarLike | Axis = 2.5
+    random_start: bool = static(True)
+    restarts: int = static(1)
+    box: Any = static(None)
+
+    def __post_init__(self):
+        ball.check_radius(self.radius)
+        ball.check_norm(self.norm)
+        ball.check_counts(self.steps, self.restarts, self.random_start)
+        ball.check_box(self.box)
+        step = ball.known(self.relative_step)
+        if step is not None and not (np.isfinite(step) & (step > 0)).all():
+            raise ValueError(f"relative_step must be finite and positive, got {self.relative_step}")
+
+    def perturb(
+        self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
+    ) -> Float[Array, "samples *shape"]:
+        """The best inputs found for `objective`; `draw` is not used."""
+        radius = jnp.asarray(self.radius, sample.x.dtype)
+        return pgd(
+            key,
+            objective,
+            sample.x,
+            radius,
+            norm=self.norm,
+            steps=self.steps,
+            step_size=self.relative_step * radius / self.steps,
+            random_start=self.random_start,
+            restarts=self.restarts,
+            box=self.box,
+        )
+
+
+@part
+class FeatureAttack:
+    """Moves every input by `radius` in l2 along minus its label times `feature_direction`.
+
+    Attributes:
+      radius: length of the step, one number or one per sample.
+
+    Raises: ValueError: a radius that is negative or not finite.
+    Reference: Li et al. 2025, arXiv:2410.10322.
+    """
+
+    radius: Radius | Axis
+
+    def __post_init__(self):
+        ball.check_radius(self.radius)
+
+    def perturb(
+        self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
+    ) -> Float[Array, "samples *shape"]:
+        """The moved inputs; `key` and `objective` are not used."""
+        direction = feature_direction(draw.features, draw.feature_signs)
+        return along(sample.x, -sample.y[:, None] * direction[None, :], self.radius)

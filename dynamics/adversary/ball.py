@@ -1,0 +1,129 @@
+"""Norm balls and boxes: projection, steps that round inwards, and the checks of radii and norms."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, ScalarLike
+
+from dynamics.parts import Axis
+
+Box = tuple[float, float] | None
+Arrays = Array | np.ndarray
+Radius = ScalarLike | Float[Array | np.ndarray, " samples"]
+
+NORMS = ("l2", "linf")
+
+
+def project(
+    delta: Float[Arrays, "samples *shape"], radius: Radius, norm: str
+) -> Float[Array, "samples *shape"]:
+    r"""The point of the l2 or linf ball nearest to each `delta`; a point inside stays as it is.
+
+    Raises: ValueError: unknown `norm`, or a known `radius` that is negative or not finite.
+    """
+    check_norm(norm)
+    check_radius(radius)
+    delta = jnp.asarray(delta)
+    radius = column(radius, delta)
+    if norm == "linf":
+        return jnp.clip(delta, -radius, radius)
+    size = column(norms(delta, "l2"), delta)
+    outside = size > radius
+    inner = radius * (1 - 4 * jnp.finfo(delta.dtype).eps)
+    return jnp.where(outside, delta * (inner / jnp.where(outside, size, 1)), delta)
+
+
+def column(values, like):
+    """`values`, one number or one per sample, in the dtype of `like` and shaped to multiply it."""
+    values = jnp.asarray(values)
+    if values.dtype != bool:
+        values = values.astype(like.dtype)
+    return values.reshape(values.shape + (1,) * (like.ndim - 1)) if values.ndim else values
+
+
+def norms(delta, norm):
+    """Norm of each sample; scaled, since squares of small float32 gradients underflow."""
+    flat = jnp.abs(delta.reshape(len(delta), -1))
+    largest = flat.max(axis=1, initial=0)
+    if norm == "linf":
+        return largest
+    scale = jnp.where(largest > 0, largest, 1)
+    return largest * jnp.sqrt(jnp.sum((flat / scale[:, None]) ** 2, axis=1))
+
+
+def ascent(gradient, norm):
+    """Steepest ascent direction of unit norm per sample; zero for a zero gradient."""
+    gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
+    if norm == "linf":
+        return jnp.sign(gradient)
+    largest = column(norms(gradient, "linf"), gradient)
+    gradient = gradient / jnp.where(largest > 0, largest, 1)
+    size = column(norms(gradient, "l2"), gradient)
+    return gradient / jnp.where(size > 0, size, 1)
+
+
+def place(x, delta, box):
+    """`x + delta` rounded towards `x`, in the box."""
+    point = x + delta
+    point = jnp.where(jnp.abs(point - x) > jnp.abs(delta), jnp.nextafter(point, x), point)
+    if box is None:
+        return point
+    low, high = box
+    return jnp.clip(point, jnp.minimum(x, low), jnp.maximum(x, high))
+
+
+def uniform_points(key, x, radius, norm):
+    """Uniform points of the ball, one per sample."""
+    if norm == "linf":
+        return column(radius, x) * jax.random.uniform(key, x.shape, x.dtype, -1, 1)
+    direction_key, length_key = jax.random.split(key)
+    dim = max(1, math.prod(x.shape[1:]))
+    length = jax.random.uniform(length_key, (len(x),), x.dtype) ** (1 / dim)
+    direction = ascent(jax.random.normal(direction_key, x.shape, x.dtype), "l2")
+    return column(radius, x) * column(length, x) * direction
+
+
+def broadcast_direction(direction, x):
+    direction = jnp.asarray(direction, x.dtype).reshape((-1, *x.shape[1:]))
+    return jnp.broadcast_to(direction, x.shape)
+
+
+def known(value: Any) -> np.ndarray | None:
+    """The numbers in `value`, or None where they are not known before tracing."""
+    if isinstance(value, Axis):
+        return value.values
+    if isinstance(value, int | float | np.number | np.ndarray):
+        return np.asarray(value, dtype=float)
+    if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer):
+        return np.asarray(value, dtype=float)
+    return None
+
+
+def check_radius(radius: Any, name: str = "radius") -> None:
+    values = known(radius)
+    if values is not None and not (np.isfinite(values) & (values >= 0)).all():
+        raise ValueError(f"{name} must be finite and not negative, got {radius}")
+
+
+def check_norm(norm: Any) -> None:
+    if norm not in NORMS:
+        raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
+
+
+def check_box(box: Any) -> None:
+    if box is None:
+        return
+    if not (isinstance(box, tuple) and len(box) == 2 and box[0] < box[1]):
+        raise ValueError(f"box must be None or a tuple (low, high) with low < high, got {box!r}")
+
+
+def check_counts(steps: int, restarts: int, random_start: bool) -> None:
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if restarts < 1:
+        raise ValueError(f"restarts must be at least 1, got {restarts}")
+    if restarts > 1 and not random_start:
+        raise ValueError(f"restarts must be 1 without random_start, got {restarts}")

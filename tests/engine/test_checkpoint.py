@@ -1,0 +1,332 @@
+"""Checkpoints: an interrupted or killed run that goes on is the whole run, bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dynamics import results
+from dynamics.data.clusters import Clusters
+from dynamics.descent import named, traced
+from dynamics.engine.checkpoint import Checkpoint, differences
+from dynamics.engine.progress import Progress
+from dynamics.engine.simulate import Interrupted, simulate
+from dynamics.models.two_layer import TwoLayer
+from dynamics.observables.base import observable
+from dynamics.problem import Problem
+
+ROOT = Path(__file__).parents[2]
+WHEN = [0, 3, 4, 10, 20]
+
+
+@observable(("neuron", "dim"))
+def first_layer(params, problem, draw):
+    return params["W"]
+
+
+@observable()
+def train_loss(params, problem, draw):
+    return jnp.mean(problem.sample_losses(params, draw.train))
+
+
+def run(folder=None, **changes):
+    """Adam on minibatches: state besides the parameters, and a position within an epoch."""
+    arguments = {
+        "problem": Problem(Clusters(6, 2, 12, 3), TwoLayer(2), init_scale=0.3),
+        "descent": named("adam", 0.05),
+        "steps": 20,
+        "observe": {"W": first_layer, "loss": train_loss},
+        "observe_end": {"end": first_layer},
+        "when": WHEN,
+        "seeds": 2,
+        "batch_size": 5,
+    }
+    return simulate(**arguments | changes, checkpoint=folder)
+
+
+def assert_same(one, other):
+    assert set(one.data_vars) == set(other.data_vars)
+    for name in one.data_vars:
+        np.testing.assert_array_equal(one[name].values, other[name].values, err_msg=name)
+        assert one[name].dims == other[name].dims
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return run()
+
+
+def interrupt_at(monkeypatch, step):
+    """Ctrl-C as soon as all runs have reached `step`."""
+    update = Progress.update
+
+    def raising(self, now):
+        update(self, now)
+        if now == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "update", raising)
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch):
+    """The folder of a run interrupted at step 4."""
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        with pytest.raises(Interrupted):
+            run(tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("every", [True, False])
+@pytest.mark.parametrize("step", WHEN)
+def test_two_halves_are_the_whole(tmp_path, monkeypatch, whole, step, every):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step)
+        with pytest.raises(Interrupted, match=f"interrupted at step {step} of 20") as caught:
+            run(tmp_path, checkpoint_every=every)
+    partial = caught.value.dataset
+    assert partial.step.values.tolist() == [t for t in WHEN if t <= step]
+    assert partial.attrs["complete"] == 0
+    np.testing.assert_array_equal(partial.W, whole.W.sel(step=partial.step))
+    assert "end" not in partial
+    assert (tmp_path / "state.npz").exists()
+    assert_same(run(tmp_path, checkpoint_every=every), whole)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["result.nc", "run.json"]
+
+
+def test_many_interruptions(tmp_path, monkeypatch, whole):
+    for step in WHEN:
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, step)
+            with pytest.raises(Interrupted):
+                run(tmp_path)
+    assert_same(run(tmp_path), whole)
+
+
+@pytest.mark.parametrize("method", ["save_record", "save_state"])
+@pytest.mark.parametrize("every", [True, False])
+def test_interrupted_while_a_checkpoint_is_written(tmp_path, monkeypatch, whole, method, every):
+    original, calls = getattr(Checkpoint, method), []
+
+    def raising(self, *args):
+        calls.append(args[0])
+        if len(calls) == 3 and every:
+            raise KeyboardInterrupt
+        original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, method, raising)
+        if not every:
+            interrupt_at(patch, 4)
+        with pytest.raises(Interrupted):
+            run(tmp_path, checkpoint_every=every)
+    assert_same(run(tmp_path), whole)
+
+
+def test_interrupted_before_anything_is_recorded(tmp_path, monkeypatch, whole):
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "load", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    assert_same(run(tmp_path), whole)
+
+
+def test_only_when_interrupted(tmp_path, monkeypatch):
+    written = []
+    update = Progress.update
+
+    def watch(self, now):
+        update(self, now)
+        written.append(sorted(p.name for p in tmp_path.iterdir()))
+
+    monkeypatch.setattr(Progress, "update", watch)
+    run(tmp_path, checkpoint_every=False)
+    assert written == [["run.json"]] * len(WHEN)
+
+
+def test_a_finished_run_is_returned_as_it_is(tmp_path, monkeypatch, whole):
+    first = run(tmp_path)
+    assert_same(first, whole)
+    monkeypatch.setattr("dynamics.engine.direct.advance", None)  # nothing may be computed again
+    again = run(tmp_path)
+    assert_same(again, first)
+    assert again.attrs["created"] == first.attrs["created"]
+
+
+def test_without_a_folder_an_interruption_still_carries_the_data(monkeypatch, whole):
+    interrupt_at(monkeypatch, 10)
+    with pytest.raises(Interrupted) as caught:
+        run()
+    np.testing.assert_array_equal(caught.value.dataset.loss, whole.loss.sel(step=[0, 3, 4, 10]))
+    assert isinstance(caught.value, KeyboardInterrupt)
+
+
+CHANGES = {
+    "learning rate": (
+        {"descent": named("adam", 0.06)},
+        r"descent\.numbers\.learning_rate: 0\.05 there, 0\.06 here",
+    ),
+    "rule": ({"descent": named("gd", 0.05)}, "descent"),
+    "noise": (
+        {"problem": Problem(Clusters(6, 2, 12, 3, noise=0.5), TwoLayer(2), init_scale=0.3)},
+        r"problem\.data\.noise: 1\.0 there, 0\.5 here",
+    ),
+    "width": (
+        {"problem": Problem(Clusters(6, 2, 12, 3), TwoLayer(3), init_scale=0.3)},
+        r"problem\.model\.width: 2 there, 3 here",
+    ),
+    "steps": ({"steps": 30}, "steps: 20 there, 30 here"),
+    "seeds": ({"seeds": [0, 2]}, r"seeds: \[0, 1\] there, \[0, 2\] here"),
+    "batch": ({"batch_size": 6}, "batch_size: 5 there, 6 here"),
+    "root": ({"root": 1}, "root: 0 there, 1 here"),
+    "observe": ({"observe": {"W": first_layer}}, r"observe\.loss: .* there, null here"),
+    "when": ({"when": [0, 20]}, r"times: \[0, 3, 4, 10, 20\] there, \[0, 20\] here"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_another_run_is_refused(interrupted, case):
+    changes, message = CHANGES[case]
+    with pytest.raises(ValueError, match=f"holds a checkpoint of another run.*{message}") as caught:
+        run(interrupted, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_precision_is_refused(interrupted):
+    import jax
+
+    with jax.enable_x64(False), pytest.raises(ValueError, match="float64: true there, false here"):
+        run(interrupted)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"x" * len(b)])
+@pytest.mark.parametrize("name", ["run.json", "state.npz", "record-00001.npz"])
+def test_damaged_files_are_refused(interrupted, name, damage):
+    path = interrupted / name
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=f"{name.replace('.', '[.]')} is .*damaged") as caught:
+        run(interrupted)
+    assert "\n" not in str(caught.value)
+
+
+def test_flipped_bits_are_refused(interrupted):
+    path = interrupted / "state.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match="damaged"):
+        run(interrupted)
+
+
+def test_a_missing_record_is_refused(interrupted):
+    (interrupted / "record-00000.npz").unlink()
+    with pytest.raises(ValueError, match=r"record-00000\.npz is missing or damaged"):
+        run(interrupted)
+
+
+def test_another_state_is_refused(interrupted):
+    np.savez(interrupted / "state.npz", position=1, leaf0000=np.zeros(3))
+    with pytest.raises(ValueError, match="does not hold the state of this run"):
+        run(interrupted)
+    np.savez(interrupted / "state.npz", leaf0000=np.zeros(3))
+    with pytest.raises(ValueError, match="does not hold the state of this run"):
+        run(interrupted)
+
+
+def test_a_damaged_result_is_refused(tmp_path):
+    run(tmp_path)
+    path = tmp_path / "result.nc"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="not a readable result"):
+        run(tmp_path)
+
+
+def test_differences():
+    assert differences({"a": 1, "b": {"c": [1]}}, {"a": 1, "b": {"c": [1]}}) == ""
+    assert differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}) == "b.c: 2 there, 3 here"
+    assert differences({"a": 1}, {"b": 2}) == "a: 1 there, null here; b: null there, 2 here"
+    assert len(differences({"a": "x" * 500}, {"a": "y" * 500})) < 140
+
+
+def test_rates_of_a_traced_rule_tell_runs_apart(tmp_path):
+    folder = tmp_path / "run"
+    run(folder, descent=traced(optax.adam, learning_rate=1e-3), steps=0, when=None)
+    with pytest.raises(ValueError, match="learning_rate"):
+        run(folder, descent=traced(optax.adam, learning_rate=1e-2), steps=0, when=None)
+
+
+# --- kill -9 ---
+
+SCRIPT = """
+import sys
+import jax.numpy as jnp
+from dynamics.data.clusters import Clusters
+from dynamics.descent import named
+from dynamics.engine.simulate import simulate
+from dynamics.models.two_layer import TwoLayer
+from dynamics.observables.base import observable
+from dynamics.problem import Problem
+
+@observable(("neuron", "dim"))
+def first_layer(params, problem, draw):
+    return params["W"]
+
+print("imported", flush=True)
+simulate(
+    Problem(Clusters(64, 4, 16, 4), TwoLayer(2), init_scale=0.1), named("momentum", 1e-3),
+    steps=STEPS, observe={"W": first_layer}, when=range(0, STEPS + 1, STEPS // 12),
+    seeds=2, checkpoint=sys.argv[1],
+)
+"""
+KILL_STEPS = 120_000
+
+
+def launch(folder):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    code = SCRIPT.replace("STEPS", str(KILL_STEPS))
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], env=environment, stdout=subprocess.PIPE
+    )
+
+
+@pytest.mark.slow
+def test_killed_runs_go_on_bit_for_bit(tmp_path):
+    undisturbed = launch(tmp_path / "whole")
+    folder, chance, positions = tmp_path / "killed", random.Random(0), []
+    for kill in range(3):
+        process = launch(folder)
+        process.stdout.readline()
+        state = folder / "state.npz"
+        begun, before = time.monotonic(), state.stat().st_mtime_ns if state.exists() else 0
+        # the first kill may come at any moment; the others once there was progress, mostly within a segment
+        while (
+            kill
+            and not (state.exists() and state.stat().st_mtime_ns > before)
+            and time.monotonic() < begun + 60
+        ):
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        assert not (folder / "result.nc").exists()
+        if state.exists():
+            with np.load(state) as stored:
+                positions.append(int(stored["position"]))
+    assert positions == sorted(set(positions))
+    assert len(positions) >= 2
+    last = launch(folder)
+    assert last.wait(timeout=60) == 0
+    assert undisturbed.wait(timeout=60) == 0
+    assert_same(results.load(folder), results.load(tmp_path / "whole"))
+    assert json.loads((folder / "run.json").read_text())["steps"] == KILL_STEPS
