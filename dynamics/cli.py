@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+import tempfile
 import time
 import typing
 import warnings
@@ -424,8 +425,12 @@ def _check(args) -> int:
 def _check_file(path: Path) -> None:
     if path.is_dir():
         raise ValueError(f"--json {path} is a folder; give a file")
-    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise ValueError(f"--json {path} cannot be written: its folder does not exist or is read-only")
+    try:
+        tempfile.TemporaryFile(dir=path.absolute().parent).close()
+    except OSError:
+        raise ValueError(
+            f"--json {path} cannot be written: its folder does not exist or is read-only"
+        ) from None
 
 
 def _plot(args) -> int:

@@ -19,10 +19,10 @@ def setting(
     default: Any,
     about: str,
     *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
+    low: int | float | None = None,
+    high: int | float | None = None,
+    above: int | float | None = None,
+    below: int | float | None = None,
 ) -> Any:
     """A config field: its default, meaning (with unit and the paper's symbol), and allowed range.
 
@@ -40,6 +40,9 @@ class Config:
 
     Raises: ValueError: names the field, what is allowed and what was given.
     """
+
+    # fields are checked below, in words, and take ints for floats: type checkers that run with the code keep off
+    __no_type_check__ = True
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -98,7 +101,7 @@ class TrainingConfig(Config):
 
 def annotation(cls: type, name: str) -> Any:
     """The type of a config's field."""
-    return typing.get_type_hints(cls)[name]
+    return next(field.type for field in dataclasses.fields(cls) if field.name == name)
 
 
 def checked(field: dataclasses.Field, kind: Any, value: Any) -> Any:
@@ -139,7 +142,7 @@ def _checked_one(field, kind, value):
     return kind(value) if kind in (int, float) else value
 
 
-def allowed(kind: Any, limits: dict[str, float]) -> str:
+def allowed(kind: Any, limits: dict[str, int | float]) -> str:
     """The allowed values in words."""
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(str(option) for option in typing.get_args(kind))

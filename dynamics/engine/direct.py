@@ -31,11 +31,11 @@ class State(NamedTuple):
 class Plan(NamedTuple):
     """What is compiled in: hashable, and equal for runs that differ in numbers only."""
 
-    rest: Any  # the static half of (problem, recipe, observe, observe_end)
+    rest: Any  # the static half of the parts: (problem, recipe, observe, observe_end), or (data,)
     varied: tuple[bool, ...]  # which numbers have a value of their own in every run
     strategy: str
-    batch_size: int | None
     root: int
+    batch_size: int | None = None
 
 
 def _over(plan, numbers, runs, function):
@@ -51,15 +51,24 @@ def _over(plan, numbers, runs, function):
 
 
 @partial(jax.jit, static_argnums=0)
+def sample(plan: Plan, numbers, seeds):
+    """The data of every run; a program of its own, which problems on the same data share."""
+
+    def one(data, seed):
+        return data.sample(named_key(seed_key(seed, plan.root), "data"))
+
+    return _over(plan, numbers, (seeds,), one)
+
+
+@partial(jax.jit, static_argnums=0)
 def start(plan: Plan, numbers, seeds):
-    """Data and initial state of every run."""
+    """The initial state of every run."""
 
     def one(problem, recipe, observe, observe_end, seed):
         del observe, observe_end
         key = seed_key(seed, plan.root)
         params = problem.init(named_key(key, "init"))
-        state = State(params, recipe().init(params), jnp.asarray(-1))
-        return state, problem.sample(named_key(key, "data"))
+        return State(params, recipe().init(params), jnp.asarray(-1))
 
     return _over(plan, numbers, (seeds,), one)
 

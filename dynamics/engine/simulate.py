@@ -1,6 +1,7 @@
 """The engine's door: train a problem for many seeds and return what was observed, labelled."""
 
 import json
+import math
 import operator
 import time
 import warnings
@@ -92,8 +93,14 @@ def simulate(
     recipe = descent.recipe if isinstance(descent, Descent) else bind(_as_given, rule=descent)
 
     numbers, rest = partition((problem, recipe, observe, observe_end))
-    axes, num_runs, numbers, varied = _lay_out(numbers, seeds)
-    plan = direct.Plan(rest, varied, batching.choose(strategy), batch_size, root)
+    axes = _axes(numbers)
+    chosen = batching.choose(strategy)
+    numbers, varied = _lay_out(numbers, axes, len(seeds))
+    plan = direct.Plan(rest, varied, chosen, root, batch_size)
+    data_numbers, data_rest = partition((problem.data,))
+    data_numbers, data_varied = _lay_out(data_numbers, axes, len(seeds))
+    data_plan = direct.Plan(data_rest, data_varied, chosen, root)
+    num_runs = math.prod(map(len, axes.values())) * len(seeds)
     run_seeds = jnp.asarray(np.tile(np.asarray(seeds, np.uint32), num_runs // len(seeds)))
     _check_shapes(problem, batch_size)
 
@@ -133,7 +140,8 @@ def simulate(
         )
 
     with jax.default_matmul_precision("highest"):
-        states, draws = direct.start(plan, numbers, run_seeds)
+        draws = direct.sample(data_plan, data_numbers, run_seeds)
+        states = direct.start(plan, numbers, run_seeds)
         position = -1
         if kept is not None and (found := kept.load([np.asarray(x) for x in jax.tree.leaves(states)])):
             position, leaves, rows = found
@@ -210,10 +218,7 @@ def _check_shapes(problem: Problem, batch_size: int | None) -> None:
         loss = problem.training_loss(params, draw.train, draw, key)
         return draw, problem.apply(params, draw.train.x), loss
 
-    blank = jax.tree.map(
-        lambda leaf: 0.0 if isinstance(leaf, Axis) else leaf, problem, is_leaf=lambda x: isinstance(x, Axis)
-    )
-    problem = blank
+    problem = jax.tree.map(lambda leaf: leaf.values[0] if isinstance(leaf, Axis) else leaf, problem)
     draw, outputs, _ = jax.eval_shape(once, key)
     classes, count = draw.class_signs.shape[0], draw.train.y.shape[0]
     if outputs.ndim == 2 and outputs.shape[1] != classes:
@@ -222,8 +227,8 @@ def _check_shapes(problem: Problem, batch_size: int | None) -> None:
         raise ValueError(f"batch_size must be at most the {count} training samples, got {batch_size}")
 
 
-def _lay_out(numbers, seeds):
-    """Axes by name, the number of runs (axes outside, seeds inside), and each number's values."""
+def _axes(numbers) -> dict[str, np.ndarray]:
+    """Axes by name, in order of appearance."""
     axes: dict[str, np.ndarray] = {}
     for number in numbers:
         if isinstance(number, Axis):
@@ -232,22 +237,25 @@ def _lay_out(numbers, seeds):
                 raise ValueError(
                     f"axis {number.name!r} stands for {len(known)} and {len(number.values)} values"
                 )
+    return axes
+
+
+def _lay_out(numbers, axes, num_seeds):
+    """Each number as an array, those of an axis with a value a run (axes outside, seeds inside)."""
     sizes = [len(values) for values in axes.values()]
-    num_runs = int(np.prod(sizes, dtype=int)) * len(seeds)
     laid_out, varied = [], []
     for number in numbers:
         if isinstance(number, Axis):
-            place = list(axes).index(number.name)
-            shape = [1] * len(sizes) + [1]
-            shape[place] = len(number.values)
-            spread = np.broadcast_to(number.values.reshape(shape), [*sizes, len(seeds)])
+            shape = [1] * (len(sizes) + 1)
+            shape[list(axes).index(number.name)] = len(number.values)
+            spread = np.broadcast_to(number.values.reshape(shape), [*sizes, num_seeds])
             laid_out.append(jnp.asarray(spread.ravel(), float))
         elif isinstance(number, int | float | np.floating):
             laid_out.append(jnp.asarray(number, float))
         else:
             laid_out.append(jnp.asarray(number))
         varied.append(isinstance(number, Axis))
-    return axes, num_runs, laid_out, tuple(varied)
+    return laid_out, tuple(varied)
 
 
 def _warn_of_divergence(result: xr.Dataset) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Engine(NamedTuple):
     """How a run is made, whatever its config: passed on to `simulate` as keywords."""
 
-    seeds: Sequence[int]
+    seeds: int | Sequence[int]
     checkpoint: Path | None = None
     checkpoint_every: bool = True
     strategy: str = "auto"
@@ -85,7 +85,6 @@ class Experiment:
         config = self.presets["small"] if config is None else config
         if not isinstance(config, self.Config):
             raise TypeError(f"{self.name} needs its own Config, got {type(config).__name__}")
-        seeds = range(seeds) if isinstance(seeds, int) and seeds > 0 else seeds
         engine = Engine(seeds, None if checkpoint is None else Path(checkpoint), checkpoint_every, strategy)
         try:
             dataset = self.simulate(config, engine)
@@ -145,7 +144,12 @@ class Experiment:
         known = {claim.id: claim for claim in self.claims}
         if unknown := [name for name in claims or () if name not in known]:
             raise ValueError(f"{self.name} has no claim {unknown[0]!r}; it has {', '.join(known)}")
-        listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+        try:
+            listed = list(range(seeds) if type(seeds) is int else seeds)
+        except TypeError:
+            listed = []
+        if not listed:
+            raise ValueError(f"seeds must be a number of at least 1 or a list of integers, got {seeds!r}")
         made: dict[tuple, xr.Dataset] = {}
 
         def run(name: str, change: Mapping[str, Any]) -> Run:

@@ -169,7 +169,14 @@ PRESETS = {
     "small": _SYNTHETIC,
     "paper": dataclasses.replace(_SYNTHETIC, dim=3072, learning_rate=1e-3, radii=_PAPER_RADII),
     "mnist": _IMAGES,
-    "digits": dataclasses.replace(_IMAGES, data="digits", num_samples=1200, num_test=500, hidden=(256,)),
+    "digits": dataclasses.replace(
+        _IMAGES,
+        data="digits",
+        num_samples=1200,
+        num_test=500,
+        hidden=(256,),
+        radii=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8),
+    ),
 }
 
 
@@ -337,8 +344,9 @@ def _check_runs() -> dict[str, CheckRun]:
     )
     runs["prelu_1"] = change(runs["prelu"], power=1.0)
     checks = {name: CheckRun(config) for name, config in runs.items()}
-    images = change(PRESETS["mnist"], radii=(0.0, 0.8, 1.2), records=4)
-    return checks | {"mnist": CheckRun(images, max_seeds=3)}
+    for name, radii in (("mnist", (0.8, 1.2)), ("digits", (0.5, 0.6))):
+        checks[name] = CheckRun(change(PRESETS[name], radii=radii, records=4), max_seeds=3)
+    return checks
 
 
 EXPERIMENT = Experiment(

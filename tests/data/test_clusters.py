@@ -17,29 +17,27 @@ def gram(features):
 
 
 def test_centres_are_orthogonal_with_norm_sqrt_dim():
-    features = Clusters(40, 10, 5).sample(KEY).features
-    # ten unit vectors in float64; the norms are sqrt(40)
-    np.testing.assert_allclose(gram(features) / 40, np.eye(10), rtol=0, atol=1e-12)
+    features = Clusters(12, 5, 40, 30).sample(KEY).features
+    # five unit vectors in float64; the norms are sqrt(12)
+    np.testing.assert_allclose(gram(features) / 12, np.eye(5), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("correlation", [-0.24, -0.1, 0.3, 0.9])
 def test_correlated_centres(correlation):
-    features = Clusters(12, 5, 5, correlation=correlation, centre_norm=2.0).sample(KEY).features
+    features = Clusters(12, 5, 40, 30, correlation=correlation, centre_norm=2.0).sample(KEY).features
     expected = 4 * (correlation + (1 - correlation) * np.eye(5))
     np.testing.assert_allclose(gram(features), expected, rtol=0, atol=1e-12)
 
 
 def test_unequal_norms_and_scale():
-    norms = np.array([1.0, 2.0, 0.5])
-    features = Clusters(6, 3, 5, centre_norm=norms, scale=3.0).sample(KEY).features
+    norms = np.array([1.0, 2.0, 0.5, 0.1, 3.0])
+    features = Clusters(12, 5, 40, 30, centre_norm=norms, scale=3.0).sample(KEY).features
     np.testing.assert_allclose(gram(features), np.diag((3 * norms) ** 2), rtol=0, atol=1e-11)
 
 
 def test_one_cluster_and_as_many_as_dimensions():
-    assert Clusters(3, 1, 4).sample(KEY).features.shape == (1, 3)
-    np.testing.assert_allclose(
-        gram(Clusters(4, 4, 4, centre_norm=1.0).sample(KEY).features), np.eye(4), atol=1e-12
-    )
+    assert Clusters(3, 1, 4).centres(KEY).shape == (1, 3)
+    np.testing.assert_allclose(gram(Clusters(4, 4, 4, centre_norm=1.0).centres(KEY)), np.eye(4), atol=1e-12)
 
 
 def test_centres_point_everywhere():
@@ -55,12 +53,12 @@ def test_centres_point_everywhere():
 @pytest.mark.parametrize("exact", [False, True])
 def test_labels_follow_the_clusters(exact):
     data = Clusters(
-        6, 5, 40, 30, signs=(1, -1, 1, -1, -1), classes=(0, 1, 2, 1, 3), exact_counts=exact, noise=0.0
+        12, 5, 40, 30, signs=(1, -1, 1, -1, -1), classes=(0, 1, 2, 1, 3), exact_counts=exact, noise=0.0
     )
     draw = data.sample(KEY)
     for sample, count in ((draw.train, 40), (draw.test, 30)):
         feature = np.asarray(sample.feature)
-        assert sample.x.shape == (count, 6)
+        assert sample.x.shape == (count, 12)
         np.testing.assert_array_equal(sample.y, np.array([1, -1, 1, -1, -1])[feature])
         np.testing.assert_array_equal(sample.target, np.array([0, 1, 2, 1, 3])[feature])
         np.testing.assert_array_equal(sample.x, np.asarray(draw.features)[feature])
@@ -79,8 +77,8 @@ def test_default_signs(k, positive):
 
 
 def test_exact_counts():
-    counts = np.bincount(np.asarray(Clusters(6, 4, 41, 30, exact_counts=True).sample(KEY).train.feature))
-    assert sorted(counts.tolist()) == [10, 10, 10, 11]
+    counts = np.bincount(np.asarray(Clusters(12, 5, 41, 30, exact_counts=True).sample(KEY).train.feature))
+    assert sorted(counts.tolist()) == [8, 8, 8, 8, 9]
 
 
 @pytest.mark.parametrize("probabilities", [None, np.array([0.5, 0.2, 0.2, 0.1])])
@@ -116,19 +114,19 @@ def same(one, other):
 
 
 def test_randomness_has_keys_of_its_own():
-    base = Clusters(6, 3, 10, 20).sample(KEY)
-    more_test = Clusters(6, 3, 10, 25).sample(KEY)
+    base = Clusters(12, 5, 40, 30).sample(KEY)
+    more_test = Clusters(12, 5, 40, 41).sample(KEY)
     same(base.train, more_test.train)
     same(base.features, more_test.features)
-    more_train = Clusters(6, 3, 12, 20).sample(KEY)
+    more_train = Clusters(12, 5, 41, 30).sample(KEY)
     same(base.test, more_train.test)
-    quieter = Clusters(6, 3, 10, 20, noise=0.5).sample(KEY)
+    quieter = Clusters(12, 5, 40, 30, noise=0.5).sample(KEY)
     same(base.train.feature, quieter.train.feature)
     xi, half = (
         np.asarray(d.train.x) - np.asarray(d.features)[np.asarray(d.train.feature)] for d in (base, quieter)
     )
     np.testing.assert_allclose(half, 0.5 * xi, atol=1e-14)
-    assert not np.array_equal(base.train.x, Clusters(6, 3, 10, 20).sample(jax.random.key(1)).train.x)
+    assert not np.array_equal(base.train.x, Clusters(12, 5, 40, 30).sample(jax.random.key(1)).train.x)
 
 
 def test_numbers_are_traced():
@@ -143,9 +141,9 @@ def test_numbers_are_traced():
 
 def test_float32():
     with jax.enable_x64(False):
-        draw = Clusters(40, 10, 5).sample(jax.random.key(0))
+        draw = Clusters(12, 5, 40, 30).sample(jax.random.key(0))
         assert draw.train.x.dtype == draw.train.y.dtype == jnp.float32
-        np.testing.assert_allclose(gram(draw.features) / 40, np.eye(10), atol=1e-5)
+        np.testing.assert_allclose(gram(draw.features) / 12, np.eye(5), atol=1e-5)
 
 
 SIGNS = st.lists(st.sampled_from([1, -1]), min_size=1, max_size=12).map(tuple)

@@ -1,0 +1,464 @@
+"""Bad input of every kind: one sentence, exit code 2, nothing written, nothing compiled."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import jax
+import jaxtyping
+import numpy as np
+import pytest
+import xarray as xr
+
+from dynamics import experiments
+from dynamics.cli import main
+from dynamics.config import annotation
+from dynamics.engine.progress import Progress
+
+NAME = "feature_averaging"
+EXPERIMENT = experiments.get(NAME)
+Config = EXPERIMENT.Config
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+# settings of a run that compiles in seconds
+TINY = {
+    "supervision": "binary",
+    "dim": 8,
+    "num_clusters": 2,
+    "num_samples": 10,
+    "num_test": 10,
+    "num_points": 5,
+    "width": 1,
+    "steps": 2,
+    "records": 3,
+    "attack_steps": 0,
+}
+COMPILED = []
+
+
+def _count(event, seconds, **kwargs):
+    if event == "/jax/core/compile/backend_compile_duration":
+        COMPILED.append(kwargs.get("fun_name", event))
+
+
+jax.monitoring.register_event_duration_secs_listener(_count)
+
+
+def flags(settings):
+    """Settings as the command line writes them."""
+    return [word for name, value in settings.items() for word in ("--" + name.replace("_", "-"), str(value))]
+
+
+def snapshot(folder):
+    """Everything below a folder: contents of files, None for folders."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _untyped():
+    """As users have it: without the test run's type checks, whose messages would come first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True)
+def _same_precision():
+    before = jax.config.jax_enable_x64
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """A finished run, an interrupted one, and files that are no images."""
+    folder = tmp_path_factory.mktemp("material")
+    before = jax.config.jax_enable_x64
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["run", NAME, *flags(TINY), "--seeds", "1", "--out", "done"]) == 0
+
+        def stop(self, step):
+            if step == 1:
+                raise KeyboardInterrupt
+
+        patch.setattr(Progress, "update", stop)
+        assert main(["run", NAME, *flags(TINY), "--seeds", "1", "--out", "stopped"]) == 130
+    jax.config.update("jax_enable_x64", before)
+    (folder / "full").mkdir()
+    (folder / "full" / "file").write_text("mine")
+    (folder / "empty").mkdir()
+    (folder / "text").write_text("not images\n")
+    idx = np.array([0x803, 60, 28, 28], ">i4").tobytes() + bytes(1000)
+    (folder / "train-images-idx3-ubyte").write_bytes(idx)
+    (folder / "train-labels-idx1-ubyte").write_bytes(np.array([0x801, 60], ">i4").tobytes() + bytes(60))
+    np.savez(folder / "nan.npz", x=np.full((60, 4), np.nan), y=np.arange(60) % 2)
+    np.savez(folder / "few.npz", x=np.zeros((6, 4)), y=np.arange(6) % 2)
+    return folder
+
+
+@pytest.fixture
+def scene(material, tmp_path, monkeypatch):
+    """A copy of the material as the working folder."""
+    folder = tmp_path / "scene"
+    shutil.copytree(material, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def refused(argv, folder, capsys):
+    """Run one command that must be refused without a trace; returns its sentence."""
+    before, compiled = snapshot(folder), len(COMPILED)
+    capsys.readouterr()
+    code = main(argv)
+    lines = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("dynamics: ")
+    assert "Traceback" not in lines[0]
+    assert "Error" not in lines[0]
+    assert snapshot(folder) == before
+    assert COMPILED[compiled:] == []
+    return lines[0]
+
+
+# --- every field
+
+
+def wrong_texts(name):
+    """Command-line words that the field must refuse, read off its type and limits."""
+    kind, limits = annotation(Config, name), FIELDS[name].metadata["limits"]
+    flag = "--" + name.replace("_", "-")
+    if kind is bool:
+        return [f"{flag}=maybe"]
+    entry = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+    if typing.get_origin(entry) is typing.Literal:
+        words = ["nonsense", ""]
+    elif entry is str:
+        words = [""]
+    else:
+        words = ["x", "1e999", "nan", *(["1.5"] if entry is int else [])]
+        step = 1 if entry is int else 0.5
+        words += [str(entry(limits[side]) + sign * step) for side, sign in (("low", -1), ("high", 1)) if side in limits]
+        words += [str(limits[side]) for side in ("above", "below") if side in limits]
+    if entry is not kind and typing.get_origin(kind) is tuple:
+        words = [f"1,{word}" for word in words]
+    return [f"{flag}={word}" for word in words]
+
+
+def wrong_values(name):
+    """Python values that the field must refuse."""
+    kind, limits = annotation(Config, name), FIELDS[name].metadata["limits"]
+    entry = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+    if typing.get_origin(entry) is typing.Literal:
+        values = ["nonsense", 7, None, True, np.array([1, 2])]
+    else:
+        values = {
+            bool: [1, 0.0, "yes", None],
+            str: ["", 3, None, b"mnist"],
+            int: [1.5, "3", True, None, np.nan, 1j],
+            float: ["1", True, None, np.nan, np.inf, -np.inf, 1j, 10**400],
+        }[entry]
+        values += [limits[side] + sign for side, sign in (("low", -1), ("high", 1)) if side in limits]
+        values += [limits[side] for side in ("above", "below") if side in limits]
+    if typing.get_origin(kind) is tuple:
+        values = [(1, value) for value in values] + [3, "12", None]
+    return values
+
+
+FIELD_CASES = [(name, word) for name in FIELDS for word in wrong_texts(name)]
+FIELD_VALUES = [(name, value) for name in FIELDS for value in wrong_values(name)]
+
+
+def test_tables_cover_every_field():
+    for table in (FIELD_CASES, FIELD_VALUES):
+        assert {name for name, _ in table} == set(FIELDS)
+    assert len(FIELD_CASES) > 80
+    for name, field in FIELDS.items():  # a limit for every number
+        entry = typing.get_args(annotation(Config, name)) or (annotation(Config, name),)
+        assert field.metadata["limits"] or entry[0] not in (int, float), name
+
+
+@pytest.mark.parametrize(("name", "word"), FIELD_CASES, ids=[word for _, word in FIELD_CASES])
+def test_field_on_the_command_line(name, word, scene, capsys):
+    sentence = refused(["run", NAME, word], scene, capsys)
+    assert name in sentence or "--" + name.replace("_", "-") in sentence
+
+
+@pytest.mark.parametrize(("name", "value"), FIELD_VALUES)
+def test_field_in_python(name, value):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        Config(**{name: value})
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- what does not fit together
+
+JOINT = [
+    ({"num_clusters": 20, "dim": 10}, "num_clusters"),
+    ({"num_positive": 10}, "num_positive"),
+    ({"num_clusters": 4, "num_positive": 7}, "num_positive"),
+    ({"num_clusters": 5, "correlation": -0.25}, "correlation"),
+    ({"num_labels": 11}, "num_labels"),
+    ({"num_labels": 1}, "num_labels"),
+    ({"num_samples": 10, "batch_size": 11}, "batch_size"),
+    ({"num_points": 1001}, "num_points"),
+    ({"model": "mlp"}, "model"),
+    ({"data": "mnist", "num_samples": 4500, "num_test": 501}, "num_samples"),
+    ({"data": "digits", "num_samples": 1797}, "num_samples"),
+    ({"data": "mnist", "num_labels": 5}, "num_labels"),
+    ({"data": "no/such/path"}, "data"),
+]
+
+
+@pytest.mark.parametrize(("settings", "word"), JOINT)
+def test_joint_constraint(settings, word, scene, capsys):
+    sentence = refused(["run", NAME, *flags(settings)], scene, capsys)
+    assert word in sentence
+    with pytest.raises(ValueError, match=word) as caught:
+        Config(**settings)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value) in sentence
+
+
+def test_normalising_adam(scene, capsys):
+    sentence = refused(["run", NAME, "--normalize", "--descent", "adam"], scene, capsys)
+    assert "normalize" in sentence
+    with pytest.raises(ValueError, match="normalize"):
+        Config(normalize=True, descent="adam")
+
+
+# --- everything else: (words of the command, what the sentence must say, what is done to the scene before)
+
+
+def truncated(name):
+    def change(folder):
+        path = folder / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return change
+
+
+def written(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def foreign(name):
+    return lambda folder: xr.Dataset({"x": ("t", [1.0])}).to_netcdf(folder / name, engine="h5netcdf")
+
+
+def attributes(name, **attrs):
+    def change(folder):
+        with xr.open_dataset(folder / name, engine="h5netcdf") as opened:
+            dataset = opened.load()
+        for key, value in attrs.items():
+            dataset.attrs.pop(key, None)
+            if value is not None:
+                dataset.attrs[key] = value
+        dataset.to_netcdf(folder / name, engine="h5netcdf")
+
+    return change
+
+
+def about(folder, **changes):
+    path = folder / "stopped" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def removed(name):
+    return lambda folder: (folder / name).unlink()
+
+
+RUN, DONE, STATE = ["run", NAME], "done/result.nc", "stopped/checkpoint/binary/"
+FEW = flags({"num_samples": 30, "num_test": 20, "num_points": 5})
+OTHER = [
+    (["run", "feature_averagin"], "did you mean feature_averaging", None),
+    (["run", "zzz"], "zzz", None),
+    (["run"], "name of an experiment", None),
+    (["run", "--seeds", "2"], "name of an experiment", None),
+    (["frobnicate"], "frobnicate", None),
+    (["--verbose"], "--verbose", None),
+    (["list", "all"], "all", None),
+    ([*RUN, "--stepz", "3"], "did you mean --steps?", None),
+    ([*RUN, "--learning_rate", "3"], "did you mean --learning-rate?", None),
+    ([*RUN, "--zzzzzz"], "--zzzzzz", None),
+    ([*RUN, "--step", "3"], "--step", None),
+    ([*RUN, "3"], "unknown argument 3", None),
+    ([*RUN, "--steps"], "--steps", None),
+    ([*RUN, "--preset", "big"], "preset must be one of small, paper, mnist, digits", None),
+    ([*RUN, "--strategy", "pmap"], "strategy must be one of", None),
+    ([*RUN, "--seeds", "0"], "--seeds", None),
+    ([*RUN, "--seeds", "-3"], "--seeds", None),
+    ([*RUN, "--seeds", "2.5"], "--seeds", None),
+    ([*RUN, "--seeds", "many"], "--seeds", None),
+    ([*RUN, "--seeds", "99999999999999"], "--seeds", None),
+    ([*RUN, "--first-seed", "-1"], "--first-seed", None),
+    ([*RUN, "--first-seed", "x"], "--first-seed", None),
+    ([*RUN, "--first-seed", "4294967290", "--seeds", "8"], "--first-seed", None),
+    ([*RUN, "--out", "text"], "--out text is a file", None),
+    ([*RUN, "--out", "full"], "--out full is not empty", None),
+    ([*RUN, "--out", "done"], "resume the run in it", None),
+    ([*RUN, "--out", "text/below"], "cannot be written to", None),
+    ([*RUN, "--out", "/proc/no/where"], "cannot be written to", None),
+    ([*RUN, "--out", "n" * 300], "too long", None),
+    ([*RUN, "--data", "text", *FEW], "text has no known format", None),
+    ([*RUN, "--data", "text", *FEW, "--out", "new/nested/folder"], "text has no known format", None),
+    ([*RUN, "--data", "text", *FEW, "--out", "empty", "--checkpoint"], "text has no known format", None),
+    ([*RUN, "--data", "train-images-idx3-ubyte", *FEW], "train-images-idx3-ubyte", None),
+    ([*RUN, "--data", "train-images-idx3-ubyte", *FEW], "labels", removed("train-labels-idx1-ubyte")),
+    ([*RUN, "--data", "nan.npz", *FEW], "nan.npz", None),
+    ([*RUN, "--data", "few.npz", *FEW], "num_train", None),
+    ([*RUN, "--data", "empty", *FEW], "empty", None),
+    (["check", "nope"], "no experiment 'nope'", None),
+    (["check"], "NAME", None),
+    (["check", NAME, "--claims", "A99"], "no claim 'A99'", None),
+    (["check", NAME, "--claims", ""], "no claim ''", None),
+    (["check", NAME, "--claim", "A2-growth"], "did you mean --claims?", None),
+    (["check", NAME, "--seeds", "0"], "--seeds", None),
+    (["check", NAME, "--seeds", "x"], "--seeds", None),
+    (["check", NAME, "--json", "no/such/folder.json"], "--json no/such/folder.json", None),
+    (["check", NAME, "--json", "empty"], "--json empty is a folder", None),
+    (["check", NAME, "--json", "/proc/verdicts.json"], "--json /proc/verdicts.json", None),
+    (["plot"], "DIR", None),
+    (["plot", "missing"], "missing does not exist", None),
+    (["plot", "empty"], "result.nc does not exist", None),
+    (["plot", "text"], "text is not a readable result", None),
+    (["plot", "stopped"], "dynamics resume stopped", None),
+    (["plot", "stopped/partial.nc"], "interrupted", None),
+    (["plot", "done"], "result.nc is not a readable result", truncated(DONE)),
+    (["plot", "done"], "result.nc is not a readable result", written(DONE, "")),
+    (["plot", "other.nc"], "not a result of this library", foreign("other.nc")),
+    (["plot", "done"], "not made by an experiment", attributes(DONE, experiment=None)),
+    (["plot", "done"], "no experiment 'grokking'", attributes(DONE, experiment="grokking")),
+    (["plot", "done"], "config", attributes(DONE, config=None)),
+    (["plot", "done"], "config", attributes(DONE, config="{")),
+    (["plot", "done"], "config", attributes(DONE, config="[3]")),
+    (["plot", "done"], "no such field", attributes(DONE, config='{"colour": 3}')),
+    (["plot", "done"], "run.json is damaged", written("done/run.json", "[]")),
+    (["plot", "done"], "run.json is damaged", written("done/run.json", "{")),
+    (["resume"], "folder of a run", None),
+    (["resume", "missing"], "missing is not the folder of a run", None),
+    (["resume", "empty"], "empty is not the folder of a run", None),
+    (["resume", "text"], "text is not the folder of a run", None),
+    (["resume", "stopped", "--steps", "9"], "steps: 2 there, 9 here", None),
+    (["resume", "stopped", "--learning-rate", "1", "--noise", "2"], "noise: 1.0 there, 2.0 here", None),
+    (["resume", "stopped", "--steps", "x"], "steps must be", None),
+    (["resume", "stopped", "--seeds", "3"], "--seeds", None),
+    (["resume", "stopped", "--stepz", "3"], "did you mean --steps?", None),
+    (["resume", "stopped"], "run.json is damaged", truncated("stopped/run.json")),
+    (["resume", "stopped"], "run.json is damaged", written("stopped/run.json", "null")),
+    (["resume", "stopped"], "run.json is damaged", lambda f: about(f, config=[])),
+    (["resume", "stopped"], "run.json is damaged", lambda f: about(f, x64="no")),
+    (["resume", "stopped"], "run.json is damaged", lambda f: about(f, seeds=None)),
+    (["resume", "stopped"], "seeds", lambda f: about(f, seeds=["a"])),
+    (["resume", "stopped"], "no experiment", lambda f: about(f, experiment="grokking")),
+    (["resume", "stopped"], "no such field", lambda f: about(f, config={"colour": 3})),
+    (["resume", "stopped"], "learning_rate", lambda f: about(f, config={"learning_rate": 10**400})),
+    (["resume", "stopped"], "seeds", lambda f: about(f, seeds=[5])),
+    (["resume", "stopped"], "state.npz", truncated(STATE + "state.npz")),
+    (["resume", "stopped"], "state.npz", written(STATE + "state.npz", "x")),
+    (["resume", "stopped"], "record-00001.npz", truncated(STATE + "record-00001.npz")),
+    (["resume", "stopped"], "record-00000.npz", removed(STATE + "record-00000.npz")),
+    (["resume", "stopped"], "run.json is damaged", truncated(STATE + "run.json")),
+    (["resume", "done"], "result.nc is not a readable result", truncated(DONE)),
+    (["resume", "done"], "made by grokking", attributes(DONE, experiment="grokking")),
+    (["resume", "done"], "steps", lambda f: shutil.copy(f / "stopped/run.json", f / "done") and about_done(f)),
+]
+
+
+def about_done(folder):
+    path = folder / "done" / "run.json"
+    values = json.loads(path.read_text())
+    values["config"]["steps"] = 7
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(("argv", "words", "prepare"), OTHER, ids=[" ".join(argv)[:60] for argv, *_ in OTHER])
+def test_command(argv, words, prepare, scene, capsys):
+    if prepare is not None:
+        prepare(scene)
+    assert words in refused(argv, scene, capsys)
+
+
+def test_there_are_enough_cases():
+    assert len(FIELD_CASES) + len(JOINT) + len(OTHER) > 150
+
+
+def test_a_checkpoint_of_another_run_is_left_alone(scene, capsys):
+    """A result in a folder that another experiment's checkpoint shares must not cost that checkpoint."""
+    shutil.copytree("stopped/checkpoint", "done/checkpoint")
+    attributes(DONE, experiment="grokking")(scene)
+    assert "grokking" in refused(["resume", "done"], scene, capsys)
+
+
+class TestPython:
+    """The same refusals from Python."""
+
+    @pytest.mark.parametrize("seeds", [0, -1, [], [1, 1], [-1], [2**32], ["a"], "ab", 1.5, None, True, [0.5]])
+    @pytest.mark.parametrize("method", ["run", "check"])
+    def test_seeds(self, method, seeds):
+        compiled = len(COMPILED)
+        with pytest.raises((ValueError, TypeError), match="seeds") as caught:
+            getattr(EXPERIMENT, method)(seeds=seeds)
+        assert "\n" not in str(caught.value)
+        assert COMPILED[compiled:] == []
+
+    def test_config_of_another_kind(self):
+        with pytest.raises(TypeError, match="Config"):
+            EXPERIMENT.run({"steps": 3})
+
+    def test_strategy(self):
+        with pytest.raises(ValueError, match="strategy"):
+            EXPERIMENT.run(Config(**TINY), strategy="pmap")
+
+    def test_unknown_claim(self):
+        with pytest.raises(ValueError, match="no claim 'A99'"):
+            EXPERIMENT.check(claims=["A2-growth", "A99"])
+
+    def test_unknown_experiment(self):
+        with pytest.raises(ValueError, match="did you mean feature_averaging"):
+            experiments.get("feature-averaging")
+
+    def test_unknown_field(self):
+        with pytest.raises(TypeError, match="colour"):
+            Config(colour=3)
+        with pytest.raises(ValueError, match="colour"):
+            Config.from_dict({"colour": 3})
+        with pytest.raises(ValueError, match="mapping"):
+            Config.from_dict([3])
+
+    def test_foreign_dataset(self):
+        dataset = xr.Dataset(attrs={"experiment": "grokking"})
+        for use in (EXPERIMENT.plot, EXPERIMENT.judge, EXPERIMENT.config_of):
+            with pytest.raises(ValueError, match="made by grokking"):
+                use(dataset)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["run", NAME, "--dim", "x"], ["plot", "text"], ["run", NAME, "--data", "text", *FEW, "--out", "new"]],
+    ids=["field", "plot", "data"],
+)
+def test_in_a_process_of_its_own(argv, scene):
+    before = snapshot(scene)
+    path = str(Path(__file__).resolve().parents[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "dynamics", *argv],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("dynamics: ")
+    assert done.stderr.count("\n") == 1
+    assert snapshot(scene) == before

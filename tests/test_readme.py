@@ -1,0 +1,64 @@
+"""The README is true: its commands run as printed, its snippets too, and CI runs its test command."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import matplotlib.image
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.S)
+# run elsewhere: `check` by tests/experiments, the set-up of the environment by .ci/run
+COMMANDS = [line for line in SHELL if line.startswith("dynamics ") and not line.startswith("dynamics check")]
+
+
+def test_ci_runs_the_test_command_to_the_letter():
+    (command,) = [line for line in SHELL if line.endswith("-m pytest -q")]
+    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_the_first_command_is_the_main_job_with_a_picture(tmp_path):
+    (line,) = [line for line in SHELL if "dynamics run" in line and line.startswith("python3 -m venv")]
+    _run(line.rsplit(".venv/bin/", 1)[1], tmp_path)
+    picture = matplotlib.image.imread(tmp_path / "runs" / "first" / "overview.png")
+    assert picture.shape[0] > 500
+    assert picture.std() > 0.05
+
+
+@pytest.mark.slow
+def test_commands_run_in_the_order_they_are_printed(tmp_path):
+    assert len(COMMANDS) >= 6
+    for line in COMMANDS:
+        _run(line, tmp_path)
+    assert (tmp_path / "runs" / "paper" / "overview.png").exists()
+    assert (tmp_path / "runs" / "digits" / "result.nc").exists()
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_snippet_runs(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", SNIPPETS[number]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_files_that_the_readme_shows_exist():
+    for path in re.findall(r"\]\((figures/[^)]+)\)", README):
+        assert (ROOT / path).exists(), path
+
+
+def _run(line, folder):
+    command = [sys.executable, "-m", *shlex.split(line)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
