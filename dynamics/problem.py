@@ -24,6 +24,8 @@ class Problem:
       readout: how the logits of a multi-class network become one binary score.
       init_scale: multiplies the module's initial parameters: one number, or a dict by parameter
         name, where parameters not named keep the module's own scale.
+      start: None, or a part with `params(model, draw)` that gives the initial parameters instead (see
+        `models.handmade`); `init_scale` does not apply to it.
       adversary: None, or a part with `perturb(key, objective, sample, draw)`; training then takes the
         loss at the perturbed inputs, which are held fixed when differentiating (Danskin).
     Raises: ValueError: unknown loss.
@@ -35,6 +37,7 @@ class Problem:
     readout: Readout = static("max_logit")
     init_scale: Any = 1.0
     adversary: Any = None
+    start: Any = None
 
     def __post_init__(self):
         if self.loss not in losses.LOSSES:
@@ -44,8 +47,13 @@ class Problem:
         """One seed's data."""
         return self.data.sample(key)
 
-    def init(self, key: Key[Array, ""]) -> PyTree:
-        """One seed's initial parameters: the module's own, times `init_scale`."""
+    def init(self, key: Key[Array, ""], data_key: Key[Array, ""] | None = None) -> PyTree:
+        """One seed's initial parameters: the module's own, times `init_scale`; or those of `start`.
+
+        `data_key` is the key of the seed's data, which a `start` is built on.
+        """
+        if self.start is not None:
+            return self.start.params(self.model, self.sample(data_key))
         shape = jax.eval_shape(self.data.sample, key).train.x.shape
         params = self.model.init(key, jnp.zeros((1, *shape[1:]), jnp.result_type(float)))["params"]
         if not isinstance(self.init_scale, dict):

@@ -67,7 +67,7 @@ def start(plan: Plan, numbers, seeds):
     def one(problem, recipe, observe, observe_end, seed):
         del observe, observe_end
         key = seed_key(seed, plan.root)
-        params = problem.init(named_key(key, "init"))
+        params = problem.init(named_key(key, "init"), named_key(key, "data"))
         return State(params, recipe().init(params), jnp.asarray(-1))
 
     return _over(plan, numbers, (seeds,), one)

@@ -214,7 +214,7 @@ def _check_shapes(problem: Problem, batch_size: int | None) -> None:
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def once(key):
-        draw, params = problem.sample(key), problem.init(key)
+        draw, params = problem.sample(key), problem.init(key, key)
         loss = problem.training_loss(params, draw.train, draw, key)
         return draw, problem.apply(params, draw.train.x), loss
 

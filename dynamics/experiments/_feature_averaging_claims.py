@@ -208,6 +208,10 @@ def _sum_radius(config) -> float:
     return laws.sum_logit_radius(config.norm, config.labels // 2)
 
 
+def _mixed(config) -> float:
+    return laws.mixed_radius(config.norm, config.num_clusters, config.mixing)
+
+
 LARGE_INIT = Ablation(
     "initial weights and biases of size 1/sqrt(d): lazy training",
     {"init_scale": 3072**-0.5, "init_bias": 3072**-0.5},
@@ -433,6 +437,24 @@ CLAIMS = (
         lambda runs: between(*LABEL_LAW, 0.0),
         Ablation("binary labels only, whatever G says", {"supervision": "binary"}),
         runs=LABEL_RUNS,
+    ),
+    Claim(
+        "P4.8-accuracy",
+        "Proposition 4.8",
+        "fine labels do not force decoupling: a net that mixes 90 % of the average has class accuracy 1",
+        lambda runs: final(runs["mixed"], "fine").class_accuracy.values,
+        lambda runs: around(1.0),
+        Ablation("the average itself (t = 1): classes of one sign cannot be told apart", {"mixing": 1.0}),
+        runs=("mixed",),
+    ),
+    Claim(
+        "P4.8-radius",
+        "Proposition 4.8, closed form",
+        "and is still not robust: its max-logit radius is R/sqrt(2(1-t)^2 + 4t(1-t) + t^2 k)",
+        lambda runs: _per_seed(final(runs["mixed"], "fine").certified_radius),
+        lambda runs: around(_mixed(runs["mixed"].config), relative=1e-3),
+        Ablation("centres that are not orthogonal (cosine 0.3)", {"correlation": 0.3}),
+        runs=("mixed",),
     ),
     Claim(
         "A12-large-init",

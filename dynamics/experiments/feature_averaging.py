@@ -25,6 +25,7 @@ from dynamics.experiments import _feature_averaging_claims as claims
 from dynamics.experiments import _feature_averaging_figures as figures
 from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
 from dynamics.laws import feature_averaging as laws
+from dynamics.models import handmade
 from dynamics.models.activations import Activation, ActivationName
 from dynamics.models.mlp import MLP
 from dynamics.models.two_layer import TwoLayer
@@ -62,6 +63,10 @@ class Config(TrainingConfig):
     init_scale: float = setting(1e-5, "initial standard deviation sigma_w of the weights (two_layer)", low=0)
     init_bias: float = setting(1e-5, "initial standard deviation sigma_b of the biases (two_layer)", low=0)
     learning_rate: float = setting(3e-3, "step size eta", above=0)
+    start: Literal["random", "averaging", "decoupled", "mixed"] = setting(
+        "random", "initial weights: random, or written down (averaging: binary; decoupled, mixed: fine)"
+    )
+    mixing: float = setting(0.5, "mixing t of the start `mixed`: 0 decoupled, 1 averaging", low=0, high=1)
     train_radius: float = setting(0.0, "l2 radius of adversarial training; 0: standard", low=0)
     train_attack_steps: int = setting(5, "PGD steps of adversarial training", low=1)
     readout: Readout = setting("max_logit", "binary readout of the fine network")
@@ -92,12 +97,26 @@ class Config(TrainingConfig):
             low = -1 / (self.num_clusters - 1)
             if self.correlation <= low:
                 raise ValueError(f"correlation must be above -1/(k-1) = {low:.4g}, got {self.correlation}")
+        if self.start != "random":
+            self._check_start()
         if self.batch_size > self.num_samples:
             raise ValueError(
                 f"batch_size must be at most num_samples={self.num_samples}, got {self.batch_size}"
             )
         if self.num_points > self.num_test:
             raise ValueError(f"num_points must be at most num_test={self.num_test}, got {self.num_points}")
+
+    def _check_start(self) -> None:
+        if self.model == "mlp" or self.supervision != ("binary" if self.start == "averaging" else "fine"):
+            raise ValueError(
+                "start 'averaging' needs supervision 'binary', 'decoupled' and 'mixed' need 'fine', all need "
+                f"model 'two_layer'; got start={self.start!r}, supervision={self.supervision!r}, "
+                f"model={self.model!r}"
+            )
+        if self.start != "averaging" and self.num_labels not in (0, self.num_clusters):
+            raise ValueError(
+                f"start {self.start!r} needs one label a cluster, got num_labels={self.num_labels}"
+            )
 
     def _check_images(self) -> None:
         if self.num_labels not in (0, 2):
@@ -223,8 +242,19 @@ def problem(config: Config, supervision: str) -> Problem:
     attack = None
     if config.train_radius:
         attack = PGD(config.train_radius, norm="l2", steps=config.train_attack_steps, box=box)
-    loss = "logistic" if binary else "cross_entropy"
-    return Problem(source, model, loss=loss, readout=config.readout, init_scale=scale, adversary=attack)
+    start = None
+    if config.start != "random":
+        mixing = config.mixing if config.start == "mixed" else 0.0
+        start = handmade.Averaging() if config.start == "averaging" else handmade.Mixed(mixing)
+    return Problem(
+        source,
+        model,
+        loss="logistic" if binary else "cross_entropy",
+        readout=config.readout,
+        init_scale=scale,
+        adversary=attack,
+        start=start,
+    )
 
 
 def observed(config: Config, supervision: str) -> tuple[dict, dict]:
@@ -343,6 +373,8 @@ def _check_runs() -> dict[str, CheckRun]:
         supervision="binary",
     )
     runs["prelu_1"] = change(runs["prelu"], power=1.0)
+    still = {"supervision": "fine", "start": "mixed", "mixing": 0.9, "steps": 0, "noise": 1e-3}
+    runs["mixed"] = change(bare, **still, dim=1024)
     checks = {name: CheckRun(config) for name, config in runs.items()}
     for name, radii in (("mnist", (0.8, 1.2)), ("digits", (0.5, 0.6))):
         checks[name] = CheckRun(change(PRESETS[name], radii=radii, records=4), max_seeds=3)

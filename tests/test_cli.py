@@ -1,0 +1,440 @@
+"""The command line from end to end, interrupted and resumed, and `check` on a stub experiment."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jaxtyping
+import matplotlib.image
+import numpy as np
+import pytest
+import xarray as xr
+
+from dynamics import experiments
+from dynamics.claims import Ablation, Claim, at_least, at_most
+from dynamics.cli import main
+from dynamics.config import Config, setting
+from dynamics.engine.progress import Progress
+from dynamics.experiments import registry
+from dynamics.experiments.base import CheckRun, Experiment, run_arms
+from dynamics.results import load, save
+
+NAME = "feature_averaging"
+ROOT = Path(__file__).resolve().parents[1]
+TINY = (
+    "--dim 32 --num-clusters 4 --num-samples 40 --num-test 50 --num-points 10 --steps 5 --records 3 "
+    "--attack-steps 2 --seeds 2"
+).split()
+# compiles in seconds; long enough to be stopped on the way
+LONG = (
+    "--supervision binary --dim 16 --num-clusters 2 --num-samples 20 --num-test 10 --num-points 5 --width 1 "
+    "--attack-steps 0 --steps 600000 --records 300 --spacing linear --seeds 2 --learning-rate 1e-4"
+).split()
+FIGURES = {"overview", "alignment", "feature_maps", "robust_accuracy", "growth"}
+VERDICT = {
+    "id",
+    "source",
+    "statement",
+    "predicted",
+    "measured",
+    "interval",
+    "per_seed",
+    "holds",
+    "tolerance",
+    "ablation",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _untyped():
+    """As users have it: without the type checks of the test run."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_precision():
+    before = jax.config.jax_enable_x64
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+def assert_same(one, other):
+    """Bit for bit equal variables and coordinates."""
+    assert set(one.variables) == set(other.variables)
+    for name in one.variables:
+        assert one[name].dims == other[name].dims
+        assert one[name].dtype == other[name].dtype
+        np.testing.assert_array_equal(one[name].values, other[name].values, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Folder of a tiny run whose place the command line chose, and what was printed."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        lines = []
+        patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
+        assert main(["run", NAME, *TINY]) == 0
+    (run,) = (folder / "runs").iterdir()
+    return run, "\n".join(lines)
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == experiments.names()
+    assert any(NAME in line and "arXiv:2410.10322" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], ["list", "run", "resume", "check", "plot"]),
+        (["--help"], ["list", "run", "resume", "check", "plot"]),
+        (["run", "--help"], ["--seeds", "--preset", "--checkpoint"]),
+        (["run", NAME, "--help"], ["--num-clusters", "--no-use-bias", "at least 2"]),
+        (["resume", "--help"], ["DIR"]),
+        (["check", "--help"], ["--ablations", "--json"]),
+        (["plot", "--help"], ["DIR"]),
+    ],
+)
+def test_help(argv, words, capsys):
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    for word in words:
+        assert word in out
+
+
+def test_every_field_has_a_flag(capsys):
+    main(["run", NAME, "--help"])
+    out = capsys.readouterr().out
+    for field in dataclasses.fields(experiments.get(NAME).Config):
+        assert "--" + field.name.replace("_", "-") in out
+
+
+def test_run_writes_what_it_says(tiny):
+    folder, printed = tiny
+    assert f"writing to runs/{folder.name}" in printed
+    assert folder.name.startswith(NAME)
+    names = {path.name for path in folder.iterdir()}
+    pictures = {f"{name}{end}" for name in FIGURES for end in (".png", ".json")}
+    assert names == {"run.json", "result.nc", "claims.json"} | pictures
+    assert "claims that this run can decide hold" in printed
+
+
+def test_result(tiny):
+    dataset = load(tiny[0])
+    assert dataset.seed.values.tolist() == [0, 1]
+    assert dataset.supervision.values.tolist() == ["binary", "fine"]
+    assert dataset.step.values[[0, -1]].tolist() == [0, 5]
+    assert json.loads(dataset.attrs["config"])["dim"] == 32
+    assert dataset.attrs["experiment"] == NAME
+    assert np.isfinite(dataset.training_loss).all()
+
+
+def test_claims_schema(tiny):
+    verdicts = json.loads((tiny[0] / "claims.json").read_text())
+    assert isinstance(verdicts, list)
+    assert len({v["id"] for v in verdicts}) == len(verdicts) > 5
+    for verdict in verdicts:
+        assert set(verdict) == VERDICT
+        assert type(verdict["holds"]) is bool
+        assert len(verdict["per_seed"]) == 2
+        low, high = verdict["interval"]
+        assert low <= verdict["measured"] <= high
+        assert np.mean(verdict["per_seed"]) == pytest.approx(verdict["measured"])
+        assert set(verdict["tolerance"]) == {"low", "high", "over"}
+        assert set(verdict["ablation"]) == {"about", "change", "holds"}
+        band = verdict["tolerance"]
+        inside = [
+            (band["low"] is None or value >= band["low"]) and (band["high"] is None or value <= band["high"])
+            for value in verdict["per_seed"]
+        ]
+        assert verdict["holds"] == all(inside)
+
+
+def readable(path):
+    """A picture that is not blank."""
+    picture = matplotlib.image.imread(path)
+    assert min(picture.shape[:2]) > 300
+    assert len(np.unique(picture[..., :3].reshape(-1, 3), axis=0)) > 20
+
+
+def test_figures_and_their_provenance(tiny):
+    for name in FIGURES:
+        readable(tiny[0] / f"{name}.png")
+        about = json.loads((tiny[0] / f"{name}.json").read_text())
+        assert about["figure"] == name
+        assert about["experiment"] == NAME
+        assert about["config"] == json.loads(load(tiny[0]).attrs["config"])
+        assert about["seeds"] == [0, 1]
+        assert about["versions"]["jax"] == jax.__version__
+        assert about["command"].startswith(f"dynamics run {NAME} --dim 32")
+
+
+def test_plot_needs_the_result_alone(tiny, tmp_path, capsys):
+    shutil.copy(tiny[0] / "result.nc", tmp_path)
+    assert main(["plot", str(tmp_path)]) == 0
+    drawn = {Path(line).name for line in capsys.readouterr().out.splitlines()}
+    assert drawn == {f"{name}.png" for name in FIGURES}
+    for name in FIGURES:
+        before = matplotlib.image.imread(tiny[0] / f"{name}.png")
+        np.testing.assert_array_equal(matplotlib.image.imread(tmp_path / f"{name}.png"), before)
+        assert json.loads((tmp_path / f"{name}.json").read_text())["seeds"] == [0, 1]
+
+
+def test_resume_of_a_finished_run_changes_nothing(tiny, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny[0], folder)
+    assert main(["resume", str(folder)]) == 0
+    for path in tiny[0].iterdir():
+        if path.name != "claims.json" and path.suffix != ".png":
+            assert (folder / path.name).read_bytes() == path.read_bytes()
+    assert json.loads((folder / "claims.json").read_text()) == json.loads((tiny[0] / "claims.json").read_text())
+
+
+# --- interrupted in the middle
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Processes share what they compile."""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return os.environ | cache | {"PYTHONPATH": str(ROOT)}
+
+
+def start(argv, folder, environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "dynamics", *argv], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(argv, folder, environment):
+    process = start(argv, folder, environment)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, environment):
+    """The run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish(["run", NAME, *LONG, "--out", "whole"], folder, environment)
+    return load(folder / "whole")
+
+
+def stopped(folder, environment, checkpoint, how):
+    """Start the long run, stop it when it has begun to record; returns exit code and stderr."""
+    process = start(["run", NAME, *LONG, "--out", "run", *checkpoint], folder, environment)
+    state = folder / "run" / "checkpoint" / "binary" / ("state.npz" if checkpoint else "run.json")
+    deadline = time.monotonic() + 60
+    while not state.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    if not checkpoint:
+        time.sleep(WAIT)  # nothing on disk says that recording has begun
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+WAIT = 2.0
+
+
+@pytest.mark.parametrize("checkpoint", [[], ["--checkpoint"]], ids=["memory", "checkpoint"])
+def test_control_c_and_resume(checkpoint, tmp_path, environment, whole):
+    code, said = stopped(tmp_path, environment, checkpoint, signal.SIGINT)
+    assert code == 130, said
+    assert said.startswith("dynamics: interrupted at step")
+    assert "dynamics resume run" in said
+    folder = tmp_path / "run"
+    partial = load(folder, partial=True)
+    assert not (folder / "result.nc").exists()
+    count = partial.sizes["step"]
+    assert 0 < count < whole.sizes["step"]
+    recorded = partial.training_loss.transpose(*whole.training_loss.dims).values
+    np.testing.assert_array_equal(recorded, whole.training_loss.isel(step=slice(count)).values)
+    finish(["resume", "run"], tmp_path, environment)
+    assert_same(load(folder), whole)
+    assert not (folder / "partial.nc").exists()
+    assert not (folder / "checkpoint").exists()
+
+
+def test_kill_and_resume(tmp_path, environment, whole):
+    code, _ = stopped(tmp_path, environment, ["--checkpoint"], signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    folder = tmp_path / "run"
+    assert not (folder / "result.nc").exists()
+    assert (folder / "checkpoint" / "binary" / "state.npz").exists()
+    finish(["resume", "run"], tmp_path, environment)
+    assert_same(load(folder), whole)
+
+
+def test_interrupted_in_the_second_arm(tiny, tmp_path, monkeypatch, capsys):
+    """The finished first arm is kept, also if the second one has not recorded anything."""
+    labels, update = [], Progress.update
+
+    def stop(self, step):
+        labels.append(self.label)
+        if self.label == "fine" and step > 0:
+            raise KeyboardInterrupt
+        update(self, step)
+
+    monkeypatch.setattr(Progress, "update", stop)
+    folder = tmp_path / "run"
+    assert main(["run", NAME, *TINY, "--out", str(folder)]) == 130
+    assert "binary" in labels
+    partial = load(folder, partial=True)
+    assert partial.attrs["complete"] == 0
+    assert np.isfinite(partial.training_loss.sel(supervision="binary")).all()
+    monkeypatch.undo()
+    labels.clear()
+    assert main(["resume", str(folder)]) == 0
+    assert_same(load(folder), load(tiny[0]))
+
+
+def test_interrupted_between_arms():
+    """Ctrl-C before an arm has recorded anything keeps the arms before it; before the first, there is none."""
+    part = xr.Dataset(
+        {"loss": ("step", [1.0])}, {"step": [0]}, {"steps": 0, "complete": 1, "problem": "{}", "descent": "{}"}
+    )
+
+    def stop(name):
+        raise KeyboardInterrupt
+
+    from dynamics.engine.simulate import Interrupted
+
+    with pytest.raises(Interrupted) as caught:
+        run_arms("arm", {"a": lambda name: part, "b": stop})
+    assert caught.value.dataset.arm.values.tolist() == ["a"]
+    assert caught.value.dataset.attrs["complete"] == 0
+    with pytest.raises(KeyboardInterrupt) as nothing:
+        run_arms("arm", {"a": stop})
+    assert type(nothing.value) is KeyboardInterrupt
+
+
+# --- check
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StubConfig(Config):
+    height: float = setting(1.0, "what is measured", low=0)
+
+
+def stub(*claims, made, name="stub"):
+    def simulate(config, engine):
+        made.append((config.height, tuple(engine.seeds)))
+        seeds = list(engine.seeds)
+        values = config.height + 0.01 * np.asarray(seeds)
+        return xr.Dataset({"height": ("seed", values)}, {"seed": seeds}, {"device": "none", "wall_s": 0.0})
+
+    return Experiment(
+        name=name,
+        title="A stub",
+        arxiv="0000.00000",
+        about="nothing",
+        Config=StubConfig,
+        presets={"small": StubConfig(), "paper": StubConfig()},
+        simulate=simulate,
+        claims=claims,
+        check_runs={
+            "main": CheckRun(StubConfig()),
+            "same": CheckRun(StubConfig()),
+            "few": CheckRun(StubConfig(height=2.0), max_seeds=2),
+        },
+        figures={},
+    )
+
+
+def claim(name, accept, change=5.0, runs=("main",)):
+    return Claim(
+        name,
+        "nobody",
+        "the height is right",
+        lambda made: made[runs[0]].dataset.height.values,
+        lambda made: accept,
+        Ablation("another height", {"height": change}),
+        runs=runs,
+    )
+
+
+LOW = claim("low", at_most(2.0))
+HIGH = claim("high", at_least(2.0))
+BLUNT = claim("blunt", at_most(9.0))
+
+
+@pytest.mark.parametrize(
+    ("claims", "options", "code"),
+    [
+        ([LOW], [], 0),
+        ([LOW], ["--ablations"], 0),
+        ([LOW, HIGH], [], 1),
+        ([HIGH, LOW], ["--claims", "low"], 0),
+        ([BLUNT], [], 0),
+        ([BLUNT], ["--ablations"], 1),
+    ],
+    ids=["holds", "ablation fails", "one fails", "the other alone", "blunt", "ablation holds"],
+)
+def test_check_exit_code(claims, options, code, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(registry, "names", lambda: ["stub"])
+    monkeypatch.setattr(registry, "get", lambda name: stub(*claims, made=[]))
+    out = tmp_path / "verdicts.json"
+    assert main(["check", "stub", "--seeds", "3", "--json", str(out), *options]) == code
+    verdicts = json.loads(out.read_text())
+    asked = ["low"] if "--claims" in options else [c.id for c in claims]
+    assert [v["id"] for v in verdicts] == asked
+    for verdict in verdicts:
+        assert set(verdict) == VERDICT
+        np.testing.assert_allclose(verdict["per_seed"], [1.0, 1.01, 1.02])
+        broken = {"low": False, "blunt": True}.get(verdict["id"])
+        assert verdict["ablation"]["holds"] is (broken if "--ablations" in options else None)
+    captured = capsys.readouterr()
+    assert ("FAILS" in captured.out) == (HIGH in claims and "--claims" not in options)
+
+
+def test_each_run_is_made_once(monkeypatch, capsys):
+    made = []
+    claims = [
+        LOW,
+        BLUNT,
+        claim("twin", at_most(2.0), runs=("same",)),
+        claim("few", at_most(3.0), runs=("few", "main")),
+        claim("moved", at_most(2.5), change=2.0),
+    ]
+    experiment = stub(*claims, made=made)
+    experiment.check(seeds=3)
+    assert sorted(made) == [(1.0, (0, 1, 2)), (2.0, (0, 1))]
+    made.clear()
+    monkeypatch.setattr(registry, "names", lambda: ["stub"])
+    monkeypatch.setattr(registry, "get", lambda name: experiment)
+    assert main(["check", "all", "--seeds", "3", "--ablations"]) == 1
+    assert sorted(made) == [(1.0, (0, 1, 2)), (2.0, (0, 1)), (2.0, (0, 1, 2)), (5.0, (0, 1)), (5.0, (0, 1, 2))]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+
+
+def test_check_takes_a_list_of_seeds():
+    made = []
+    verdicts = stub(LOW, made=made).check(seeds=[7, 3])
+    assert made == [(1.0, (7, 3))]
+    assert verdicts[0].per_seed == (1.07, 1.03)
+
+
+def test_saved_stub_result_is_refused_by_another_experiment(tmp_path, monkeypatch, capsys):
+    """A result of one experiment, named as another's, is not drawn."""
+    dataset = stub(made=[]).run(seeds=2).assign_attrs(complete=1, format="training-dynamics-lab result 1")
+    save(dataset, tmp_path / "result.nc")
+    assert main(["plot", str(tmp_path)]) == 2
+    assert "no experiment 'stub'" in capsys.readouterr().err
