@@ -317,6 +317,8 @@ def _carry_out(experiment, config, about: dict[str, Any], folder: Path) -> int:
     from dynamics.engine.simulate import Interrupted
 
     jax.config.update("jax_enable_x64", about["x64"])
+    for left_over in folder.glob(".*.tmp"):  # a kill in the middle of a write leaves one
+        left_over.unlink(missing_ok=True)
     if (folder / "result.nc").exists():
         dataset = results.load(folder)
         _refuse_other_config(experiment.config_of(dataset), config)

@@ -41,7 +41,7 @@ class Config:
     Raises: ValueError: names the field, what is allowed and what was given.
     """
 
-    # fields are checked below, in words, and take ints for floats: type checkers that run with the code keep off
+    # fields are checked below, in words, and ints may go where floats do: run-time type checkers keep off
     __no_type_check__ = True
 
     def __post_init__(self):

@@ -1,7 +1,7 @@
 """Losses, one number an example; `Problem` takes their mean over the samples.
 
-Margin losses take the margins $q_i = y_i f(x_i)$ with labels -1 and +1. All are written so that
-neither value nor gradient overflows, and the tails keep their relative accuracy.
+Margin losses take the margins $q_i = y_i f(x_i)$ with labels -1 and +1. Tails keep their relative
+accuracy; a value is infinite only where the loss itself is beyond the largest float (`exponential`).
 """
 
 from collections.abc import Callable

@@ -151,5 +151,15 @@ def describe(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Callable):
-        return f"{getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', type(value).__name__)}"
+        return _describe_function(value)
     return repr(value)
+
+
+def _describe_function(function: Callable) -> Any:
+    """A function's name, with what it closes over: there a plain optax rule keeps its numbers."""
+    name = (
+        f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__name__)}"
+    )
+    cells = getattr(function, "__closure__", None) or ()
+    held = [describe(cell.cell_contents) for cell in cells if cell.cell_contents is not function]
+    return {"function": name, "holds": held} if held else name

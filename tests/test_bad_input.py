@@ -149,7 +149,11 @@ def wrong_texts(name):
     else:
         words = ["x", "1e999", "nan", *(["1.5"] if entry is int else [])]
         step = 1 if entry is int else 0.5
-        words += [str(entry(limits[side]) + sign * step) for side, sign in (("low", -1), ("high", 1)) if side in limits]
+        words += [
+            str(entry(limits[side]) + sign * step)
+            for side, sign in (("low", -1), ("high", 1))
+            if side in limits
+        ]
         words += [str(limits[side]) for side in ("above", "below") if side in limits]
     if entry is not kind and typing.get_origin(kind) is tuple:
         words = [f"1,{word}" for word in words]
@@ -379,7 +383,11 @@ OTHER = [
     (["resume", "stopped"], "run.json is damaged", truncated(STATE + "run.json")),
     (["resume", "done"], "result.nc is not a readable result", truncated(DONE)),
     (["resume", "done"], "made by grokking", attributes(DONE, experiment="grokking")),
-    (["resume", "done"], "steps", lambda f: shutil.copy(f / "stopped/run.json", f / "done") and about_done(f)),
+    (
+        ["resume", "done"],
+        "steps",
+        lambda f: shutil.copy(f / "stopped/run.json", f / "done") and about_done(f),
+    ),
 ]
 
 

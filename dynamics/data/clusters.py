@@ -83,8 +83,19 @@ class Clusters:
                 )
         if is_number(self.noise) and not np.all(np.asarray(self.noise) >= 0):
             raise ValueError(f"noise must be at least 0, got {self.noise}")
-        if self.probabilities is not None and np.shape(self.probabilities) != (k,):
-            raise ValueError(f"probabilities needs one number for each of the {k} clusters")
+        if is_number(self.centre_norm):
+            norms = np.asarray(self.centre_norm)
+            if norms.shape not in ((), (k,)) or not np.all(norms > 0):
+                raise ValueError(
+                    f"centre_norm must be one positive number, or one for each of the {k} clusters, "
+                    f"got {self.centre_norm}"
+                )
+        if self.probabilities is not None:
+            shares = np.asarray(self.probabilities, dtype=float)
+            if shares.shape != (k,) or np.any(shares < 0) or not math.isclose(shares.sum(), 1, rel_tol=1e-6):
+                raise ValueError(
+                    f"probabilities must be {k} numbers of at least 0 that sum to 1, got {self.probabilities}"
+                )
 
     @property
     def cluster_signs(self) -> tuple[int, ...]:

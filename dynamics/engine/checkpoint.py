@@ -72,7 +72,8 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Remove state and records, once the result is kept."""
-        for path in [self.folder / "state.npz", *self.folder.glob("record-*.npz")]:
+        left = ("record-*.npz", ".*.tmp")  # a kill in the middle of a write leaves a temporary file
+        for path in [self.folder / "state.npz", *(p for pattern in left for p in self.folder.glob(pattern))]:
             path.unlink(missing_ok=True)
 
 

@@ -14,9 +14,9 @@ def linear_spaced(steps: int, count: int) -> list[int]:
 
 def log_spaced(steps: int, count: int) -> list[int]:
     """At most `count` steps from 0 to `steps`, both included, evenly spaced in log(step) from 1 on."""
-    if steps == 0:
-        return [0]
-    times = np.geomspace(1, steps, max(count - 1, 2))
+    if steps == 0 or count <= 2:
+        return sorted({0, steps})
+    times = np.geomspace(1, steps, count - 1)
     return np.unique(np.concatenate([[0], np.round(times).astype(int)])).tolist()
 
 

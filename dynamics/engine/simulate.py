@@ -25,6 +25,8 @@ from dynamics.observables.base import Observable
 from dynamics.parts import Axis, bind, describe, partition
 from dynamics.problem import Problem
 
+IN_FLIGHT = 2  # segments that the host may be ahead of the device
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a run; `dataset` holds what had been recorded by then."""
@@ -95,14 +97,14 @@ def simulate(
     numbers, rest = partition((problem, recipe, observe, observe_end))
     axes = _axes(numbers)
     chosen = batching.choose(strategy)
-    numbers, varied = _lay_out(numbers, axes, len(seeds))
-    plan = direct.Plan(rest, varied, chosen, root, batch_size)
-    data_numbers, data_rest = partition((problem.data,))
-    data_numbers, data_varied = _lay_out(data_numbers, axes, len(seeds))
-    data_plan = direct.Plan(data_rest, data_varied, chosen, root)
     num_runs = math.prod(map(len, axes.values())) * len(seeds)
-    run_seeds = jnp.asarray(np.tile(np.asarray(seeds, np.uint32), num_runs // len(seeds)))
-    _check_shapes(problem, batch_size)
+
+    def plan_for(numbers, rest, size):
+        numbers, varied = _lay_out(numbers, axes, len(seeds))
+        plan = batching.Plan(rest, varied, chosen, root, size)
+        return plan, batching.spread_numbers(plan, numbers, num_runs)
+
+    _check_shapes(problem, batch_size, observe | observe_end)
 
     identity = {
         "problem": describe(problem),
@@ -125,13 +127,14 @@ def simulate(
     rows: list[dict[str, np.ndarray]] = []
 
     def dataset(end_row, states, complete):
+        first_nonfinite_step = batching.gather(plan, states).first_nonfinite_step
         attrs = {name: json.dumps(identity[name]) for name in ("problem", "descent")}
-        attrs |= {"steps": int(steps), "root": root, "strategy": plan.strategy, "batch_size": batch_size or 0}
+        attrs |= {"steps": int(steps), "root": root, "strategy": chosen, "batch_size": batch_size or 0}
         attrs |= {"wall_s": round(time.perf_counter() - begun, 3), "complete": int(complete)}
         return results.assemble(
-            rows,
+            [batching.gather(plan, row) for row in rows],
             end_row,
-            first_nonfinite_step=np.asarray(states.first_nonfinite_step),
+            first_nonfinite_step=first_nonfinite_step,
             axes=axes,
             seeds=seeds,
             times=times[: len(rows)],
@@ -140,35 +143,42 @@ def simulate(
         )
 
     with jax.default_matmul_precision("highest"):
-        draws = direct.sample(data_plan, data_numbers, run_seeds)
-        states = direct.start(plan, numbers, run_seeds)
+        plan, numbers = plan_for(numbers, rest, batch_size)
+        run_seeds = np.tile(np.asarray(seeds, np.uint32), num_runs // len(seeds))
+        run_seeds = batching.spread(plan, run_seeds, num_runs)
+        data_plan, data_numbers = plan_for(*partition((problem.data,)), None)
+        draws = direct.sample(data_plan, data_numbers, [run_seeds])
+        states = direct.start(plan, numbers, [run_seeds])
         position = -1
-        if kept is not None and (found := kept.load([np.asarray(x) for x in jax.tree.leaves(states)])):
-            position, leaves, rows = found
-            states = jax.tree.unflatten(jax.tree.structure(states), [jnp.asarray(x) for x in leaves])
+        if kept is not None:
+            host = batching.gather(plan, states)
+            if found := kept.load(jax.tree.leaves(host)):
+                position, leaves, rows = found
+                states = batching.spread(plan, jax.tree.unflatten(jax.tree.structure(host), leaves), num_runs)
         try:
             for i, (previous, now) in enumerate(pairwise([0, *times])):
                 if i <= position:
                     continue
-                states_now = states
-                if now > previous:
-                    states_now = direct.advance(
-                        plan, numbers, run_seeds, states, draws, previous, now - previous
-                    )
-                row = jax.device_get(direct.record(plan, numbers, run_seeds, states_now, draws, False))
+                runs = [run_seeds, states, draws]
+                advanced = direct.advance(plan, numbers, runs, previous, now - previous)
+                states_now, row = batching.unzip(plan, advanced)
                 rows.append(row)
                 states, position = states_now, i
+                if i >= IN_FLIGHT:
+                    rows[i - IN_FLIGHT] = batching.gather(plan, rows[i - IN_FLIGHT])
                 if kept is not None and checkpoint_every:
-                    kept.save_record(i, row)
-                    kept.save_state(i, jax.device_get(jax.tree.leaves(states)))
+                    rows[i] = batching.gather(plan, rows[i])
+                    kept.save_record(i, rows[i])
+                    kept.save_state(i, jax.tree.leaves(batching.gather(plan, states)))
                 progress.update(now)
-            end_row = jax.device_get(direct.record(plan, numbers, run_seeds, states, draws, True))
+            runs = [run_seeds, states, draws]
+            end_row = batching.gather(plan, direct.conclude(plan, numbers, runs))
         except KeyboardInterrupt:
             del rows[position + 1 :]
             if kept is not None and position >= 0:
                 for i, row in enumerate(rows):
-                    kept.save_record(i, row)
-                kept.save_state(position, jax.device_get(jax.tree.leaves(states)))
+                    kept.save_record(i, batching.gather(plan, row))
+                kept.save_state(position, jax.tree.leaves(batching.gather(plan, states)))
             if not rows:
                 raise
             raise Interrupted(dataset({}, states, complete=False)) from None
@@ -203,28 +213,44 @@ def _seed_list(seeds) -> list[int]:
 
 def _check_observables(observe, observe_end):
     for name, what in (observe | observe_end).items():
+        if name in ("seed", "step", "first_nonfinite_step"):
+            raise ValueError(f"an observable cannot be called {name!r}: every result has that already")
         if not isinstance(what, Observable):
             raise TypeError(f"observe[{name!r}] must be an Observable, got {type(what).__name__}")
     if both := set(observe) & set(observe_end):
         raise ValueError(f"{', '.join(sorted(both))} is named in both observe and observe_end")
 
 
-def _check_shapes(problem: Problem, batch_size: int | None) -> None:
-    """Trace the loss once on shapes alone: a misfit of model, loss and data is refused before compiling."""
+def _check_shapes(problem: Problem, batch_size: int | None, observed: Mapping[str, Observable]) -> None:
+    """Trace on shapes alone: a misfit of model, loss, data or observables is refused before compiling."""
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def once(key):
         draw, params = problem.sample(key), problem.init(key, key)
         loss = problem.training_loss(params, draw.train, draw, key)
-        return draw, problem.apply(params, draw.train.x), loss
+        return draw, params, problem.apply(params, draw.train.x), loss
 
-    problem = jax.tree.map(lambda leaf: leaf.values[0] if isinstance(leaf, Axis) else leaf, problem)
-    draw, outputs, _ = jax.eval_shape(once, key)
+    def first(leaf):
+        return leaf.values[0] if isinstance(leaf, Axis) else leaf
+
+    problem, observed = jax.tree.map(first, (problem, dict(observed)))
+    draw, params, outputs, _ = jax.eval_shape(once, key)
     classes, count = draw.class_signs.shape[0], draw.train.y.shape[0]
     if outputs.ndim == 2 and outputs.shape[1] != classes:
         raise ValueError(f"the network has {outputs.shape[1]} logits, but the data has {classes} classes")
     if batch_size is not None and batch_size > count:
         raise ValueError(f"batch_size must be at most the {count} training samples, got {batch_size}")
+    sizes: dict[str, int] = {}
+    for name, what in observed.items():
+        shape = jax.eval_shape(lambda p, d, k, what=what: what(p, problem, d, k), params, draw, key).shape
+        if len(shape) != len(what.dims):
+            raise ValueError(f"observable {name!r} names dimensions {what.dims}, but has shape {shape}")
+        for dim, size in zip(what.dims, shape, strict=True):
+            if dim in ("seed", "step") or sizes.setdefault(dim, size) != size:
+                raise ValueError(
+                    f"dimension {dim!r} of observable {name!r} has size {size}, elsewhere {sizes.get(dim)}; "
+                    "give it a name of its own"
+                )
 
 
 def _axes(numbers) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Engine(NamedTuple):
     """How a run is made, whatever its config: passed on to `simulate` as keywords."""
 
-    seeds: int | Sequence[int]
+    seeds: Sequence[int]
     checkpoint: Path | None = None
     checkpoint_every: bool = True
     strategy: str = "auto"
@@ -85,6 +85,7 @@ class Experiment:
         config = self.presets["small"] if config is None else config
         if not isinstance(config, self.Config):
             raise TypeError(f"{self.name} needs its own Config, got {type(config).__name__}")
+        seeds = range(seeds) if type(seeds) is int and seeds > 0 else seeds
         engine = Engine(seeds, None if checkpoint is None else Path(checkpoint), checkpoint_every, strategy)
         try:
             dataset = self.simulate(config, engine)

@@ -1,0 +1,289 @@
+"""Every observable against plain NumPy on small random networks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dynamics import observables as o
+from dynamics.data.clusters import Clusters
+from dynamics.data.sample import Draw, Sample
+from dynamics.models.two_layer import TwoLayer
+from dynamics.observables.alignment import averaging_residuals, cosines, decompose
+from dynamics.problem import Problem
+
+KEY = jax.random.key(0)
+DATA = Clusters(dim=9, num_clusters=4, num_samples=30, num_test=24, correlation=0.3, noise=0.8)
+BINARY = Problem(DATA, TwoLayer(2))
+FINE = Problem(DATA, TwoLayer(2, 4, use_bias=False), "cross_entropy")
+RADII = jnp.array([0.0, 0.5, 1.0, 2.0])
+
+
+def case(problem, seed=0):
+    rng = np.random.default_rng(seed)
+    neurons = problem.model.num_neurons
+    params = {"W": jnp.asarray(rng.normal(size=(neurons, 9)))}
+    if problem.model.use_bias:
+        params["b"] = jnp.asarray(rng.normal(size=neurons))
+    return params, DATA.sample(jax.random.key(seed))
+
+
+DRAW = DATA.sample(jax.random.key(0))
+PARAMS = case(BINARY)[0]
+W, B = np.asarray(PARAMS["W"]), np.asarray(PARAMS["b"])
+MU = np.asarray(DRAW.features)
+X, Y = np.asarray(DRAW.train.x), np.asarray(DRAW.train.y)
+
+
+def relu_net(W, b, x, y=None):
+    """The binary network of width 2, written out."""
+    z = np.maximum(np.asarray(x) @ np.asarray(W).T + np.asarray(b), 0)
+    return (z[:, :2].sum(axis=1) - z[:, 2:].sum(axis=1)) / 2
+
+
+def fine_net(W, x):
+    """The logits of four classes of two neurons."""
+    return np.maximum(np.asarray(x) @ np.asarray(W).T, 0).reshape(len(x), 4, 2).mean(axis=2)
+
+
+def measured(observable, problem=BINARY, params=PARAMS, draw=DRAW):
+    return np.asarray(observable(params, problem, draw, KEY))
+
+
+def with_neuron(row, value):
+    return PARAMS | {"W": PARAMS["W"].at[row].set(value)}
+
+
+def test_alignment():
+    expected = [[w @ m / np.sqrt((w @ w) * (m @ m)) for m in MU] for w in W]
+    np.testing.assert_allclose(measured(o.alignment), expected, rtol=1e-12)
+    assert np.abs(MU[0] @ MU[1]) > 1  # the features are correlated
+
+
+def test_alignment_of_a_zero_neuron():
+    found = measured(o.alignment, params=with_neuron(1, 0.0))
+    np.testing.assert_array_equal(found[1], 0.0)
+    assert (found[0] != 0).all()
+    gradient = jax.grad(lambda w: cosines(w, jnp.asarray(MU)).sum())(jnp.asarray(W))
+    assert np.isfinite(gradient).all()
+
+
+def test_projection_norm_bias():
+    np.testing.assert_allclose(measured(o.projection), [[w @ m for m in MU] for w in W], rtol=1e-12)
+    np.testing.assert_allclose(measured(o.neuron_norm), np.sqrt((W**2).sum(axis=1)), rtol=1e-12)
+    np.testing.assert_array_equal(measured(o.bias), B)
+    params, draw = case(FINE)
+    np.testing.assert_array_equal(measured(o.bias, FINE, params, draw), np.zeros(8))
+    np.testing.assert_array_equal(measured(o.weights), W)
+    np.testing.assert_array_equal(measured(o.features), MU)
+
+
+def test_coefficients_of_correlated_features():
+    expected = np.linalg.lstsq(MU.T, W.T, rcond=None)[0].T
+    np.testing.assert_allclose(measured(o.coefficients), expected, rtol=1e-10)
+    mixture = np.random.default_rng(1).normal(size=(3, 4))
+    np.testing.assert_allclose(decompose(jnp.asarray(mixture @ MU), jnp.asarray(MU)), mixture, rtol=1e-10)
+
+
+def test_off_span():
+    q, _ = np.linalg.qr(MU.T)
+    expected = np.linalg.norm(W - W @ q @ q.T, axis=1) / np.linalg.norm(W, axis=1)
+    np.testing.assert_allclose(measured(o.off_span), expected, rtol=1e-10)
+    inside = measured(o.off_span, params=with_neuron(0, MU[0] - 2 * MU[3]))
+    assert inside[0] < 1e-12
+    assert measured(o.off_span, params=with_neuron(2, 0.0))[2] == 0.0
+
+
+def test_own():
+    np.testing.assert_array_equal(measured(o.own), [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]])
+    params, draw = case(FINE)
+    np.testing.assert_array_equal(measured(o.own, FINE, params, draw), np.repeat(np.eye(4), 2, axis=0))
+    coarse = Clusters(dim=9, num_clusters=4, num_samples=30, num_test=24, classes=(0, 0, 1, 2))
+    problem = Problem(coarse, TwoLayer(1, 3, use_bias=False), "cross_entropy")
+    params = {"W": jnp.asarray(W[:3])}
+    found = measured(o.own, problem, params, coarse.sample(KEY))
+    np.testing.assert_array_equal(found, [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+def test_averaging_residual():
+    expected = []
+    for r, w in enumerate(W):
+        group = MU[:2] if r < 2 else MU[2:]
+        mean = np.mean([w @ m for m in group])
+        average = mean * sum(m / (m @ m) for m in group)
+        expected.append(np.linalg.norm(w - average) / np.linalg.norm(average))
+    np.testing.assert_allclose(measured(o.averaging_residual), expected, rtol=1e-10)
+
+
+def test_averaging_residual_of_exact_averages():
+    mu = np.linalg.qr(np.random.default_rng(2).normal(size=(9, 4)))[0].T * np.array([[1.0], [2], [3], [4]])
+    own = np.array([[True, True, False, False], [False, False, True, True], [True, False, False, False]])
+    exact = 2.5 * own @ (mu / (mu**2).sum(axis=1, keepdims=True))
+    found = averaging_residuals(jnp.asarray(exact), jnp.asarray(mu), jnp.asarray(own))
+    np.testing.assert_allclose(found, 0, atol=1e-12)
+    single = averaging_residuals(jnp.asarray(mu[:1]), jnp.asarray(mu), jnp.asarray(own[:1]))
+    assert single[0] > 0.5  # one centre is no average
+    nothing = averaging_residuals(jnp.zeros((3, 9)), jnp.asarray(mu), jnp.asarray(own))
+    assert np.isinf(nothing).all()
+
+
+def test_activation_pattern():
+    on = X @ W.T + B > 0
+    feature = np.asarray(DRAW.train.feature)
+    expected = [[on[feature == j, r].mean() for j in range(4)] for r in range(4)]
+    np.testing.assert_allclose(measured(o.activation_pattern), expected, rtol=1e-12)
+
+
+def test_activation_pattern_of_an_absent_feature():
+    train = Sample(DRAW.train.x, DRAW.train.y, DRAW.train.target, jnp.minimum(DRAW.train.feature, 2))
+    draw = Draw(train, DRAW.test, DRAW.features, DRAW.feature_signs, DRAW.class_signs, DRAW.feature_classes)
+    found = measured(o.activation_pattern, draw=draw)
+    assert np.isnan(found[:, 3]).all()
+    assert np.isfinite(found[:, :3]).all()
+
+
+def test_dead():
+    params = {"W": jnp.zeros((4, 9)), "b": jnp.array([-1.0, 0.0, 1e-9, 1.0])}
+    np.testing.assert_array_equal(measured(o.dead, params=params), [1, 1, 0, 0])
+    one = with_neuron(0, X[3] / (X[3] @ X[3])) | {"b": jnp.asarray(B).at[0].set(-0.999)}
+    assert measured(o.dead, params=one)[0] == 0.0
+
+
+def test_margins_and_losses():
+    q = Y * relu_net(W, B, X)
+    np.testing.assert_allclose(measured(o.margins), q, rtol=1e-10)
+    np.testing.assert_allclose(measured(o.smallest_margin), q.min(), rtol=1e-10)
+    np.testing.assert_allclose(measured(o.training_loss), np.log1p(np.exp(-q)).mean(), rtol=1e-10)
+
+
+def test_accuracies():
+    test = DRAW.test
+    np.testing.assert_allclose(measured(o.train_accuracy), np.mean(Y * relu_net(W, B, X) > 0))
+    expected = np.mean(np.asarray(test.y) * relu_net(W, B, test.x) > 0)
+    assert 0 < expected < 1
+    np.testing.assert_allclose(measured(o.test_accuracy), expected)
+
+
+@pytest.mark.parametrize("readout", ["max_logit", "softmax_group", "sum_logit"])
+def test_accuracies_of_logits(readout):
+    params, draw = case(FINE, 3)
+    logits, y = fine_net(params["W"], draw.test.x), np.asarray(draw.test.y)
+    plus, minus = logits[:, :2], logits[:, 2:]
+    score = {
+        "max_logit": plus.max(axis=1) - minus.max(axis=1),
+        "softmax_group": np.exp(plus).sum(axis=1) - np.exp(minus).sum(axis=1),
+        "sum_logit": plus.sum(axis=1) - minus.sum(axis=1),
+    }[readout]
+    found = measured(o.test_accuracy.given(readout=readout), FINE, params, draw)
+    np.testing.assert_allclose(found, np.mean(y * score > 0))
+    right = logits.argmax(axis=1) == np.asarray(draw.test.target)
+    np.testing.assert_allclose(measured(o.class_accuracy, FINE, params, draw), right.mean())
+
+
+def test_a_score_of_zero_is_an_error():
+    nothing = {"W": jnp.zeros((4, 9)), "b": jnp.zeros(4)}
+    for observable in (o.train_accuracy, o.test_accuracy):
+        assert measured(observable, params=nothing) == 0.0
+    for observable in (o.pgd_accuracy.given(radius=RADII, steps=2), o.universal_accuracy.given(radius=RADII)):
+        np.testing.assert_array_equal(measured(observable, params=nothing), 0.0)
+    certified = o.certified_radius.given(num_positive=2)
+    np.testing.assert_array_equal(measured(certified, params=nothing), 0.0)
+
+
+# --- robustness, of a network that averages: most points are right, and have a radius
+
+AVERAGE = {
+    "W": jnp.asarray(np.repeat([MU[0] + MU[1], MU[2] + MU[3]], 2, axis=0) / 9)
+    + 0.1 * jnp.asarray(np.random.default_rng(5).normal(size=(4, 9))),
+    "b": jnp.array([0.1, -0.1, 0.0, 0.2]),
+}
+
+
+def pgd(steps, params=AVERAGE, radius=RADII, **options):
+    return measured(o.pgd_accuracy.given(radius=radius, steps=steps, **options), params=params)
+
+
+def test_pgd_at_radius_zero_is_clean():
+    clean = measured(o.test_accuracy, params=AVERAGE)
+    assert clean > 0.5
+    assert pgd(3)[0] == clean
+    assert pgd(3, loss="training")[0] == clean
+
+
+def test_pgd_is_between_certificate_and_clean():
+    certified = measured(o.certified_radius.given(num_positive=2), params=AVERAGE)
+    attained = measured(o.attained_radius.given(num_positive=2), params=AVERAGE)
+    assert (certified <= attained * (1 + 1e-9)).all()
+    assert np.median(certified) > 0.3
+    sure = (certified[:, None] > np.asarray(RADII)[None]).mean(axis=0)
+    for steps in (1, 5, 40):
+        found = pgd(steps)
+        assert (found >= sure - 1e-9).all()
+        assert (np.diff(found) <= 0).all()
+    # a long attack finds what was constructed, up to a point or two
+    broken = (attained[:, None] <= np.asarray(RADII)[None] * 0.99).mean(axis=0)
+    assert (pgd(40) <= 1 - broken + 2 / 24).all()
+    assert pgd(40)[-1] < pgd(40)[0]
+
+
+def test_pgd_of_the_first_points_only():
+    clean = measured(o.pgd_accuracy.given(radius=RADII, steps=2, num_points=5), params=AVERAGE)[0]
+    right = np.asarray(DRAW.test.y) * relu_net(AVERAGE["W"], AVERAGE["b"], DRAW.test.x) > 0
+    np.testing.assert_allclose(clean, right[:5].mean())
+    found = o.certified_radius.given(num_positive=2, num_points=5)
+    assert measured(found, params=AVERAGE).shape == (5,)
+
+
+def test_universal_accuracy():
+    direction = MU[0] + MU[1] - MU[2] - MU[3]
+    direction /= np.linalg.norm(direction)
+    x, y = np.asarray(DRAW.test.x), np.asarray(DRAW.test.y)
+    expected = [
+        np.mean(y * relu_net(AVERAGE["W"], AVERAGE["b"], x - r * y[:, None] * direction) > 0)
+        for r in np.asarray(RADII)
+    ]
+    found = measured(o.universal_accuracy.given(radius=RADII), params=AVERAGE)
+    np.testing.assert_allclose(found, expected)
+    assert found[-1] < found[0]
+
+
+def test_attack_radius_is_at_least_the_certificate():
+    certified = measured(o.certified_radius.given(num_positive=2), params=AVERAGE)
+    found = measured(o.attack_radius.given(max_radius=10.0, steps=5, rounds=4), params=AVERAGE)
+    assert (found >= certified * (1 - 1e-6)).all()
+    wrong = np.asarray(DRAW.test.y) * relu_net(AVERAGE["W"], AVERAGE["b"], DRAW.test.x) <= 0
+    np.testing.assert_array_equal(found == 0, wrong)
+
+
+def test_names_dimensions_and_coordinates():
+    assert o.alignment.dims == ("neuron", "feature")
+    asked = o.pgd_accuracy.given(radius=RADII)
+    np.testing.assert_array_equal(asked.coordinates["radius"], RADII)
+    assert o.alignment.coordinates == {}
+
+
+def test_jit_and_vmap():
+    """One program for three networks gives what three calls give."""
+    asked = [
+        o.alignment,
+        o.coefficients,
+        o.off_span,
+        o.averaging_residual,
+        o.activation_pattern,
+        o.dead,
+        o.margins,
+        o.test_accuracy,
+        o.universal_accuracy.given(radius=RADII),
+        o.pgd_accuracy.given(radius=RADII, steps=3),
+        o.certified_radius.given(num_positive=2),
+    ]
+    networks = [case(BINARY, seed)[0] for seed in range(3)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
+
+    @jax.jit
+    def every(stacked):
+        return jax.vmap(lambda params: [what(params, BINARY, DRAW, KEY) for what in asked])(stacked)
+
+    for together, what in zip(every(stacked), asked, strict=True):
+        for one, params in zip(together, networks, strict=True):
+            np.testing.assert_allclose(one, measured(what, params=params), rtol=1e-8, atol=1e-10)

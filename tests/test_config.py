@@ -1,0 +1,146 @@
+"""Configs: what they accept, how they travel through JSON, what they refuse."""
+
+import dataclasses
+import json
+import typing
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamics.config import Config, TrainingConfig, annotation, setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample(Config):
+    flag: bool = setting(False, "a flag")
+    count: int = setting(1, "a count", low=0, high=100)
+    size: float = setting(1.0, "a size", above=0)
+    share: float = setting(0.5, "a share", above=-1, below=1)
+    name: str = setting("a", "a name")
+    kind: typing.Literal["one", "two"] = setting("one", "a kind")
+    widths: tuple[int, ...] = setting((1,), "widths", low=1)
+    radii: tuple[float, ...] = setting((), "radii", low=0)
+
+    def check(self):
+        if self.count > 50 and self.flag:
+            raise ValueError("count must be at most 50 with flag")
+
+
+@given(
+    flag=st.booleans(),
+    count=st.integers(0, 50),
+    size=st.floats(0, 1e300, exclude_min=True),
+    share=st.floats(-1, 1, exclude_min=True, exclude_max=True),
+    name=st.text(min_size=1),
+    kind=st.sampled_from(["one", "two"]),
+    widths=st.lists(st.integers(1, 10**6)).map(tuple),
+    radii=st.lists(st.floats(0, 1e6) | st.integers(0, 10)).map(tuple),
+)
+def test_round_trip(**values):
+    config = Sample(**values)
+    stored = json.loads(json.dumps(config.to_dict(), allow_nan=False))
+    again = Sample.from_dict(stored)
+    assert again == config
+    assert hash(again) == hash(config)
+    assert again.to_dict() == stored
+    for name, value in values.items():
+        assert getattr(again, name) == value
+    assert all(type(radius) is float for radius in again.radii)
+
+
+def test_ints_where_floats_go():
+    config = Sample(size=3, radii=[1, 2])
+    assert type(config.size) is float
+    assert config.radii == (1.0, 2.0)
+    assert all(type(radius) is float for radius in config.radii)
+    assert config == Sample(size=3.0, radii=(1.0, 2.0))
+
+
+def test_numpy_numbers_become_plain():
+    config = Sample(count=np.int64(3), size=np.float32(0.5), widths=(np.int32(2),))
+    assert [type(v) for v in (config.count, config.size, config.widths[0])] == [int, float, int]
+    json.dumps(config.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"flag": 1}, "flag must be true or false, got 1"),
+        ({"flag": np.True_}, "flag must be true or false"),
+        ({"count": True}, "count must be an integer at least 0 and at most 100, got True"),
+        ({"count": 1.0}, "count must be an integer"),
+        ({"count": -1}, "got -1"),
+        ({"count": 101}, "got 101"),
+        ({"size": 0}, "size must be a finite number above 0, got 0"),
+        ({"size": True}, "size must be"),
+        ({"size": "1"}, "size must be"),
+        ({"size": float("nan")}, "size must be"),
+        ({"size": float("inf")}, "size must be"),
+        ({"size": 10**400}, "size must be"),
+        ({"size": 1j}, "size must be"),
+        ({"size": np.complex64(1)}, "size must be"),
+        ({"share": 1}, "share must be a finite number above -1 and below 1, got 1"),
+        ({"share": -1.0}, "share must be"),
+        ({"name": ""}, "name must be a non-empty text, got ''"),
+        ({"kind": "three"}, "kind must be one of one, two, got 'three'"),
+        ({"kind": np.array(["one", "two"])}, "kind must be one of"),
+        ({"widths": (1, 0)}, "widths must be an integer at least 1, got 0"),
+        ({"widths": 3}, "widths must be a list of integers, got 3"),
+        ({"widths": "12"}, "widths must be a list of integers"),
+        ({"radii": (0.0, -1.0)}, "radii must be"),
+        ({"count": 60, "flag": True}, "count must be at most 50 with flag"),
+    ],
+)
+def test_refusals(values, sentence):
+    with pytest.raises(ValueError, match="must be") as caught:
+        Sample(**values)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [{"colour": 1}, {"count": 1, "colour": 1, "form": 2}])
+def test_unknown_names(values):
+    with pytest.raises(ValueError, match=r"colour.*no such field; fields are .*count"):
+        Sample.from_dict(values)
+
+
+@pytest.mark.parametrize("values", [None, 3, ["count"], "count"])
+def test_not_a_mapping(values, untyped):
+    with pytest.raises(ValueError, match="mapping"):
+        Sample.from_dict(values)
+
+
+def test_replaced_values_are_checked():
+    with pytest.raises(ValueError, match="count"):
+        dataclasses.replace(Sample(), count=-1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Sample().count = 2
+
+
+def test_annotation_is_the_type():
+    assert annotation(Sample, "widths") == tuple[int, ...]
+    assert annotation(Sample, "flag") is bool
+    assert annotation(TrainingConfig, "steps") is int
+
+
+@pytest.mark.parametrize("rule", ["gd", "sign", "coordinate"])
+def test_steepest_descent_may_be_normalised(rule):
+    assert TrainingConfig(descent=rule, normalize=True).normalize
+
+
+@pytest.mark.parametrize("rule", ["momentum", "adam"])
+def test_other_rules_may_not(rule):
+    assert not TrainingConfig(descent=rule).normalize
+    with pytest.raises(ValueError, match=f"normalize.*descent={rule!r}"):
+        TrainingConfig(descent=rule, normalize=True)
+
+
+@given(steps=st.integers(0, 3000), records=st.integers(2, 80), spacing=st.sampled_from(["linear", "log"]))
+def test_recording_times(steps, records, spacing):
+    times = TrainingConfig(steps=steps, records=records, spacing=spacing).recording_times()
+    assert times[0] == 0
+    assert times[-1] == steps
+    assert times == sorted(set(times))
+    assert len(times) <= records
