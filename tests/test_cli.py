@@ -288,6 +288,7 @@ def stopped(folder, environment, checkpoint, how):
     return process.returncode, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", [[], ["--checkpoint"]], ids=["memory", "checkpoint"])
 def test_control_c_and_resume(checkpoint, tmp_path, environment, whole):
     code, said = stopped(tmp_path, environment, checkpoint, signal.SIGINT)
@@ -309,6 +310,7 @@ def test_control_c_and_resume(checkpoint, tmp_path, environment, whole):
     assert not (folder / "checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_kill_and_resume(tmp_path, environment, whole):
     code, _ = stopped(tmp_path, environment, ["--checkpoint"], signal.SIGKILL)
     assert code == -signal.SIGKILL
@@ -319,6 +321,7 @@ def test_kill_and_resume(tmp_path, environment, whole):
     assert_same(load(folder), whole)
 
 
+@pytest.mark.slow
 def test_interrupted_in_the_second_arm(tiny, tmp_path, monkeypatch, capsys):
     """The finished first arm is kept, also if the second one has not recorded anything."""
     labels, update = [], Progress.update
