@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, ScalarLike
+from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike, Shaped
 
 from dynamics.parts import Axis
 
@@ -36,7 +36,7 @@ def project(
     return jnp.where(outside, delta * (inner / jnp.where(outside, size, 1)), delta)
 
 
-def column(values, like):
+def column(values: Any, like: Shaped[Array, "samples *shape"]) -> Shaped[Array, "..."]:
     """`values`, one number or one per sample, in the dtype of `like` and shaped to multiply it."""
     values = jnp.asarray(values)
     if values.dtype != bool:
@@ -44,7 +44,7 @@ def column(values, like):
     return values.reshape(values.shape + (1,) * (like.ndim - 1)) if values.ndim else values
 
 
-def norms(delta, norm):
+def norms(delta: Float[Array, "samples *shape"], norm: str) -> Float[Array, " samples"]:
     """Norm of each sample; scaled, since squares of small float32 gradients underflow."""
     flat = jnp.abs(delta.reshape(len(delta), -1))
     largest = flat.max(axis=1, initial=0)
@@ -54,7 +54,7 @@ def norms(delta, norm):
     return largest * jnp.sqrt(jnp.sum((flat / scale[:, None]) ** 2, axis=1))
 
 
-def ascent(gradient, norm):
+def ascent(gradient: Float[Array, "samples *shape"], norm: str) -> Float[Array, "samples *shape"]:
     """Steepest ascent direction of unit norm per sample; zero for a zero gradient."""
     gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
     if norm == "linf":
@@ -65,7 +65,9 @@ def ascent(gradient, norm):
     return gradient / jnp.where(size > 0, size, 1)
 
 
-def place(x, delta, box):
+def place(
+    x: Float[Array, "samples *shape"], delta: Float[Array, "samples *shape"], box: Box
+) -> Float[Array, "samples *shape"]:
     """`x + delta` rounded towards `x`, in the box."""
     point = x + delta
     point = jnp.where(jnp.abs(point - x) > jnp.abs(delta), jnp.nextafter(point, x), point)
@@ -75,7 +77,9 @@ def place(x, delta, box):
     return jnp.clip(point, jnp.minimum(x, low), jnp.maximum(x, high))
 
 
-def uniform_points(key, x, radius, norm):
+def uniform_points(
+    key: PRNGKeyArray, x: Float[Array, "samples *shape"], radius: Radius, norm: str
+) -> Float[Array, "samples *shape"]:
     """Uniform points of the ball, one per sample."""
     if norm == "linf":
         return column(radius, x) * jax.random.uniform(key, x.shape, x.dtype, -1, 1)
@@ -86,7 +90,8 @@ def uniform_points(key, x, radius, norm):
     return column(radius, x) * column(length, x) * direction
 
 
-def broadcast_direction(direction, x):
+def broadcast_direction(direction: Any, x: Float[Array, "samples *shape"]) -> Float[Array, "samples *shape"]:
+    """`direction`, one for all samples or one a sample, in the shape of `x`."""
     direction = jnp.asarray(direction, x.dtype).reshape((-1, *x.shape[1:]))
     return jnp.broadcast_to(direction, x.shape)
 
@@ -103,17 +108,20 @@ def known(value: Any) -> np.ndarray | None:
 
 
 def check_radius(radius: Any, name: str = "radius") -> None:
+    """Refuse a known radius that is negative or not finite."""
     values = known(radius)
     if values is not None and not (np.isfinite(values) & (values >= 0)).all():
         raise ValueError(f"{name} must be finite and not negative, got {radius}")
 
 
 def check_norm(norm: Any) -> None:
+    """Refuse an unknown norm."""
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
 
 
 def check_box(box: Any) -> None:
+    """Refuse what is neither None nor (low, high)."""
     if box is None:
         return
     if not (isinstance(box, tuple) and len(box) == 2 and box[0] < box[1]):
@@ -121,6 +129,7 @@ def check_box(box: Any) -> None:
 
 
 def check_counts(steps: int, restarts: int, random_start: bool) -> None:
+    """Refuse steps and restarts below 1, and restarts that would all start alike."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     if restarts < 1:
