@@ -171,6 +171,7 @@ def join(parts: Mapping[str, xr.Dataset], dim: str) -> xr.Dataset:
     )
     joined.attrs["wall_s"] = round(sum(float(p.attrs.get("wall_s", 0)) for p in parts.values()), 3)
     joined.attrs["complete"] = int(all(int(p.attrs.get("complete", 0)) for p in parts.values()))
+    joined.attrs["created"] = max(p.attrs.get("created", "") for p in parts.values())
     for name in ("problem", "descent"):
         joined.attrs[name] = json.dumps({k: json.loads(p.attrs[name]) for k, p in parts.items()})
     return joined

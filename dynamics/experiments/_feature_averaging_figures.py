@@ -298,7 +298,7 @@ def _half_radius(accuracy):
     if accuracy is None:
         return math.nan
     mean, radius = accuracy.mean("seed").values, accuracy.radius.values
-    below = np.flatnonzero(mean < 0.5)
+    below = np.flatnonzero(mean <= 0.5)
     if below.size == 0:
         return math.inf
     i = below[0]

@@ -47,7 +47,7 @@ class Config(TrainingConfig):
     num_labels: int = setting(0, "fine labels G; 0: one a cluster", low=0)
     num_samples: int = setting(1000, "training samples n", low=1)
     num_test: int = setting(1000, "test samples", low=1)
-    num_points: int = setting(100, "test points whose robustness is measured", low=1)
+    num_points: int = setting(100, "test points attacked by PGD (certificates take all)", low=1)
     centre_norm: float = setting(0.0, "norm R of the centres; 0: sqrt(d)", low=0)
     noise: float = setting(1.0, "noise sigma, standard deviation per coordinate", low=0)
     correlation: float = setting(0.0, "cosine of every two centres", above=-1, below=1)
@@ -266,7 +266,7 @@ def observed(config: Config, supervision: str) -> tuple[dict, dict]:
         "test_accuracy": o.test_accuracy,
         "smallest_margin": o.smallest_margin,
     }
-    end = {"margins": o.margins}
+    end = {"margins": o.margins, "point_feature": o.point_feature}
     if supervision == "fine":
         always["class_accuracy"] = o.class_accuracy
     if config.model == "two_layer":
@@ -294,7 +294,7 @@ def _robustness(config: Config, supervision: str) -> dict:
             pairs = 2 ** min(neurons, 60) if binary or readout == "sum_logit" else 4**config.group_width
             if (readout == "softmax_group" and not binary) or pairs > 2**12:
                 continue
-            given = {"num_positive": positive, "readout": readout, "num_points": points}
+            given = {"num_positive": positive, "readout": readout}
             suffix = "" if readout == config.readout else f"_{readout}"
             end[f"certified_radius{suffix}"] = o.certified_radius.given(**given)
             end[f"attained_radius{suffix}"] = o.attained_radius.given(**given)

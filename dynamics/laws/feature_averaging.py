@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.stats import norm
@@ -52,7 +52,7 @@ class Clusters:
         return mean - self.noise * largest_normal(num_labels / 2) / math.sqrt(2)
 
     def averaged_growth(
-        self, steps: Float[np.ndarray, " times"], learning_rate: float, width: int
+        self, steps: Num[np.ndarray, " times"], learning_rate: float, width: int
     ) -> Float[np.ndarray, " times"]:
         r"""$\lambda = \langle w_r, \mu_j\rangle$ solves $(e^{c\lambda}-1)/c+\lambda = \eta R^2 t/(km)$."""
         c = self.memorisation
@@ -61,7 +61,7 @@ class Clusters:
 
     def decoupled_growth(
         self,
-        steps: Float[np.ndarray, " times"],
+        steps: Num[np.ndarray, " times"],
         learning_rate: float,
         width: int,
         num_labels: int | None = None,
@@ -72,7 +72,7 @@ class Clusters:
         return _solve(lambda z: math.expm1(c * z) / c + others * z, others * time)
 
 
-def largest_normal(count: float) -> float:
+def largest_normal(count: int | float) -> float:
     """Mean of the largest of `count` independent standard normals (a real count is interpolated)."""
     if count <= 1:
         return 0.0
@@ -81,13 +81,14 @@ def largest_normal(count: float) -> float:
 
 
 def sum_logit_radius(centre_norm: float, num_opposite: int, suppression: float = 0.0) -> float:
-    r"""Exact radius of the sum-of-logits readout at a centre, $R (1 + q\beta)/\sqrt{1 + q}$.
+    r"""Radius of the sum-of-logits readout at a centre, $\min_{s \le q} R (1 + s\beta)/\sqrt{1 + s}$.
 
     The network is decoupled and free of biases, q = `num_opposite`, and opposite pre-activations are
-    $-\beta$ (`suppression`) times the own one. Shrinking the own neuron while raising all opposite
-    ones at once is what makes it smaller than $R$.
+    $-\beta$ (`suppression`) times the own one. Shrinking the own neuron while raising s opposite ones at
+    once is what makes it smaller than $R$; for $\beta \le 1/(q + 2)$ all q of them take part.
     """
-    return centre_norm * (1 + num_opposite * suppression) / math.sqrt(1 + num_opposite)
+    raised = np.arange(num_opposite + 1)
+    return float(np.min(centre_norm * (1 + raised * suppression) / np.sqrt(1 + raised)))
 
 
 def mixed_radius(centre_norm: float, num_clusters: int, mixing: float) -> float:

@@ -27,6 +27,7 @@ from dynamics.observables.robustness import (
     attained_radius,
     certified_radius,
     pgd_accuracy,
+    point_feature,
     universal_accuracy,
 )
 
@@ -49,6 +50,7 @@ __all__ = [
     "off_span",
     "own",
     "pgd_accuracy",
+    "point_feature",
     "projection",
     "smallest_margin",
     "test_accuracy",

@@ -94,6 +94,12 @@ def _bounds(params, problem, draw, readout, num_points, num_positive):
     return certificates.two_layer_radius(W[order], b[order], score_weights[order], x, y, num_positive)
 
 
+@observable(("point",), about="feature behind the test point")
+def point_feature(params, problem, draw):
+    """Index of the feature (cluster, class) that each test point was drawn from."""
+    return draw.test.feature.astype(draw.test.x.dtype)
+
+
 @observable(("point",), about="certified robust radius (l2)")
 def certified_radius(params, problem, draw, num_positive, readout="max_logit", num_points=None):
     """Lower bound of the l2 distance from each test point to the nearest error, see `certificates`.
