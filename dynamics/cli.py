@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"dynamics: {_sentence(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("dynamics: interrupted before anything was recorded", file=sys.stderr)
+        print("dynamics: interrupted; what was finished is kept", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 

@@ -70,6 +70,14 @@ class Program:
             return self._every(plan, numbers, tuple(runs), extra)
         return [self._one(plan, own, run, extra) for own, *run in zip(numbers, *runs, strict=True)]
 
+    def shapes(self, plan: Plan, numbers: Any, runs: Sequence[Any], num_runs: int, *extra: Any) -> PyTree:
+        """Shapes and dtypes of `gather(plan, self(...))`; nothing is compiled."""
+        if plan.strategy == "vmap":
+            return jax.eval_shape(lambda *args: self._every(plan, *args), numbers, tuple(runs), extra)
+        run = [listed[0] for listed in runs]
+        one = jax.eval_shape(lambda *args: self._one(plan, *args), numbers[0], run, extra)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_runs, *leaf.shape), leaf.dtype), one)
+
     def _cache_size(self) -> int:
         return self._one._cache_size() + self._every._cache_size()
 

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from dynamics.files import write_atomically, write_text
@@ -56,15 +57,15 @@ class Checkpoint:
         _save(self.folder / "state.npz", {"position": np.asarray(position)} | _numbered(leaves))
 
     def load(
-        self, leaves: list[np.ndarray]
+        self, shapes: list[jax.ShapeDtypeStruct]
     ) -> tuple[int, list[np.ndarray], list[dict[str, np.ndarray]]] | None:
-        """Position, state and records so far; None if nothing is kept. `leaves` gives the state's shapes."""
+        """Position, state leaves of these `shapes`, and records so far; None if nothing is kept."""
         path = self.folder / "state.npz"
         if not path.exists():
             return None
         stored = _load(path)
         position = int(stored.pop("position", -1))
-        expected = {name: (leaf.shape, leaf.dtype) for name, leaf in _numbered(leaves).items()}
+        expected = {f"leaf{i:04d}": (leaf.shape, leaf.dtype) for i, leaf in enumerate(shapes)}
         if position < 0 or {name: (leaf.shape, leaf.dtype) for name, leaf in stored.items()} != expected:
             raise ValueError(f"{path} is damaged: it does not hold the state of this run")
         rows = [_load(self.folder / f"record-{i:05d}.npz") for i in range(position + 1)]

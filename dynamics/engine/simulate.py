@@ -31,8 +31,8 @@ IN_FLIGHT = 2  # segments that the host may be ahead of the device
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a run; `dataset` holds what had been recorded by then."""
 
-    def __init__(self, dataset: xr.Dataset):
-        super().__init__(f"interrupted at step {int(dataset.step[-1])} of {dataset.attrs['steps']}")
+    def __init__(self, dataset: xr.Dataset, where: str = ""):
+        super().__init__(where or f"interrupted at step {int(dataset.step[-1])} of {dataset.attrs['steps']}")
         self.dataset = dataset
 
 
@@ -146,15 +146,16 @@ def simulate(
         plan, numbers = plan_for(numbers, rest, batch_size)
         run_seeds = np.tile(np.asarray(seeds, np.uint32), num_runs // len(seeds))
         run_seeds = batching.spread(plan, run_seeds, num_runs)
+        shapes = direct.start.shapes(plan, numbers, [run_seeds], num_runs)
+        found = None if kept is None else kept.load(jax.tree.leaves(shapes))
         data_plan, data_numbers = plan_for(*partition((problem.data,)), None)
         draws = direct.sample(data_plan, data_numbers, [run_seeds])
-        states = direct.start(plan, numbers, [run_seeds])
-        position = -1
-        if kept is not None:
-            host = batching.gather(plan, states)
-            if found := kept.load(jax.tree.leaves(host)):
-                position, leaves, rows = found
-                states = batching.spread(plan, jax.tree.unflatten(jax.tree.structure(host), leaves), num_runs)
+        if found is None:
+            position, states = -1, direct.start(plan, numbers, [run_seeds])
+        else:
+            position, leaves, rows = found
+            states = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+            states = batching.spread(plan, states, num_runs)
         try:
             for i, (previous, now) in enumerate(pairwise([0, *times])):
                 if i <= position:

@@ -90,7 +90,7 @@ class Experiment:
         try:
             dataset = self.simulate(config, engine)
         except Interrupted as stopped:
-            raise Interrupted(self._sign(stopped.dataset, config)) from None
+            raise Interrupted(self._sign(stopped.dataset, config), str(stopped)) from None
         return self._sign(dataset, config)
 
     def _sign(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
@@ -183,5 +183,6 @@ def run_arms(dim: str, arms: Mapping[str, Callable[[str], xr.Dataset]]) -> xr.Da
             parts = {**done, name: stopped.dataset} if isinstance(stopped, Interrupted) else done
             if not parts:
                 raise
-            raise Interrupted(results.join(parts, dim).assign_attrs(complete=0)) from None
+            where = f"{name}: {stopped}" if str(stopped) else f"interrupted before {name}"
+            raise Interrupted(results.join(parts, dim).assign_attrs(complete=0), where) from None
     return results.join(done, dim)

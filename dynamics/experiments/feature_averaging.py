@@ -341,7 +341,8 @@ def _check_runs() -> dict[str, CheckRun]:
     change = dataclasses.replace
     paper = PRESETS["paper"]
     bare = change(paper, attack_steps=0, records=2)  # certificates at the end, nothing on the way
-    runs = {"main": change(paper, radii=(12.0, 16.0, 30.0, 38.0), records=16)}
+    attacked = change(paper, supervision="fine", radii=(0.0, 12.0, 30.0, 38.0), records=2)
+    runs = {"main": bare, "attacked": attacked}
     for name, k, d, m, h, time, steps in (
         ("growth_k6", 6, 1024, 4, 1, 2.0, 150),
         ("growth_h2", 8, 2048, 3, 2, 3.0, 80),

@@ -190,7 +190,7 @@ BAD = {
     "correlation NaN": ({"correlation": float("nan")}, "correlation of 4 centres must lie in"),
     "noise": ({"noise": -0.1}, "noise must be at least 0"),
     "noise NaN": ({"noise": float("nan")}, "noise must be at least 0"),
-    "probabilities": ({"probabilities": np.ones(3) / 3}, "probabilities needs one number for each"),
+    "probabilities": ({"probabilities": np.ones(3) / 3}, "probabilities must be 4 numbers"),
 }
 
 

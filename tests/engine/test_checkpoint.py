@@ -288,7 +288,7 @@ simulate(
     seeds=2, checkpoint=sys.argv[1],
 )
 """
-KILL_STEPS = 120_000
+KILL_STEPS = 360_000
 
 
 def launch(folder):
