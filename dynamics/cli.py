@@ -33,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         return _dispatch(argv)
     except SystemExit as stop:  # argparse after --help
         return int(stop.code or 0)
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, ImportError, OSError) as error:
         if os.environ.get("DYNAMICS_TRACEBACK"):
             raise
