@@ -1,0 +1,233 @@
+"""What the claims of feature averaging measure, accept, and apply to."""
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from dynamics.claims import Band, Run, around, between
+from dynamics.laws import feature_averaging as laws
+
+Runs = dict[str, Run]
+PerSeed = Float[np.ndarray, " seeds"]
+
+GROWTH_RUNS = ("growth_k6", "growth_h2", "growth_m8")
+CLUSTER_RUNS = tuple(f"k_{k}" for k in (4, 6, 8, 12, 16, 24))
+DIM_RUNS = tuple(f"d_{d}" for d in (512, 1024, 2048, 4096))
+LABEL_RUNS = tuple(f"labels_{g}" for g in (2, 4, 8, 16))
+
+
+def final(run: Run, supervision: str) -> xr.Dataset:
+    """One network's last recorded values, without neurons that only the other network has."""
+    dataset = run.dataset.sel(supervision=supervision).isel(step=-1)
+    return dataset.dropna("neuron", how="all", subset=["own"]) if "neuron" in dataset.dims else dataset
+
+
+def per_seed(values: xr.DataArray) -> PerSeed:
+    return values.mean([d for d in values.dims if d != "seed"]).values
+
+
+def masked(arm: xr.Dataset, own: bool) -> xr.DataArray:
+    return arm.alignment.where((arm.own > 0.5) == own)
+
+
+def block(supervision, reduce, own=True):
+    def measure(runs: Runs) -> PerSeed:
+        values = masked(final(runs["main"], supervision), own)
+        return getattr(values, reduce)(["neuron", "feature"]).values
+
+    return measure
+
+
+def worst_off_block(runs: Runs) -> PerSeed:
+    """The off-block cosine farthest from 0 (they should lie a little below it)."""
+    values = masked(final(runs["main"], "binary"), False)
+    low, high = values.min(["neuron", "feature"]), values.max(["neuron", "feature"])
+    return xr.where(high > 0, high, low).values
+
+
+def projection(run: Run, supervision: str) -> PerSeed:
+    arm = final(run, supervision)
+    return per_seed(arm.projection.where(arm.own > 0.5))
+
+
+def predicted_projection(config, supervision: str) -> float:
+    """The growth law at the last step."""
+    steps = np.asarray([config.steps])
+    if supervision == "binary":
+        return float(config.sizes.averaged_growth(steps, config.learning_rate, config.width)[0])
+    return float(
+        config.sizes.decoupled_growth(steps, config.learning_rate, config.group_width, config.labels)[0]
+    )
+
+
+def worst_growth_error(supervision):
+    def measure(runs: Runs) -> PerSeed:
+        errors = [
+            np.abs(projection(run, supervision) / predicted_projection(run.config, supervision) - 1)
+            for run in runs.values()
+        ]
+        return np.max(errors, axis=0)
+
+    return measure
+
+
+def radius(name: str, supervision: str):
+    return lambda runs: per_seed(final(runs["main"], supervision)[name])
+
+
+def spread_within_clusters(runs: Runs) -> PerSeed:
+    """Pooled over clusters: their means differ too, by how many training samples each happened to get."""
+    arm = final(runs["main"], "binary")
+
+    def pooled(radius, cluster):
+        members = [radius[cluster == j] for j in np.unique(cluster)]
+        squares = sum(((own - own.mean()) ** 2).sum() for own in members)
+        return np.sqrt(squares / (len(radius) - len(members)))
+
+    pairs = zip(arm.certified_radius.values, arm.point_feature.values, strict=True)
+    return np.asarray([pooled(radius, cluster) for radius, cluster in pairs])
+
+
+def radius_gap(runs: Runs) -> PerSeed:
+    arm = final(runs["main"], "binary")
+    return (np.abs(arm.attained_radius - arm.certified_radius) / arm.attained_radius).max("point").values
+
+
+def exponent(runs: Runs, size: str) -> PerSeed:
+    """Slope of log(mean radius) against log(size), seed by seed; each run has one supervision."""
+    x = np.log([getattr(run.config, size) for run in runs.values()])
+    radii = [per_seed(run.dataset.isel(supervision=0).certified_radius) for run in runs.values()]
+    return np.polyfit(x, np.log(radii), 1)[0]
+
+
+LABEL_LAW = (-0.07, 0.03)
+
+
+def label_law_error(runs: Runs) -> PerSeed:
+    """Relative deviation from sqrt(G d/(2k)), at the G where it comes nearest to leaving the range."""
+    errors = []
+    for run in runs.values():
+        law = run.config.norm * np.sqrt(run.config.labels / (2 * run.config.num_clusters))
+        errors.append(per_seed(run.dataset.isel(supervision=0).certified_radius) / law - 1)
+    low, high = np.min(errors, axis=0), np.max(errors, axis=0)
+    return np.where(low / LABEL_LAW[0] > high / LABEL_LAW[1], low, high)
+
+
+def best_alignment(name: str):
+    def measure(runs: Runs) -> PerSeed:
+        arm = final(runs[name], "binary")
+        return per_seed(arm.alignment.where(arm.dead < 0.5).max("feature"))
+
+    return measure
+
+
+def at_radius(run: Run, supervision: str, name: str, radius: float) -> PerSeed:
+    accuracy = run.dataset.sel(supervision=supervision)[name]
+    return np.asarray([np.interp(radius, accuracy.radius, row) for row in accuracy.values])
+
+
+def masked_radius(config) -> float:
+    """Radius at which PGD on the sum of logits is asked: 30 in the paper's size, in proportion elsewhere."""
+    return 30 / np.sqrt(3072) * config.norm
+
+
+def sum_radius_ratio(runs: Runs) -> PerSeed:
+    """Certified mean over the closed form with the suppression b that the trained network has."""
+    run, arm = runs["main"], final(runs["main"], "fine")
+    own, other = (per_seed(arm.projection.where((arm.own > 0.5) == kind)) for kind in (True, False))
+    opposite = run.config.labels // 2
+    law = [laws.sum_logit_radius(run.config.norm, opposite, b) for b in -other / own]
+    return per_seed(arm.certified_radius_sum_logit) / np.asarray(law)
+
+
+def masked_accuracy(runs: Runs) -> PerSeed:
+    (run,) = runs.values()
+    return at_radius(run, "fine", "pgd_accuracy_sum_logit", masked_radius(run.config))
+
+
+def share_below(runs: Runs) -> PerSeed:
+    arm = final(runs["main"], "fine")
+    return per_seed((arm.attained_radius_sum_logit < masked_radius(runs["main"].config)).astype(float))
+
+
+def robustness_gain(radius: float):
+    def measure(runs: Runs) -> PerSeed:
+        (run,) = runs.values()
+        fine, binary = (at_radius(run, s, "pgd_accuracy", radius) for s in ("fine", "binary"))
+        return fine - binary
+
+    return measure
+
+
+def compares_images(name: str, radius: float):
+    def applies(config) -> bool:
+        compares = config.data == name and config.supervision == "both" and bool(config.attack_steps)
+        return compares and min(config.evaluation_radii) <= radius <= max(config.evaluation_radii)
+
+    return applies
+
+
+def on_clusters(*supervisions):
+    def applies(config) -> bool:
+        plain = config.activation == "relu" and not config.train_output
+        return not config.on_images and plain and all(config.trains(s) for s in supervisions)
+
+    return applies
+
+
+def sum_certified(config) -> bool:
+    few = config.labels * config.group_width <= 12  # pairs of pieces grow as 2 to the number of neurons
+    return on_clusters("fine")(config) and config.readout == "max_logit" and few
+
+
+def paper_size(config) -> bool:
+    # beta, of order 1/sqrt(d), enters these numbers: the paper's d makes it small
+    return sum_certified(config) and config.norm >= 50
+
+
+def attacked(config) -> bool:
+    attacks = bool(config.attack_steps) and max(config.evaluation_radii) >= masked_radius(config)
+    return attacks and paper_size(config)
+
+
+def class_sizes(config) -> list[int]:
+    return [config.signs.count(1), config.signs.count(-1)]
+
+
+def block_cosines(runs: Runs) -> list[float]:
+    config = runs["main"].config
+    return [config.sizes.averaged_alignment(size) for size in class_sizes(config)]
+
+
+def mean_alignment(config) -> float:
+    return float(np.mean([config.sizes.averaged_alignment(size) for size in class_sizes(config)]))
+
+
+def near(predict, **tolerance):
+    return lambda runs: around(predict(runs["main"].config), **tolerance)
+
+
+def scaled(low: float, high: float, predict):
+    """Accept from `low` to `high` times the prediction."""
+
+    def accept(runs: Runs) -> Band:
+        predicted = predict(runs["main"].config)
+        return between(low * predicted, high * predicted, predicted)
+
+    return accept
+
+
+def averaged(config) -> float:
+    return config.sizes.averaged_radius()
+
+
+def decoupled(config) -> float:
+    return config.sizes.decoupled_radius(config.num_clusters)
+
+
+def sum_radius(config) -> float:
+    return laws.sum_logit_radius(config.norm, config.labels // 2)
+
+
+def mixed(config) -> float:
+    return laws.mixed_radius(config.norm, config.num_clusters, config.mixing)
