@@ -116,7 +116,8 @@ class Verdict:
 
 def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
     """Evaluate `claim` on its runs; a seed whose number is not finite makes it fail."""
-    values = np.atleast_1d(np.asarray(claim.measure(runs), dtype=float))
+    with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite makes the claim fail, below
+        values = np.atleast_1d(np.asarray(claim.measure(runs), dtype=float))
     band = claim.accept(runs)
     judged = values if band.over == "every seed" else np.asarray([values.mean()])
     holds = bool(np.all(np.isfinite(values)) and np.all((judged >= band.low) & (judged <= band.high)))

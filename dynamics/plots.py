@@ -55,7 +55,7 @@ def time_axis(ax: Axes, steps: Sequence[int], logarithmic: bool = True) -> None:
     ax.set_xlabel("step $t$")
     if logarithmic and max(steps) > 10:
         ax.set_xscale("symlog", linthresh=1, linscale=0.3)
-    ax.set_xlim(0, max(steps))
+    ax.set_xlim(0, max(*steps, 1))
 
 
 def band(

@@ -105,6 +105,8 @@ def robust_accuracy(
     radius: Float[np.ndarray, " radii"], mean: float, noise: float = 1.0
 ) -> Float[np.ndarray, " radii"]:
     r"""Share of test points farther than `radius` from the boundary: $\Phi((\bar r - r)/\sigma)$."""
+    if noise == 0:
+        return (np.asarray(radius) < mean).astype(float)
     return norm.cdf((mean - np.asarray(radius)) / noise)
 
 
