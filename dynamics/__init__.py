@@ -12,6 +12,8 @@ _PLACES = {
     "observable": "dynamics.observables.base",
     "steepest": "dynamics.descent",
     "Axis": "dynamics.parts",
+    "part": "dynamics.parts",
+    "static": "dynamics.parts",
 }
 _MODULES = (
     "experiments",

@@ -1,8 +1,6 @@
 """`python -m dynamics` is the command `dynamics`."""
 
-import sys
-
-from dynamics.cli import main
+from dynamics.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -46,6 +46,16 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
+def entry() -> None:
+    """The command `dynamics`: `main`, and then the process ends."""
+    code = main()
+    if code == EXIT_INTERRUPTED:  # threads of the device may still compute; they must not end in a crash
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f": {error.filename}" if error.filename else ""

@@ -27,7 +27,9 @@ STYLE = {
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "legend.frameon": False,
+    "legend.frameon": True,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.75,
     "legend.fontsize": 7.5,
     "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
 }

@@ -59,6 +59,10 @@ class Problem:
         if not isinstance(self.init_scale, dict):
             return jax.tree.map(lambda p: p * self.init_scale, params)
         scale = self.init_scale
+        if unknown := sorted(set(scale) - set(params)):
+            raise ValueError(
+                f"init_scale names {', '.join(unknown)}, but the parameters are {', '.join(sorted(params))}"
+            )
         factor = {name: scale.get(name, 1.0) for name in params}
         return {n: jax.tree.map(lambda p, s=factor[n]: p * s, sub) for n, sub in params.items()}
 

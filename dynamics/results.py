@@ -120,6 +120,8 @@ def save(dataset: xr.Dataset, path: str | os.PathLike) -> None:
     """
     import h5netcdf  # noqa: F401  (say at once that it is missing, not after the run)
 
+    if "format" not in dataset.attrs:  # a mean or a selection by the user drops the attributes
+        dataset = dataset.assign_attrs(format=FORMAT, complete=1)
     write_atomically(Path(path), lambda temporary: dataset.to_netcdf(temporary, engine="h5netcdf"))
 
 

@@ -82,6 +82,13 @@ def simulate(
       ValueError, TypeError: bad arguments, before anything is compiled.
       Interrupted: Ctrl-C; carries the Dataset of what was recorded.
     """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a Problem, got {type(problem).__name__}")
+    if not isinstance(descent, optax.GradientTransformation):
+        raise TypeError(f"descent must be an optax transformation such as steepest(...), got {descent!r}")
+    for given in (observe, observe_end):
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"observe must map names to Observables, got {given!r}")
     observe, observe_end = dict(observe or {}), dict(observe_end or {})
     seeds = _seed_list(seeds)
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 0:
@@ -96,6 +103,10 @@ def simulate(
 
     numbers, rest = partition((problem, recipe, observe, observe_end))
     axes = _axes(numbers)
+    taken = {"seed", "step", *observe, *observe_end}
+    taken |= {dim for what in (observe | observe_end).values() for dim in what.dims}
+    if both := taken & set(axes):
+        raise ValueError(f"an axis cannot be called {min(both)!r}: the result has that already")
     chosen = batching.choose(strategy)
     num_runs = math.prod(map(len, axes.values())) * len(seeds)
 

@@ -170,7 +170,16 @@ def compares_images(name: str, radius: float):
 def on_clusters(*supervisions):
     def applies(config) -> bool:
         plain = config.activation == "relu" and not config.train_output
-        return not config.on_images and plain and all(config.trains(s) for s in supervisions)
+        theorem = config.correlation == 0 and not config.train_radius and config.start == "random"
+        return not config.on_images and plain and theorem and all(config.trains(s) for s in supervisions)
+
+    return applies
+
+
+def grows(supervision):
+    def applies(config) -> bool:
+        flow = config.descent == "gd" and not config.normalize and not config.batch_size
+        return on_clusters(supervision)(config) and flow
 
     return applies
 
@@ -207,12 +216,12 @@ def near(predict, **tolerance):
     return lambda runs: around(predict(runs["main"].config), **tolerance)
 
 
-def scaled(low: float, high: float, predict):
-    """Accept from `low` to `high` times the prediction."""
+def scaled(low: float, high: float, predict, is_floor: bool = False):
+    """Accept from `low` to `high` times the prediction; not shown as one if it is a floor only."""
 
     def accept(runs: Runs) -> Band:
         predicted = predict(runs["main"].config)
-        return between(low * predicted, high * predicted, predicted)
+        return between(low * predicted, high * predicted, None if is_floor else predicted)
 
     return accept
 

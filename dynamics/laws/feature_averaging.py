@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Num
 from scipy.integrate import quad
-from scipy.optimize import brentq
+from scipy.optimize import bisect
 from scipy.stats import norm
 
 
@@ -57,7 +57,7 @@ class Clusters:
         r"""$\lambda = \langle w_r, \mu_j\rangle$ solves $(e^{c\lambda}-1)/c+\lambda = \eta R^2 t/(km)$."""
         c = self.memorisation
         time = np.asarray(steps) * learning_rate * self.centre_norm**2 / (self.num_clusters * width)
-        return _solve(lambda z: math.expm1(c * z) / c + z, time)
+        return _solve(lambda z: _expm1(c * z) / c + z, time)
 
     def decoupled_growth(
         self,
@@ -69,7 +69,7 @@ class Clusters:
         r"""The own logit z(t): solves $(e^{cz} - 1)/c + (G-1) z = (G-1)\,\eta R^2 t / (k h)$, G labels."""
         c, others = self.memorisation, (num_labels or self.num_clusters) - 1
         time = np.asarray(steps) * learning_rate * self.centre_norm**2 / (self.num_clusters * width)
-        return _solve(lambda z: math.expm1(c * z) / c + others * z, others * time)
+        return _solve(lambda z: _expm1(c * z) / c + others * z, others * time)
 
 
 def largest_normal(count: int | float) -> float:
@@ -110,11 +110,15 @@ def robust_accuracy(
     return norm.cdf((mean - np.asarray(radius)) / noise)
 
 
+def _expm1(z):
+    return math.expm1(z) if z < 700 else math.inf
+
+
 def _solve(increasing, targets):
     def root(target):
         high = 1.0
         while increasing(high) < target:
             high *= 2
-        return brentq(lambda z: increasing(z) - target, 0.0, high, xtol=1e-13)
+        return bisect(lambda z: increasing(z) - target, 0.0, high, xtol=1e-14, maxiter=200)
 
     return np.asarray([root(target) for target in np.atleast_1d(targets)])

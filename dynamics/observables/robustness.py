@@ -84,6 +84,7 @@ def _bounds(params, problem, draw, readout, num_points, num_positive):
     """Certified and attained l2 radius of each attacked test point."""
     x, y = _attacked(draw, num_points)
     model = problem.model
+    _check_certifiable(model, params, readout, num_positive)
     W, b = params["W"], two_layer.biases(params)
     a = two_layer.output_weights(model, params)
     if model.num_outputs > 1 and readout == "max_logit":
@@ -91,7 +92,21 @@ def _bounds(params, problem, draw, readout, num_points, num_positive):
         return certificates.max_logit_radius(z, W @ W.T, y, draw.class_signs, model.width)
     score_weights = a[0] if model.num_outputs == 1 else draw.class_signs @ a
     order = jnp.argsort(-score_weights, stable=True)  # the certificate wants positive neurons first
-    return certificates.two_layer_radius(W[order], b[order], score_weights[order], x, y, num_positive)
+    bounds = certificates.two_layer_radius(W[order], b[order], score_weights[order], x, y, num_positive)
+    counted = jnp.sum(score_weights > 0) == num_positive
+    return tuple(jnp.where(counted, bound, jnp.nan) for bound in bounds)
+
+
+def _check_certifiable(model, params, readout, num_positive):
+    if not isinstance(model, two_layer.TwoLayer) or model.activation.name != "relu" or "a" in params:
+        raise ValueError(
+            "certified radii hold for TwoLayer networks with ReLU and a fixed second layer only; "
+            "observe attack_radius for other models"
+        )
+    if model.num_outputs == 1 and num_positive != model.width:
+        raise ValueError(f"num_positive of this binary network must be {model.width}, got {num_positive}")
+    if model.num_outputs > 1 and readout not in ("max_logit", "sum_logit"):
+        raise ValueError(f"certified radii need readout max_logit or sum_logit, got {readout!r}")
 
 
 @observable(("point",), about="feature behind the test point")
@@ -105,7 +120,9 @@ def certified_radius(params, problem, draw, num_positive, readout="max_logit", n
     """Lower bound of the l2 distance from each test point to the nearest error, see `certificates`.
 
     For two-layer ReLU networks: binary ones, and multi-class ones read out by `max_logit` or
-    `sum_logit`. `num_positive` is the number of neurons that raise the binary score.
+    `sum_logit`. `num_positive` is the number of neurons that raise the binary score; NaN where a
+    multi-class network has another number of them. Other activations, trained second layers and other
+    models raise ValueError: the bounds would not hold.
     """
     return _bounds(params, problem, draw, readout, num_points, num_positive)[0]
 

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from dynamics import observables as o
+from dynamics import simulate, steepest
 from dynamics.data.clusters import Clusters
 from dynamics.data.sample import Draw, Sample
+from dynamics.models.activations import Activation
+from dynamics.models.mlp import MLP
 from dynamics.models.two_layer import TwoLayer
 from dynamics.observables.alignment import averaging_residuals, cosines, decompose
 from dynamics.problem import Problem
@@ -288,3 +291,33 @@ def test_jit_and_vmap():
         for batched, single in zip(together, alone(params), strict=True):
             np.testing.assert_allclose(batched[i], single, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(together[0][0], measured(o.alignment, params=networks[0]), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        TwoLayer(2, activation=Activation("leaky_relu")),
+        TwoLayer(2, activation=Activation("prelu")),
+        TwoLayer(2, activation=Activation("gelu")),
+        TwoLayer(2, train_output=True),
+        TwoLayer(2, 4, use_bias=False, activation=Activation("linear")),
+        MLP((3,)),
+    ],
+)
+def test_certificates_are_refused_where_they_do_not_hold(model):
+    loss = "logistic" if model.num_outputs == 1 else "cross_entropy"
+    problem = Problem(Clusters(8, 4, 12, 6), model, loss=loss)
+    for what in (o.certified_radius, o.attained_radius):
+        with pytest.raises(ValueError, match="ReLU and a fixed second layer only"):
+            simulate(
+                problem, steepest("l2", 0.1), steps=1, observe_end={"r": what.given(num_positive=2)}, seeds=1
+            )
+
+
+def test_a_wrong_number_of_positive_neurons_is_refused_or_nan():
+    end = {"r": o.certified_radius.given(num_positive=1, readout="sum_logit")}
+    data = Clusters(8, 4, 12, 6)
+    with pytest.raises(ValueError, match="num_positive of this binary network must be 2"):
+        simulate(Problem(data, TwoLayer(2)), steepest("l2", 0.1), steps=1, observe_end=end, seeds=1)
+    fine = Problem(data, TwoLayer(1, 4, use_bias=False), loss="cross_entropy")
+    assert np.isnan(simulate(fine, steepest("l2", 0.1), steps=1, observe_end=end, seeds=1).r).all()
