@@ -19,6 +19,7 @@ from dynamics import results
 from dynamics.descent import Descent
 from dynamics.engine import batching, direct
 from dynamics.engine.checkpoint import Checkpoint
+from dynamics.engine.interrupt import Interrupts
 from dynamics.engine.progress import Progress
 from dynamics.engine.schedule import recording_times
 from dynamics.observables.base import Observable
@@ -153,7 +154,7 @@ def simulate(
             attrs=attrs | results.provenance(),
         )
 
-    with jax.default_matmul_precision("highest"):
+    with jax.default_matmul_precision("highest"), Interrupts() as interrupts:
         plan, numbers = plan_for(numbers, rest, batch_size)
         run_seeds = np.tile(np.asarray(seeds, np.uint32), num_runs // len(seeds))
         run_seeds = batching.spread(plan, run_seeds, num_runs)
@@ -183,8 +184,10 @@ def simulate(
                     kept.save_record(i, rows[i])
                     kept.save_state(i, jax.tree.leaves(batching.gather(plan, states)))
                 progress.update(now)
+                interrupts.check()
             runs = [run_seeds, states, draws]
             end_row = batching.gather(plan, direct.conclude(plan, numbers, runs))
+            interrupts.check()
         except KeyboardInterrupt:
             del rows[position + 1 :]
             if kept is not None and position >= 0:
