@@ -95,10 +95,12 @@ def steepest(norm: Norm, learning_rate: ScalarLike | Axis, *, normalize: bool = 
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
     rate = learning_rate if isinstance(learning_rate, Axis) else jnp.asarray(learning_rate, float)
-    return traced(_steepest, name=norm, learning_rate=rate, normalize=normalize)
+    return traced(steepest_rule, name=norm, learning_rate=rate, normalize=normalize)
 
 
-def _steepest(name: Norm, learning_rate: ScalarLike, normalize: bool) -> optax.GradientTransformation:
+def steepest_rule(name: Norm, learning_rate: ScalarLike, normalize: bool) -> optax.GradientTransformation:
+    """What `steepest` binds: the rule itself, made anew from its numbers in every trace."""
+
     def update(grads, state, params=None):
         del params
         if name == "l2" and not normalize:  # g itself, with no detour over its norm

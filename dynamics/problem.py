@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from dynamics import losses
+from dynamics import geometry, losses
 from dynamics.data.sample import Draw, Sample
 from dynamics.parts import part, static
 from dynamics.readouts import Readout, read_out
@@ -68,18 +68,40 @@ class Problem:
 
     def apply(self, params: PyTree, x: Float[Array, "samples *shape"]) -> Float[Array, "samples *classes"]:
         """The network's outputs."""
-        return self.model.apply({"params": params}, x)
+        return self.model.apply({"params": geometry.plain(params)}, x)
+
+    def outputs(
+        self, params: PyTree, draw: Draw, points: geometry.Points
+    ) -> Float[Array, "samples *classes"]:
+        """The network's outputs at the training or test inputs: without weights, if they are not at hand."""
+        if isinstance(params, geometry.SpanParams):
+            return self.model.from_pre_activations(
+                params.others, geometry.pre_activations(params, draw, points)
+            )
+        return self.apply(params, getattr(draw, points).x)
 
     def score(
         self, params: PyTree, x: Float[Array, "samples *shape"], draw: Draw, readout: Readout | None = None
     ) -> Float[Array, " samples"]:
         """The binary score: the output itself, or the readout of the logits. A score of 0 is an error."""
-        outputs = self.apply(params, x)
+        return self._score(self.apply(params, x), draw, readout)
+
+    def score_at(
+        self, params: PyTree, draw: Draw, points: geometry.Points, readout: Readout | None = None
+    ) -> Float[Array, " samples"]:
+        """The binary score at the training or test inputs, as `score`."""
+        return self._score(self.outputs(params, draw, points), draw, readout)
+
+    def _score(self, outputs, draw, readout):
         return outputs if outputs.ndim == 1 else read_out(outputs, draw.class_signs, readout or self.readout)
 
     def sample_losses(self, params: PyTree, sample: Sample) -> Float[Array, " samples"]:
         """The loss of each sample."""
         return losses.evaluate(self.loss, self.apply(params, sample.x), sample)
+
+    def losses_at(self, params: PyTree, draw: Draw, points: geometry.Points) -> Float[Array, " samples"]:
+        """The loss of each training or test sample, as `sample_losses`."""
+        return losses.evaluate(self.loss, self.outputs(params, draw, points), getattr(draw, points))
 
     def training_loss(
         self, params: PyTree, sample: Sample, draw: Draw, key: Key[Array, ""]

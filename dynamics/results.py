@@ -19,8 +19,8 @@ FORMAT = "training-dynamics-lab result 1"
 
 
 def assemble(
-    rows: Sequence[Mapping[str, np.ndarray]],
-    end_row: Mapping[str, np.ndarray],
+    recorded: Mapping[str, np.ndarray],
+    ended: Mapping[str, np.ndarray],
     *,
     first_nonfinite_step: np.ndarray,
     axes: Mapping[str, np.ndarray],
@@ -29,7 +29,8 @@ def assemble(
     observables: Mapping[str, Any],
     attrs: Mapping[str, Any],
 ) -> xr.Dataset:
-    """The Dataset of a run from its recorded rows, each of shape (runs, ...), axes before seeds.
+    """The Dataset of a run from what was recorded at all times, each of shape (runs, times, ...), and at
+    its end, each (runs, ...); runs of all axes' values, seeds innermost.
 
     Floats recorded at or after a run's `first_nonfinite_step` are NaN.
     """
@@ -37,24 +38,20 @@ def assemble(
     sizes = (*(len(v) for v in axes.values()), len(seeds))
     diverged = first_nonfinite_step >= 0
     coords: dict[str, Any] = {**axes, "seed": np.asarray(seeds), "step": np.asarray(times)}
-    variables = {}
-    for name in rows[0] if rows else ():
-        values = np.stack([row[name] for row in rows], axis=1)
-        late = diverged[:, None] & (np.asarray(times) >= first_nonfinite_step[:, None])
-        variables[name] = ("step", _blank(values, late))
-    for name, values in end_row.items():
-        variables[name] = (None, _blank(np.asarray(values), diverged))
+    late = diverged[:, None] & (np.asarray(times) >= first_nonfinite_step[:, None])
     data = {}
-    for name, (step, values) in variables.items():
-        what = observables[name]
-        dims = (*batch, *(["step"] if step else []), *what.dims)
-        shape = (*sizes, *values.shape[1:])
-        if len(dims) != len(shape):
-            given = len(shape) - len(dims) + len(what.dims)
-            raise ValueError(f"observable {name!r} names dimensions {what.dims} but has {given}")
-        data[name] = (dims, values.reshape(shape), {"long_name": what.about or name, "units": what.units})
-        coords |= {k: v for k, v in what.coordinates.items() if k not in coords}
-        coords |= {k: np.arange(n) for k, n in zip(dims, shape, strict=True) if k not in coords}
+    for found, step, blank in ((recorded, ("step",), late), (ended, (), diverged)):
+        for name, values in found.items():
+            what = observables[name]
+            dims = (*batch, *step, *what.dims)
+            shape = (*sizes, *values.shape[1:])
+            if len(dims) != len(shape):
+                given = len(shape) - len(dims) + len(what.dims)
+                raise ValueError(f"observable {name!r} names dimensions {what.dims} but has {given}")
+            values = _blank(values, blank).reshape(shape)
+            data[name] = (dims, values, {"long_name": what.about or name, "units": what.units})
+            coords |= {k: v for k, v in what.coordinates.items() if k not in coords}
+            coords |= {k: np.arange(n) for k, n in zip(dims, shape, strict=True) if k not in coords}
     data["first_nonfinite_step"] = (
         batch,
         first_nonfinite_step.reshape(sizes),

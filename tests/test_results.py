@@ -24,12 +24,13 @@ def made(neurons=3, complete=1, first=(-1, 2), **attrs):
     """A result of two seeds, three recording times and one axis of two values."""
     first = np.asarray(first)
     runs = np.arange(len(first))
-    rows = [
-        {"quantity": 10.0 * t + runs[:, None] + 0.1 * np.arange(neurons), "count": runs + t}
-        for t in (0, 2, 5)
-    ]
+    times = np.array([0, 2, 5])
+    recorded = {
+        "quantity": 10.0 * times[None, :, None] + runs[:, None, None] + 0.1 * np.arange(neurons),
+        "count": runs[:, None] + times,
+    }
     return results.assemble(
-        rows,
+        recorded,
         {"end": 1.0 * runs},
         first_nonfinite_step=first,
         axes={},
@@ -55,7 +56,7 @@ def test_assembled_values_are_labelled_and_blanked_from_divergence_on():
 
 def test_axes_come_before_seeds():
     ds = results.assemble(
-        [{"count": np.arange(6.0)}],
+        {"count": np.arange(6.0)[:, None]},
         {},
         first_nonfinite_step=np.full(6, -1),
         axes={"noise": np.array([0.5, 1.0, 2.0])},
@@ -71,7 +72,7 @@ def test_axes_come_before_seeds():
 def test_a_misnamed_dimension_is_refused():
     with pytest.raises(ValueError, match=r"observable 'count' names dimensions \(\) but has 1"):
         results.assemble(
-            [{"count": np.zeros((1, 2))}],
+            {"count": np.zeros((1, 1, 2))},
             {},
             first_nonfinite_step=np.array([-1]),
             axes={},

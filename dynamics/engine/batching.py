@@ -1,21 +1,30 @@
-"""How runs are batched: all in one program (`vmap`), or one program that takes run after run (`map`).
+"""How runs are batched: a chunk of runs is one program, with as many runs side by side as pay.
 
-What belongs to the runs is a tree of arrays with a leading run axis under `vmap`, and a list of one
-tree a run under `map`: there every run keeps buffers of its own, which a `lax.map` over stacked data
-would copy (12 MB a seed at the size of feature averaging) whenever it is entered.
+A *chunk* is `devices * lanes` runs. Every device of the mesh works on its own lanes: one of them by the
+plain program, several by `jax.vmap`. The strategies differ in the number of lanes only: `vmap` takes as
+many as fit in memory, `map` the few whose data stay in cache, and chunk follows chunk. On a CPU that
+beats a `lax.map` over stacked data, which copies a run's data whenever it is entered.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from dynamics.parts import merge
+from dynamics.parts import merge, partition
 
 Strategy = Literal["auto", "vmap", "map"]
+RUNS = PartitionSpec("runs")
+EVERYWHERE = PartitionSpec()
+
+MAX_LANES = 64  # of `map`: beyond that, starting a program costs nothing beside running it
+CACHE_BYTES = 2**20  # what the lanes of a device may touch at every step, to stay in its own cache
+SHARED_CACHE_BYTES = 2**23  # what one run may touch, for runs on several cores not to evict each other
 
 
 class Plan(NamedTuple):
@@ -24,16 +33,27 @@ class Plan(NamedTuple):
     Attributes:
       rest: the static half of the parts that a program works on.
       varied: which of their numbers have a value of their own in every run.
-      strategy: `vmap` or `map`.
       root: key that the seeds are folded into.
       batch_size: samples a step, None for all.
+      shared: whether all runs have the same data, held once.
+      lanes: runs side by side on each device.
+      mesh: the devices, along one axis "runs".
+      cross: whether inner products with test inputs are kept (Gram space).
     """
 
     rest: Any
     varied: tuple[bool, ...]
-    strategy: Literal["vmap", "map"]
     root: int
-    batch_size: int | None = None
+    batch_size: int | None
+    shared: bool
+    lanes: int
+    mesh: Mesh
+    cross: bool = False
+
+    @property
+    def size(self) -> int:
+        """Runs of a chunk."""
+        return self.lanes * self.mesh.size
 
 
 def choose(strategy: Strategy) -> Literal["vmap", "map"]:
@@ -48,64 +68,139 @@ def choose(strategy: Strategy) -> Literal["vmap", "map"]:
     return "map" if jax.default_backend() == "cpu" else "vmap"
 
 
+def mesh(step_bytes: int) -> Mesh:
+    """The devices to use for runs that touch `step_bytes` at every step.
+
+    All local ones; but on a CPU a run too large for a share of the cache has all cores to itself.
+    """
+    devices = jax.local_devices()
+    if jax.default_backend() == "cpu" and step_bytes > SHARED_CACHE_BYTES:
+        devices = devices[:1]
+    return Mesh(np.asarray(devices), ("runs",))
+
+
+def lanes(strategy: Literal["vmap", "map"], num_runs: int, devices: int, lane_bytes: int, fit: int) -> int:
+    """Runs side by side on each device.
+
+    Args:
+      strategy: see above.
+      num_runs: of all chunks together; chunks are made of equal size.
+      devices: in the mesh.
+      lane_bytes: what one more run adds to what a step touches.
+      fit: the most runs a device has memory for.
+    """
+    most = max(1, fit)
+    if strategy == "map":
+        most = min(most, MAX_LANES, max(1, CACHE_BYTES // max(lane_bytes, 1)))
+    most = min(most, -(-num_runs // devices))
+    chunks = -(-num_runs // (devices * most))
+    return -(-num_runs // (devices * chunks))
+
+
 class Program:
-    """`task(plan, *parts, *run, *extra)`, compiled once for a plan: `run` is one run's, `extra` all runs'."""
+    """`task(plan, *parts, *run, common, *extra)`, compiled once for a plan.
+
+    `run` is one run's; `common` is too unless all runs share their data; `extra` is all runs'.
+    """
 
     def __init__(self, task: Callable[..., Any]):
-        def one(plan, numbers, run, extra):
-            return task(plan, *merge(numbers, plan.rest), *run, *extra)
+        def one(plan, numbers, run, common, extra):
+            return task(plan, *merge(numbers, plan.rest), *run, common, *extra)
 
-        def every(plan, numbers, runs, extra):
-            axes = [0 if varied else None for varied in plan.varied]
-            return jax.vmap(lambda n, run: one(plan, n, run, extra), in_axes=(axes, 0))(numbers, runs)
+        def local(plan, numbers, runs, common, extra):
+            if plan.lanes > 1:
+                axes = ([0 if varied else None for varied in plan.varied], 0, None if plan.shared else 0)
+                return jax.vmap(lambda *own: one(plan, *own, extra), in_axes=axes)(numbers, runs, common)
+            marked = zip(numbers, plan.varied, strict=True)
+            numbers = [_only(number) if varied else number for number, varied in marked]
+            result = one(plan, numbers, _only(runs), common if plan.shared else _only(common), extra)
+            return jax.tree.map(lambda leaf: leaf[None], result)
 
-        one.__name__ = every.__name__ = task.__name__
+        def chunk(plan, numbers, runs, common, extra):
+            if plan.mesh.size == 1:
+                return local(plan, numbers, runs, common, extra)
+            specs = ([RUNS if varied else EVERYWHERE for varied in plan.varied], RUNS)
+            return jax.shard_map(
+                partial(local, plan),
+                mesh=plan.mesh,
+                in_specs=(*specs, EVERYWHERE if plan.shared else RUNS, EVERYWHERE),
+                out_specs=RUNS,
+                check_vma=False,
+            )(numbers, runs, common, extra)
+
+        one.__name__ = chunk.__name__ = task.__name__
         self.__doc__ = task.__doc__
-        self._one = jax.jit(one, static_argnums=0)
-        self._every = jax.jit(every, static_argnums=0)
+        self._one, self._chunk = one, jax.jit(chunk, static_argnums=0)
 
-    def __call__(self, plan: Plan, numbers: Any, runs: Sequence[Any], *extra: Any) -> Any:
-        """The task's results for all runs, stacked (`vmap`) or listed (`map`)."""
-        if plan.strategy == "vmap":
-            return self._every(plan, numbers, tuple(runs), extra)
-        return [self._one(plan, own, run, extra) for own, *run in zip(numbers, *runs, strict=True)]
+    def __call__(
+        self, plan: Plan, numbers: Sequence[Any], runs: Sequence[Any], common: Any = (), *extra: Any
+    ) -> Any:
+        """The task's results for a chunk's runs, stacked."""
+        return self._chunk(plan, list(numbers), tuple(runs), common, extra)
 
-    def shapes(self, plan: Plan, numbers: Any, runs: Sequence[Any], num_runs: int, *extra: Any) -> PyTree:
-        """Shapes and dtypes of `gather(plan, self(...))`; nothing is compiled."""
-        if plan.strategy == "vmap":
-            return jax.eval_shape(lambda *args: self._every(plan, *args), numbers, tuple(runs), extra)
-        run = [listed[0] for listed in runs]
-        one = jax.eval_shape(lambda *args: self._one(plan, *args), numbers[0], run, extra)
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_runs, *leaf.shape), leaf.dtype), one)
+    def shapes(self, plan: Plan, numbers: Sequence[Any], run: Sequence[Any], common: Any = ()) -> PyTree:
+        """Shapes and dtypes of one run's results; nothing is compiled."""
+        marked = zip(numbers, plan.varied, strict=True)
+        one = [jax.eval_shape(lambda n: n[0], number) if varied else number for number, varied in marked]
+        return jax.eval_shape(lambda *args: self._one(plan, *args, ()), one, tuple(run), common)
 
     def _cache_size(self) -> int:
-        return self._one._cache_size() + self._every._cache_size()
+        return self._chunk._cache_size()
 
 
-def spread(plan: Plan, tree: PyTree, num_runs: int) -> Any:
-    """Arrays with a leading run axis as `plan` wants them."""
-    if plan.strategy == "vmap":
-        return jax.tree.map(jnp.asarray, tree)
-    return [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), tree) for i in range(num_runs)]
+def _only(tree):
+    return jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), tree)
 
 
-def spread_numbers(plan: Plan, numbers: Sequence[Any], num_runs: int) -> Any:
-    """Numbers, those that vary with a leading run axis, as `plan` wants them."""
-    if plan.strategy == "vmap":
-        return list(numbers)
-    marked = list(zip(numbers, plan.varied, strict=True))
-    return [[n[i] if varied else n for n, varied in marked] for i in range(num_runs)]
+def padded(plan: Plan, runs: np.ndarray) -> np.ndarray:
+    """`runs` filled up to the size of a chunk by repeating the last one, whose results are dropped."""
+    return np.concatenate([runs, np.repeat(runs[-1:], plan.size - len(runs))])
 
 
-def unzip(plan: Plan, results: Any) -> tuple[Any, ...]:
-    """Results that are tuples, as a tuple of results."""
-    return tuple(results) if plan.strategy == "vmap" else tuple(map(list, zip(*results, strict=True)))
+def spread(plan: Plan, tree: PyTree) -> PyTree:
+    """Arrays with a leading axis of one chunk's runs, on the devices of the plan."""
+    sharding = NamedSharding(plan.mesh, RUNS)
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
 
 
-def gather(plan: Plan, results: Any) -> PyTree:
-    """All runs' results on the host, with a leading run axis; what is there already stays as it is."""
-    listed = isinstance(results, list)
-    results = jax.device_get(results)
-    if plan.strategy == "vmap" or not listed:
-        return results
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
+def everywhere(plan: Plan, tree: PyTree) -> PyTree:
+    """Arrays that every device of the plan needs."""
+    sharding = NamedSharding(plan.mesh, EVERYWHERE)
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+
+
+def spread_numbers(plan: Plan, numbers: Sequence[Any], runs: np.ndarray) -> list[Any]:
+    """Numbers for a chunk of these `runs` (padded): those that vary have a value for each."""
+    return [
+        spread(plan, number[runs]) if varied else everywhere(plan, number)
+        for number, varied in zip(numbers, plan.varied, strict=True)
+    ]
+
+
+def gather(tree: PyTree, count: int) -> PyTree:
+    """The first `count` runs of a chunk's results, on the host."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], jax.device_get(tree))
+
+
+def depends_on(function: Callable[..., Any], which: int, *shapes: Any) -> bool:
+    """Whether any result of `function` depends on its argument number `which`.
+
+    Read off the traced program, so it errs on the safe side: a value that is multiplied by zero counts.
+    """
+    jaxpr = jax.make_jaxpr(function)(*shapes).jaxpr
+    leaves = [len(jax.tree.leaves(shape)) for shape in shapes]
+    first = sum(leaves[:which])
+    reached = set(map(id, jaxpr.invars[first : first + leaves[which]]))
+    for equation in jaxpr.eqns:
+        if any(id(variable) in reached for variable in equation.invars):
+            reached.update(map(id, equation.outvars))
+    return any(id(variable) in reached for variable in jaxpr.outvars)
+
+
+def float_bytes() -> int:
+    """Bytes of a number in the floating type in use."""
+    return jnp.dtype(jnp.result_type(float)).itemsize
+
+
+NOTHING = partition(())[1]
+"""The static half of no parts."""

@@ -1,22 +1,55 @@
-"""Checkpoints: a folder that holds what a run has recorded and the state to go on from.
+"""Checkpoints: a folder that holds what a run has recorded and the states to go on from.
 
-    run.json          what is being run; another run is refused here
-    record-00012.npz  the observables at recording time 12
-    state.npz         the state at the newest recording time whose record is complete
-    result.nc         the finished result, once there is one
+    run.json               what is being run; another run is refused here
+    part-00016-8-1f2e.npz  finished runs: 8 of them, the first is run 16
+    chunk-1f2e3d4c/        a chunk of runs that is being worked on:
+        record-00012.npz       its observables at recording time 12
+        state.npz              which runs, and their state at the newest recording time with a record
+    result.nc              the finished result, once there is one
 
 Every file is written under another name and moved, so a kill at any moment leaves whole files only.
+Several processes may write parts into one folder; each reads what the others have finished.
 """
 
+import contextlib
 import json
+import shutil
 import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from dynamics.files import write_atomically, write_text
+
+Row = dict[str, np.ndarray]
+
+
+class Part(NamedTuple):
+    """What was observed of some runs.
+
+    Attributes:
+      runs: their numbers.
+      recorded: by name, (runs, times, ...).
+      ended: by name, (runs, ...); empty while the runs go on.
+      first_nonfinite_step: (runs,).
+    """
+
+    runs: np.ndarray
+    recorded: Row
+    ended: Row
+    first_nonfinite_step: np.ndarray
+
+
+class Left(NamedTuple):
+    """A chunk as it was left: its runs, the newest recording time, state leaves and records so far."""
+
+    runs: np.ndarray
+    position: int
+    leaves: list[np.ndarray]
+    rows: list[Row]
 
 
 class Checkpoint:
@@ -48,34 +81,60 @@ class Checkpoint:
         """Where the finished result goes."""
         return self.folder / "result.nc"
 
-    def save_record(self, position: int, row: dict[str, np.ndarray]) -> None:
-        """Keep the observables of one recording time."""
-        _save(self.folder / f"record-{position:05d}.npz", row)
+    def save_part(self, part: Part) -> None:
+        """Keep finished runs."""
+        arrays = {"runs": part.runs, "first_nonfinite_step": part.first_nonfinite_step}
+        arrays |= {f"recorded.{name}": value for name, value in part.recorded.items()}
+        arrays |= {f"ended.{name}": value for name, value in part.ended.items()}
+        name = f"part-{part.runs[0]:05d}-{len(part.runs)}-{_name(part.runs)}.npz"
+        _save(self.folder / name, arrays)
 
-    def save_state(self, position: int, leaves: list[np.ndarray]) -> None:
-        """Keep the state at recording time `position`, whose record is already kept."""
-        _save(self.folder / "state.npz", {"position": np.asarray(position)} | _numbered(leaves))
+    def parts(self) -> list[Part]:
+        """The finished runs so far, whichever process finished them."""
+        return [_part(path) for path in sorted(self.folder.glob("part-*.npz"))]
 
-    def load(
-        self, shapes: list[jax.ShapeDtypeStruct]
-    ) -> tuple[int, list[np.ndarray], list[dict[str, np.ndarray]]] | None:
-        """Position, state leaves of these `shapes`, and records so far; None if nothing is kept."""
-        path = self.folder / "state.npz"
-        if not path.exists():
-            return None
-        stored = _load(path)
-        position = int(stored.pop("position", -1))
-        expected = {f"leaf{i:04d}": (leaf.shape, leaf.dtype) for i, leaf in enumerate(shapes)}
-        if position < 0 or {name: (leaf.shape, leaf.dtype) for name, leaf in stored.items()} != expected:
-            raise ValueError(f"{path} is damaged: it does not hold the state of this run")
-        rows = [_load(self.folder / f"record-{i:05d}.npz") for i in range(position + 1)]
-        return position, [stored[name] for name in expected], rows
+    def save_record(self, runs: np.ndarray, position: int, row: Row) -> None:
+        """Keep the observables of one recording time of a chunk that goes on."""
+        folder = self._chunk(runs)
+        folder.mkdir(exist_ok=True)
+        _save(folder / f"record-{position:05d}.npz", row)
+
+    def save_state(self, runs: np.ndarray, position: int, leaves: Sequence[np.ndarray]) -> None:
+        """Keep a chunk's state at recording time `position`, whose record is already kept."""
+        arrays = {"position": np.asarray(position), "runs": runs}
+        arrays |= {f"leaf{i:04d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        _save(self._chunk(runs) / "state.npz", arrays)
+
+    def left(self, shapes: Sequence[Any]) -> list[Left]:
+        """Chunks that were left at some time; `shapes` are those of the state leaves of one run."""
+        found = []
+        for path in sorted(self.folder.glob("chunk-*/state.npz")):
+            stored = _load(path)
+            position, runs = int(stored.pop("position", -1)), stored.pop("runs", np.zeros(0, int))
+            expected = {
+                f"leaf{i:04d}": ((len(runs), *leaf.shape), leaf.dtype) for i, leaf in enumerate(shapes)
+            }
+            if position < 0 or {n: (leaf.shape, leaf.dtype) for n, leaf in stored.items()} != expected:
+                raise ValueError(f"{path} is damaged: it does not hold the state of this run")
+            rows = [_load(path.parent / f"record-{i:05d}.npz") for i in range(position + 1)]
+            found.append(Left(runs, position, [stored[name] for name in expected], rows))
+        return found
+
+    def forget(self, runs: np.ndarray) -> None:
+        """Remove a chunk's state and records, once its part is kept."""
+        shutil.rmtree(self._chunk(runs), ignore_errors=True)
 
     def clear(self) -> None:
-        """Remove state and records, once the result is kept."""
-        left = ("record-*.npz", ".*.tmp")  # a kill in the middle of a write leaves a temporary file
-        for path in [self.folder / "state.npz", *(p for pattern in left for p in self.folder.glob(pattern))]:
-            path.unlink(missing_ok=True)
+        """Remove everything but the result, once that is kept."""
+        left = ("part-*.npz", ".*.tmp")  # a kill in the middle of a write leaves a temporary file
+        for path in (p for pattern in left for p in self.folder.glob(pattern)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        for path in self.folder.glob("chunk-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _chunk(self, runs):
+        return self.folder / f"chunk-{_name(runs)}"
 
 
 def differences(stored: Any, given: Any, path: str = "") -> str:
@@ -92,11 +151,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _numbered(leaves):
-    return {f"leaf{i:04d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+def _name(runs: np.ndarray) -> str:
+    return f"{zlib.crc32(np.asarray(runs, np.int64).tobytes()):08x}"
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _part(path: Path) -> Part:
+    stored = _load(path)
+    if not {"runs", "first_nonfinite_step"} <= set(stored):
+        raise ValueError(f"{path} is damaged: it does not hold finished runs")
+
+    def named(kind):
+        return {name[len(kind) :]: value for name, value in stored.items() if name.startswith(kind)}
+
+    return Part(stored["runs"], named("recorded."), named("ended."), stored["first_nonfinite_step"])
+
+
+def _save(path: Path, arrays: Row) -> None:
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
             np.savez(file, **arrays)
@@ -104,7 +174,7 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(path, write)
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _load(path: Path) -> Row:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

@@ -27,24 +27,24 @@ class State(NamedTuple):
 
 
 @Program
-def sample(plan, data, seed):
+def sample(plan, data, seed, nothing):
     """A run's data; a program of its own, which problems on the same data share."""
+    del nothing
     return data.sample(named_key(seed_key(seed, plan.root), "data"))
 
 
 @Program
-def start(plan, problem, recipe, observe, observe_end, seed):
-    """A run's initial state."""
-    del observe, observe_end
-    key = seed_key(seed, plan.root)
-    params = problem.init(named_key(key, "init"), named_key(key, "data"))
-    return State(params, recipe().init(params), jnp.asarray(-1))
+def start(plan, problem, recipe, observe, observe_end, seed, draw):
+    """A run's initial state, and what else belongs to it and does not change: nothing."""
+    del observe, observe_end, draw
+    params = initial(plan, problem, seed)
+    return State(params, recipe().init(params), jnp.asarray(-1)), ()
 
 
 @Program
-def advance(plan, problem, recipe, observe, observe_end, seed, state, draw, first, num_steps):
+def advance(plan, problem, recipe, observe, observe_end, seed, state, own, draw, first, num_steps):
     """Take `num_steps` steps from step `first`, and observe; one program serves every segment."""
-    del observe_end
+    del observe_end, own
     key = seed_key(seed, plan.root)
     rule = optax.with_extra_args_support(recipe())
 
@@ -54,32 +54,40 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, draw, firs
         loss, grads = jax.value_and_grad(problem.training_loss)(state.params, batch, draw, attack_key)
         updates, opt_state = rule.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
-        finite = jnp.isfinite(loss)
-        for leaf in jax.tree.leaves(params):
-            finite &= jnp.all(jnp.isfinite(leaf))
-        running = state.first_nonfinite_step < 0
-        diverged = jnp.where(running & ~finite, i + 1, state.first_nonfinite_step)
-        params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(running & finite, new, old),
-            (params, opt_state),
-            (state.params, state.opt_state),
-        )
-        return State(params, opt_state, diverged)
+        return unless_diverged(i, loss, State(params, opt_state, state.first_nonfinite_step), state)
 
     state = jax.lax.fori_loop(first, first + num_steps, step, state)
-    return state, _observed(plan, problem, observe, seed, state, draw)
+    return state, observed(plan, problem, observe, seed, state.params, draw)
 
 
 @Program
-def conclude(plan, problem, recipe, observe, observe_end, seed, state, draw):
+def conclude(plan, problem, recipe, observe, observe_end, seed, state, own, draw):
     """The observables of the end."""
-    del recipe, observe
-    return _observed(plan, problem, observe_end, seed, state, draw)
+    del recipe, observe, own
+    return observed(plan, problem, observe_end, seed, state.params, draw)
 
 
-def _observed(plan, problem, asked, seed, state, draw):
+def initial(plan, problem, seed) -> PyTree:
+    """A run's initial parameters."""
+    key = seed_key(seed, plan.root)
+    return problem.init(named_key(key, "init"), named_key(key, "data"))
+
+
+def unless_diverged(i, loss, new, old):
+    """`new`, or `old` from the first step on whose loss or result is not finite; that step is noted."""
+    finite = jnp.isfinite(loss)
+    for leaf in jax.tree.leaves(new.params):
+        finite &= jnp.all(jnp.isfinite(leaf))
+    running = old.first_nonfinite_step < 0
+    kept = jax.tree.map(lambda a, b: jnp.where(running & finite, a, b), new, old)
+    diverged = jnp.where(running & ~finite, i + 1, old.first_nonfinite_step)
+    return kept._replace(first_nonfinite_step=diverged)
+
+
+def observed(plan, problem, asked, seed, params, draw):
+    """Each observable's value."""
     key = named_key(seed_key(seed, plan.root), "observe")
-    return {name: what(state.params, problem, draw, key) for name, what in asked.items()}
+    return {name: what(params, problem, draw, key) for name, what in asked.items()}
 
 
 def minibatch(key, train: Sample, step, batch_size: int | None) -> Sample:

@@ -5,26 +5,35 @@ import time
 
 
 class Progress:
-    """Shows steps done, seeds, rate and time left; silent when stderr is not a terminal."""
+    """Shows runs and steps done, rate and time left; silent when stderr is not a terminal."""
 
     def __init__(self, label: str, steps: int, num_runs: int):
         self.label, self.steps, self.num_runs = label, steps, num_runs
         self.begun = self.shown = time.monotonic()
+        self.finished, self.running = 0, num_runs
         self.from_step: int | None = None
         self.enabled = sys.stderr is not None and sys.stderr.isatty()
 
     def update(self, step: int) -> None:
-        """Say that all runs have reached `step`."""
+        """Say that the runs that are being worked on have reached `step`."""
         now = time.monotonic()
+        done = self.finished * self.steps + self.running * step
         if self.from_step is None:
-            self.from_step, self.begun = step, now
+            self.from_step, self.begun = done, now
         if not self.enabled or (now - self.shown < 1 and step < self.steps):
             return
         self.shown = now
-        rate = (step - self.from_step) / max(now - self.begun, 1e-9)
-        left = f"{(self.steps - step) / rate:.0f} s left" if rate > 0 else ""
-        line = f"{self.label}: step {step}/{self.steps} of {self.num_runs} runs, {rate:.3g} steps/s, {left}"
+        rate = (done - self.from_step) / max(now - self.begun, 1e-9)
+        left = f"{(self.num_runs * self.steps - done) / rate:.0f} s left" if rate > 0 else ""
+        runs = f"{self.running} of {self.num_runs} runs"
+        before = f", {self.finished} done before" if self.finished else ""
+        line = f"{self.label}: step {step}/{self.steps} of {runs}{before}, {rate:.3g} run-steps/s, {left}"
         self._write(f"\r\x1b[2K{line}")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if self.enabled:
+            self._write(f"\r\x1b[2K{self.label}: {text}\n")
 
     def close(self) -> None:
         """End the line."""

@@ -2,23 +2,23 @@
 
 import json
 import math
-import operator
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
 
-from dynamics import results
+from dynamics import results, startup
 from dynamics.descent import Descent
-from dynamics.engine import batching, direct
-from dynamics.engine.checkpoint import Checkpoint
+from dynamics.engine import batching, checks, layout
+from dynamics.engine.checkpoint import Checkpoint, Part
+from dynamics.engine.choice import Choice, EngineName, choose_engine
+from dynamics.engine.chunk import Job
 from dynamics.engine.interrupt import Interrupts
 from dynamics.engine.progress import Progress
 from dynamics.engine.schedule import recording_times
@@ -26,15 +26,21 @@ from dynamics.observables.base import Observable
 from dynamics.parts import Axis, bind, describe, partition
 from dynamics.problem import Problem
 
-IN_FLIGHT = 2  # segments that the host may be ahead of the device
-
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a run; `dataset` holds what had been recorded by then."""
+    """Ctrl-C during a run; `dataset` holds what had been recorded by then, NaN where nothing was."""
 
     def __init__(self, dataset: xr.Dataset, where: str = ""):
         super().__init__(where or f"interrupted at step {int(dataset.step[-1])} of {dataset.attrs['steps']}")
         self.dataset = dataset
+
+
+class Unfinished(Exception):
+    """This process has done its share of the runs, but others have not; `done` of `total` runs are kept."""
+
+    def __init__(self, done: int, total: int):
+        super().__init__(f"{done} of {total} runs are done; other processes have the rest")
+        self.done, self.total = done, total
 
 
 def simulate(
@@ -47,16 +53,19 @@ def simulate(
     when: Sequence[int] | None = None,
     seeds: int | Sequence[int] = 8,
     batch_size: int | None = None,
+    engine: EngineName = "auto",
     strategy: batching.Strategy = "auto",
+    memory: int | None = None,
     root: int = 0,
     checkpoint: str | Path | None = None,
     checkpoint_every: bool = True,
+    share: tuple[int, int] | None = None,
     label: str = "training",
 ) -> xr.Dataset:
     """Train `problem` by `descent` for every seed, recording observables on the way.
 
-    Training runs in segments between recording times: one compiled program advances every seed from
-    one time to the next, and the host looks in between. Numbers inside `problem` and `descent` are
+    Training runs in segments between recording times: one compiled program advances a chunk of runs
+    from one time to the next, and the host looks in between. Numbers inside `problem` and `descent` are
     traced (new values do not recompile), and an `Axis` in place of one runs all its values beside
     all seeds. A seed whose parameters or loss stop being finite is frozen there, named in
     `first_nonfinite_step` and in one warning; the others go on untouched, and what would have been
@@ -71,17 +80,28 @@ def simulate(
       when: recording times, increasing; `steps` is appended. Default: 64, log-spaced.
       seeds: how many (0 .. N-1), or which. A seed's run does not depend on the others.
       batch_size: samples a step; None takes them all.
-      strategy: how runs are batched; `auto` chooses for the backend.
+      engine: `direct` steps in parameter space; `gram` carries the first layer by its inner products,
+        whose cost a step does not depend on the dimension (see `engine.gram` for where it applies);
+        `auto` takes the cheaper one that applies.
+      strategy: how many runs one program takes: as many as fit in memory (`vmap`), or those that stay in
+        cache (`map`); `auto` chooses for the backend.
+      memory: bytes that may be used: by this process on a CPU, of each device elsewhere. Default:
+        what it has and 80 % of what is free.
       root: the key that all seeds are folded into.
       checkpoint: a folder to keep progress in, and to go on from if it holds any.
-      checkpoint_every: write it at every recording time; else only when interrupted.
+      checkpoint_every: keep the state of unfinished runs too, about once a second; else only when
+        interrupted. Finished runs are kept in any case.
+      share: (i, n): do the i-th of n shares of the runs only, and leave them in `checkpoint`, where the
+        shares of other processes come together.
       label: what the progress line calls this run.
 
     Returns: a Dataset with dims (axes ..., seed, step, ...) for `observe`, the same without step for
       `observe_end`, `first_nonfinite_step` (-1: none), and attributes that say how it was made.
     Raises:
-      ValueError, TypeError: bad arguments, before anything is compiled.
+      ValueError, TypeError: bad arguments, or too little memory for one run, before anything is compiled.
       Interrupted: Ctrl-C; carries the Dataset of what was recorded.
+      Unfinished: the share is done, but not those of the other processes.
+      MemoryError: one run alone did not fit after all.
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a Problem, got {type(problem).__name__}")
@@ -91,32 +111,28 @@ def simulate(
         if given is not None and not isinstance(given, Mapping):
             raise TypeError(f"observe must map names to Observables, got {given!r}")
     observe, observe_end = dict(observe or {}), dict(observe_end or {})
-    seeds = _seed_list(seeds)
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 0:
-        raise ValueError(f"steps must be an integer of at least 0, got {steps!r}")
-    if batch_size is not None and (
-        isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
-    ):
-        raise ValueError(f"batch_size must be None or an integer of at least 1, got {batch_size!r}")
+    seeds = checks.seed_list(seeds)
+    checks.whole("steps", steps, 0)
+    if batch_size is not None:
+        checks.whole("batch_size", batch_size, 1)
+    if memory is not None:
+        checks.whole("memory", memory, 1)
+    checks.share(share, checkpoint)
     times = recording_times(int(steps), when)
-    _check_observables(observe, observe_end)
+    checks.observables(observe, observe_end)
     recipe = descent.recipe if isinstance(descent, Descent) else bind(_as_given, rule=descent)
 
+    startup.use_cache()
+    begun = time.perf_counter()
     numbers, rest = partition((problem, recipe, observe, observe_end))
-    axes = _axes(numbers)
+    axes = layout.axes_of(numbers)
     taken = {"seed", "step", *observe, *observe_end}
     taken |= {dim for what in (observe | observe_end).values() for dim in what.dims}
     if both := taken & set(axes):
         raise ValueError(f"an axis cannot be called {min(both)!r}: the result has that already")
-    chosen = batching.choose(strategy)
+    strategy = batching.choose(strategy)
     num_runs = math.prod(map(len, axes.values())) * len(seeds)
-
-    def plan_for(numbers, rest, size):
-        numbers, varied = _lay_out(numbers, axes, len(seeds))
-        plan = batching.Plan(rest, varied, chosen, root, size)
-        return plan, batching.spread_numbers(plan, numbers, num_runs)
-
-    _check_shapes(problem, batch_size, observe | observe_end)
+    choice = _choice(engine, problem, recipe, observe, observe_end, batch_size, int(steps), len(times))
 
     identity = {
         "problem": describe(problem),
@@ -127,6 +143,7 @@ def simulate(
         "times": times,
         "seeds": seeds,
         "batch_size": batch_size,
+        "engine": choice.name,
         "root": root,
         "float64": bool(jax.config.jax_enable_x64),
     }
@@ -134,169 +151,98 @@ def simulate(
     if kept is not None and kept.result.exists():
         return results.load(kept.result)
 
-    begun = time.perf_counter()
-    progress = Progress(label, int(steps), num_runs)
-    rows: list[dict[str, np.ndarray]] = []
+    numbers, varied = layout.lay_out(numbers, axes, len(seeds))
+    data_numbers, data_rest = partition((problem.data,))
+    data_numbers, data_varied = layout.lay_out(data_numbers, axes, len(seeds))
+    mine = layout.share_of(num_runs, share)
+    shared = choice.fixed_data and not any(data_varied)
+    sized = choice.sized(strategy, num_runs, len(mine), memory, shared)
+    plan = batching.Plan(rest, varied, root, batch_size, shared, sized.lanes, sized.mesh, choice.cross)
+    data_plan = plan._replace(rest=data_rest, varied=data_varied, batch_size=None, shared=False)
+    progress = Progress(label, int(steps), len(mine))
+    progress.say(sized.sentence)
+    parts: list[Part] = [] if kept is None else kept.parts()
 
-    def dataset(end_row, states, complete):
-        first_nonfinite_step = batching.gather(plan, states).first_nonfinite_step
+    def dataset(complete):
+        recorded, ended, first = layout.together(parts, num_runs, len(times))
+        recorded_times = times[: next(iter(recorded.values())).shape[1]] if recorded else times
         attrs = {name: json.dumps(identity[name]) for name in ("problem", "descent")}
-        attrs |= {"steps": int(steps), "root": root, "strategy": chosen, "batch_size": batch_size or 0}
-        attrs |= {"wall_s": round(time.perf_counter() - begun, 3), "complete": int(complete)}
+        attrs |= {"steps": int(steps), "root": root, "batch_size": batch_size or 0}
+        attrs |= {"engine": choice.name, "strategy": strategy, "chunk": plan.size, "shared": int(plan.shared)}
+        attrs |= {"memory_estimate": sized.estimate, "complete": int(complete)}
+        attrs |= {"wall_s": round(time.perf_counter() - begun, 3)}
         return results.assemble(
-            [batching.gather(plan, row) for row in rows],
-            end_row,
-            first_nonfinite_step=first_nonfinite_step,
+            recorded,
+            ended,
+            first_nonfinite_step=first,
             axes=axes,
             seeds=seeds,
-            times=times[: len(rows)],
+            times=recorded_times,
             observables=observe | observe_end,
             attrs=attrs | results.provenance(),
         )
 
     with jax.default_matmul_precision("highest"), Interrupts() as interrupts:
-        plan, numbers = plan_for(numbers, rest, batch_size)
         run_seeds = np.tile(np.asarray(seeds, np.uint32), num_runs // len(seeds))
-        run_seeds = batching.spread(plan, run_seeds, num_runs)
-        shapes = direct.start.shapes(plan, numbers, [run_seeds], num_runs)
-        found = None if kept is None else kept.load(jax.tree.leaves(shapes))
-        data_plan, data_numbers = plan_for(*partition((problem.data,)), None)
-        draws = direct.sample(data_plan, data_numbers, [run_seeds])
-        if found is None:
-            position, states = -1, direct.start(plan, numbers, [run_seeds])
-        else:
-            position, leaves, rows = found
-            states = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-            states = batching.spread(plan, states, num_runs)
+        job = Job(
+            engine=choice.module,
+            plan=plan,
+            numbers=numbers,
+            data_plan=data_plan,
+            data_numbers=data_numbers,
+            seeds=run_seeds,
+            times=times,
+            progress=progress,
+            interrupts=interrupts,
+            kept=kept,
+            on_the_way=checkpoint_every,
+        )
         try:
-            for i, (previous, now) in enumerate(pairwise([0, *times])):
-                if i <= position:
-                    continue
-                runs = [run_seeds, states, draws]
-                advanced = direct.advance(plan, numbers, runs, previous, now - previous)
-                states_now, row = batching.unzip(plan, advanced)
-                rows.append(row)
-                states, position = states_now, i
-                if i >= IN_FLIGHT:
-                    rows[i - IN_FLIGHT] = batching.gather(plan, rows[i - IN_FLIGHT])
-                if kept is not None and checkpoint_every:
-                    rows[i] = batching.gather(plan, rows[i])
-                    kept.save_record(i, rows[i])
-                    kept.save_state(i, jax.tree.leaves(batching.gather(plan, states)))
-                progress.update(now)
-                interrupts.check()
-            runs = [run_seeds, states, draws]
-            end_row = batching.gather(plan, direct.conclude(plan, numbers, runs))
-            interrupts.check()
+            job.work(mine, parts, pipelined=strategy == "map")
         except KeyboardInterrupt:
-            del rows[position + 1 :]
-            if kept is not None and position >= 0:
-                for i, row in enumerate(rows):
-                    kept.save_record(i, batching.gather(plan, row))
-                kept.save_state(position, jax.tree.leaves(batching.gather(plan, states)))
-            if not rows:
+            if not any(part.recorded or part.ended for part in parts):
                 raise
-            raise Interrupted(dataset({}, states, complete=False)) from None
+            stopped = dataset(complete=False)
+            done = sum(len(part.runs) for part in parts if part.ended or not observe_end)
+            where = f"interrupted with {done} of {num_runs} runs done" if len(parts) > 1 else ""
+            raise Interrupted(stopped, where) from None
         finally:
             progress.close()
 
-    result = dataset(end_row, states, complete=True)
+    if share is not None:
+        parts = kept.parts()
+        if (done := len({run for part in parts for run in part.runs.tolist()})) < num_runs:
+            raise Unfinished(done, num_runs)
+    result = dataset(complete=True)
     _warn_of_divergence(result)
-    if kept is not None:
+    if kept is not None and share is None:
         results.save(result, kept.result)
         kept.clear()
     return result
+
+
+_CHOICES: dict[Any, Choice] = {}  # tracing costs more than a short run: do it once for a form of problem
+
+
+def _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, records) -> Choice:
+    numbers, rest = partition((problem, recipe, observe, observe_end))
+    x64 = bool(jax.config.jax_enable_x64)
+    key = (rest, layout.forms(numbers), engine, batch_size, steps, records, x64)
+    if key not in _CHOICES:
+        first = jax.tree.map(_first, (problem, recipe, observe, observe_end))
+        draw, params = checks.shapes(first[0], batch_size, first[2] | first[3])
+        if len(_CHOICES) >= 256:
+            _CHOICES.clear()
+        _CHOICES[key] = choose_engine(engine, *first, batch_size, steps, records, draw, params)
+    return _CHOICES[key]
 
 
 def _as_given(rule):
     return rule
 
 
-def _seed_list(seeds) -> list[int]:
-    if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
-        if seeds < 1:
-            raise ValueError(f"seeds must be at least 1, got {seeds}")
-        return list(range(int(seeds)))
-    try:
-        listed = [operator.index(s) for s in seeds]
-    except (TypeError, ValueError):
-        raise ValueError(f"seeds must be a number of seeds or a list of integers, got {seeds!r}") from None
-    if not listed or len(set(listed)) < len(listed) or not all(0 <= s < 2**32 for s in listed):
-        raise ValueError("seeds must be different integers from 0 to 2**32 - 1, and at least one")
-    return listed
-
-
-def _check_observables(observe, observe_end):
-    for name, what in (observe | observe_end).items():
-        if name in ("seed", "step", "first_nonfinite_step"):
-            raise ValueError(f"an observable cannot be called {name!r}: every result has that already")
-        if not isinstance(what, Observable):
-            raise TypeError(f"observe[{name!r}] must be an Observable, got {type(what).__name__}")
-    if both := set(observe) & set(observe_end):
-        raise ValueError(f"{', '.join(sorted(both))} is named in both observe and observe_end")
-
-
-def _check_shapes(problem: Problem, batch_size: int | None, observed: Mapping[str, Observable]) -> None:
-    """Trace on shapes alone: a misfit of model, loss, data or observables is refused before compiling."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-
-    def once(key):
-        draw, params = problem.sample(key), problem.init(key, key)
-        loss = problem.training_loss(params, draw.train, draw, key)
-        return draw, params, problem.apply(params, draw.train.x), loss
-
-    def first(leaf):
-        return leaf.values[0] if isinstance(leaf, Axis) else leaf
-
-    problem, observed = jax.tree.map(first, (problem, dict(observed)))
-    draw, params, outputs, _ = jax.eval_shape(once, key)
-    classes, count = draw.class_signs.shape[0], draw.train.y.shape[0]
-    if outputs.ndim == 2 and outputs.shape[1] != classes:
-        raise ValueError(f"the network has {outputs.shape[1]} logits, but the data has {classes} classes")
-    if batch_size is not None and batch_size > count:
-        raise ValueError(f"batch_size must be at most the {count} training samples, got {batch_size}")
-    sizes: dict[str, int] = {}
-    for name, what in observed.items():
-        shape = jax.eval_shape(lambda p, d, k, what=what: what(p, problem, d, k), params, draw, key).shape
-        if len(shape) != len(what.dims):
-            raise ValueError(f"observable {name!r} names dimensions {what.dims}, but has shape {shape}")
-        for dim, size in zip(what.dims, shape, strict=True):
-            if dim in ("seed", "step") or sizes.setdefault(dim, size) != size:
-                raise ValueError(
-                    f"dimension {dim!r} of observable {name!r} has size {size}, elsewhere {sizes.get(dim)}; "
-                    "give it a name of its own"
-                )
-
-
-def _axes(numbers) -> dict[str, np.ndarray]:
-    """Axes by name, in order of appearance."""
-    axes: dict[str, np.ndarray] = {}
-    for number in numbers:
-        if isinstance(number, Axis):
-            known = axes.setdefault(number.name, number.values)
-            if len(known) != len(number.values):
-                raise ValueError(
-                    f"axis {number.name!r} stands for {len(known)} and {len(number.values)} values"
-                )
-    return axes
-
-
-def _lay_out(numbers, axes, num_seeds):
-    """Each number as an array, those of an axis with a value a run (axes outside, seeds inside)."""
-    sizes = [len(values) for values in axes.values()]
-    laid_out, varied = [], []
-    for number in numbers:
-        if isinstance(number, Axis):
-            shape = [1] * (len(sizes) + 1)
-            shape[list(axes).index(number.name)] = len(number.values)
-            spread = np.broadcast_to(number.values.reshape(shape), [*sizes, num_seeds])
-            laid_out.append(jnp.asarray(spread.ravel(), float))
-        elif isinstance(number, int | float | np.floating):
-            laid_out.append(jnp.asarray(number, float))
-        else:
-            laid_out.append(jnp.asarray(number))
-        varied.append(isinstance(number, Axis))
-    return laid_out, tuple(varied)
+def _first(leaf):
+    return leaf.values[0] if isinstance(leaf, Axis) else leaf
 
 
 def _warn_of_divergence(result: xr.Dataset) -> None:

@@ -12,7 +12,7 @@ import xarray as xr
 from dynamics import results
 from dynamics.claims import Claim, Run, Verdict, judge
 from dynamics.config import Config
-from dynamics.engine.simulate import Interrupted
+from dynamics.engine.simulate import Interrupted, Unfinished
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +25,9 @@ class Engine(NamedTuple):
     checkpoint: Path | None = None
     checkpoint_every: bool = True
     strategy: str = "auto"
+    engine: str = "auto"
+    memory: int | None = None
+    share: tuple[int, int] | None = None
 
     def keywords(self, name: str) -> dict[str, Any]:
         """Keywords for the `simulate` call of one arm of the run."""
@@ -77,10 +80,14 @@ class Experiment:
         checkpoint: str | Path | None = None,
         checkpoint_every: bool = True,
         strategy: str = "auto",
+        engine: str = "auto",
+        memory: int | None = None,
+        share: tuple[int, int] | None = None,
     ) -> xr.Dataset:
-        """Train `config` (default: the preset `small`) for every seed.
+        """Train `config` (default: the preset `small`) for every seed; the other arguments are `simulate`'s.
 
         Raises:
+          Unfinished: this share of the runs is done, but not those of the other processes.
           ValueError, TypeError: a config of another experiment, bad seeds, another run's checkpoint.
           Interrupted: Ctrl-C; carries the Dataset of what was recorded.
         """
@@ -88,9 +95,10 @@ class Experiment:
         if not isinstance(config, self.Config):
             raise TypeError(f"{self.name} needs its own Config, got {type(config).__name__}")
         seeds = range(seeds) if type(seeds) is int and seeds > 0 else seeds
-        engine = Engine(seeds, None if checkpoint is None else Path(checkpoint), checkpoint_every, strategy)
+        folder = None if checkpoint is None else Path(checkpoint)
+        how = Engine(seeds, folder, checkpoint_every, strategy, engine, memory, share)
         try:
-            dataset = self.simulate(config, engine)
+            dataset = self.simulate(config, how)
         except Interrupted as stopped:
             raise Interrupted(self._sign(stopped.dataset, config), str(stopped)) from None
         return self._sign(dataset, config)
@@ -183,15 +191,23 @@ class Experiment:
 
 
 def run_arms(dim: str, arms: Mapping[str, Callable[[str], xr.Dataset]]) -> xr.Dataset:
-    """Run each arm by its name and join the results along `dim`; if interrupted, join what there is."""
+    """Run each arm by its name and join the results along `dim`; if interrupted, join what there is.
+
+    Raises: Unfinished: after all arms, if this process's share of any is not the last one.
+    """
     done: dict[str, xr.Dataset] = {}
+    unfinished: list[Unfinished] = []
     for name, arm in arms.items():
         try:
             done[name] = arm(name)
+        except Unfinished as error:
+            unfinished.append(error)
         except KeyboardInterrupt as stopped:  # Interrupted, or before this arm recorded anything
             parts = {**done, name: stopped.dataset} if isinstance(stopped, Interrupted) else done
             if not parts:
                 raise
             where = f"{name}: {stopped}" if str(stopped) else f"interrupted before {name}"
             raise Interrupted(results.join(parts, dim).assign_attrs(complete=0), where) from None
+    if unfinished:
+        raise Unfinished(sum(e.done for e in unfinished), sum(e.total for e in unfinished))
     return results.join(done, dim)

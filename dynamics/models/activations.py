@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-ActivationName = Literal["relu", "leaky_relu", "prelu", "smoothed_relu", "gelu", "linear", "quadratic"]
+ActivationName = Literal[
+    "relu", "leaky_relu", "prelu", "smoothed_relu", "gelu", "linear", "quadratic", "odd_power", "relu_power"
+]
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,9 @@ class Activation:
     - `smoothed_relu`: 0 below 0, $z^q / (q \varrho^{q-1})$ up to $\varrho$ = `threshold`, and
       $z - (1 - 1/q) \varrho$ above, with $q$ = `power`.
     - `gelu`: $z \Phi(z)$. `linear`: $z$. `quadratic`: $z^2$.
+    - `odd_power`: $\mathrm{sign}(z) |z|^q$ with $q$ = `power`; its derivative $q |z|^{q-1}$ is 0 at 0,
+      except for $q = 1$, where the activation is $z$.
+    - `relu_power`: $\mathrm{ReLU}(z)^q$ with $q$ = `power`.
 
     Raises: ValueError: unknown name, `power` below 1, or `threshold` not positive.
     """
@@ -37,6 +42,11 @@ class Activation:
             raise ValueError(f"power must be at least 1, got {self.power}")
         if not self.threshold > 0:
             raise ValueError(f"threshold must be positive, got {self.threshold}")
+
+    @property
+    def sees_norms(self) -> bool:
+        """Whether the value depends on the norms of the weights, and not on the pre-activation alone."""
+        return self.name == "prelu"
 
     def __call__(
         self, z: Float[Array, "*samples neurons"], norms: Float[Array, " neurons"]
@@ -56,7 +66,18 @@ class Activation:
             return jnp.where(z > rho, z - (1 - 1 / q) * rho, bend)
         if self.name == "gelu":
             return jax.nn.gelu(z, approximate=False)
+        if self.name == "odd_power":
+            is_odd = self.power % 2 == 1
+            return _power(z, self.power) if is_odd else jnp.sign(z) * _power(jnp.abs(z), self.power)
+        if self.name == "relu_power":
+            return _power(jax.nn.relu(z), self.power)
         return z if self.name == "linear" else jnp.square(z)
+
+
+def weight_norms(W: Float[Array, "neurons dim"]) -> Float[Array, " neurons"]:
+    r"""$\|w_r\|$, with gradient 0 and not NaN at a zero row."""
+    squares = jnp.sum(jnp.square(W), axis=1)
+    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 
 
 def _power(z: Float[Array, "*shape"], power: float) -> Float[Array, "*shape"]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from dynamics import geometry
 from dynamics.models.activations import Activation
 
 
@@ -44,8 +45,17 @@ class TwoLayer(nn.Module):
             params["b"] = self.param("b", normal, (self.num_neurons,), dtype)
         if self.train_output:
             params["a"] = self.param("a", lambda _: jnp.asarray(self.initial_output, dtype))
-        hidden = self.activation(pre_activations(params, x), _norms(params["W"]))
-        a = output_weights(self, params)
+        return self.from_pre_activations(params, pre_activations(params, x), _norms(params["W"]))
+
+    def from_pre_activations(
+        self,
+        params: PyTree,
+        z: Float[Array, "samples neurons"],
+        norms: Float[Array, " neurons"] | None = None,
+    ) -> Float[Array, "samples *outputs"]:
+        r"""The outputs at pre-activations $z$, biases included; `norms` of the weights where they matter."""
+        hidden = self.activation(z, jnp.zeros(z.shape[-1], z.dtype) if norms is None else norms)
+        a = params["a"] if "a" in params else jnp.asarray(self.initial_output, z.dtype)
         return hidden @ a[0] if self.num_outputs == 1 else hidden @ a.T
 
     @property
@@ -75,12 +85,14 @@ def pre_activations(params: PyTree, x: Float[Array, "samples dim"]) -> Float[Arr
 
 def output_weights(model: TwoLayer, params: PyTree) -> Float[Array, "outputs neurons"]:
     """The second layer, fixed or trained."""
-    return params["a"] if "a" in params else jnp.asarray(model.initial_output, params["W"].dtype)
+    return params["a"] if "a" in params else jnp.asarray(model.initial_output, geometry.float_type(params))
 
 
 def biases(params: PyTree) -> Float[Array, " neurons"]:
     """The biases, zero for a network without."""
-    return params["b"] if "b" in params else jnp.zeros(params["W"].shape[0], params["W"].dtype)
+    if "b" in params:
+        return params["b"]
+    return jnp.zeros(geometry.num_neurons(params), geometry.float_type(params))
 
 
 def neuron_labels(model: TwoLayer, params: PyTree) -> Float[Array, " neurons"]:

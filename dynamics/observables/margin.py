@@ -8,37 +8,37 @@ from dynamics.observables.base import observable
 @observable(about="mean training loss")
 def training_loss(params, problem, draw):
     """Mean loss over the (unperturbed) training samples."""
-    return jnp.mean(problem.sample_losses(params, draw.train))
+    return jnp.mean(problem.losses_at(params, draw, "train"))
 
 
 @observable(("sample",), about="training margin")
 def margins(params, problem, draw):
     """y f(x) of every training sample, f the binary score."""
-    return draw.train.y * problem.score(params, draw.train.x, draw)
+    return draw.train.y * problem.score_at(params, draw, "train")
 
 
 @observable(about="smallest training margin")
 def smallest_margin(params, problem, draw):
     """The smallest y f(x) over the training samples."""
-    return jnp.min(draw.train.y * problem.score(params, draw.train.x, draw))
+    return jnp.min(draw.train.y * problem.score_at(params, draw, "train"))
 
 
 @observable(about="training accuracy (binary)")
 def train_accuracy(params, problem, draw, readout=None):
     """Share of training samples with y f(x) > 0; a score of 0 is an error."""
-    score = problem.score(params, draw.train.x, draw, readout)
+    score = problem.score_at(params, draw, "train", readout)
     return jnp.mean((draw.train.y * score > 0).astype(score.dtype))
 
 
 @observable(about="test accuracy (binary)")
 def test_accuracy(params, problem, draw, readout=None):
     """Share of test samples with y f(x) > 0; a score of 0 is an error."""
-    score = problem.score(params, draw.test.x, draw, readout)
+    score = problem.score_at(params, draw, "test", readout)
     return jnp.mean((draw.test.y * score > 0).astype(score.dtype))
 
 
 @observable(about="test accuracy (classes)")
 def class_accuracy(params, problem, draw):
     """Share of test samples whose largest logit is the target's; ties go to the lower class."""
-    logits = problem.apply(params, draw.test.x)
+    logits = problem.outputs(params, draw, "test")
     return jnp.mean((jnp.argmax(logits, axis=1) == draw.test.target).astype(logits.dtype))

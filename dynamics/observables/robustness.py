@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dynamics import adversary, certificates
+from dynamics import adversary, certificates, geometry
 from dynamics.models import two_layer
 from dynamics.observables.base import observable
 
@@ -82,17 +82,18 @@ def universal_accuracy(
 
 def _bounds(params, problem, draw, readout, num_points, num_positive):
     """Certified and attained l2 radius of each attacked test point."""
-    x, y = _attacked(draw, num_points)
     model = problem.model
     _check_certifiable(model, params, readout, num_positive)
-    W, b = params["W"], two_layer.biases(params)
-    a = two_layer.output_weights(model, params)
+    _, y = _attacked(draw, num_points)
+    z, gram = geometry.pre_activations(params, draw, "test")[: y.shape[0]], geometry.weight_gram(params)
     if model.num_outputs > 1 and readout == "max_logit":
-        z = two_layer.pre_activations(params, x)
-        return certificates.max_logit_radius(z, W @ W.T, y, draw.class_signs, model.width)
+        return certificates.max_logit_radius(z, gram, y, draw.class_signs, model.width)
+    a = two_layer.output_weights(model, params)
     score_weights = a[0] if model.num_outputs == 1 else draw.class_signs @ a
     order = jnp.argsort(-score_weights, stable=True)  # the certificate wants positive neurons first
-    bounds = certificates.two_layer_radius(W[order], b[order], score_weights[order], x, y, num_positive)
+    bounds = certificates.two_layer_radius_from_gram(
+        z[:, order], gram[order][:, order], score_weights[order], y, num_positive
+    )[:2]
     counted = jnp.sum(score_weights > 0) == num_positive
     return tuple(jnp.where(counted, bound, jnp.nan) for bound in bounds)
 

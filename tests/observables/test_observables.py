@@ -12,7 +12,7 @@ from dynamics.data.sample import Draw, Sample
 from dynamics.models.activations import Activation
 from dynamics.models.mlp import MLP
 from dynamics.models.two_layer import TwoLayer
-from dynamics.observables.alignment import averaging_residuals, cosines, decompose
+from dynamics.observables.alignment import averages, cosines, decompose
 from dynamics.problem import Problem
 
 KEY = jax.random.key(0)
@@ -67,7 +67,9 @@ def test_alignment_of_a_zero_neuron():
     found = measured(o.alignment, params=with_neuron(1, 0.0))
     np.testing.assert_array_equal(found[1], 0.0)
     assert (found[0] != 0).all()
-    gradient = jax.grad(lambda w: cosines(w, jnp.asarray(MU)).sum())(jnp.asarray(W))
+    gradient = jax.grad(lambda inner: cosines(inner, jnp.array([0.0, 1.0]), jnp.ones(2)).sum())(
+        jnp.ones((2, 2))
+    )
     assert np.isfinite(gradient).all()
 
 
@@ -85,7 +87,8 @@ def test_coefficients_of_correlated_features():
     expected = np.linalg.lstsq(MU.T, W.T, rcond=None)[0].T
     np.testing.assert_allclose(measured(o.coefficients), expected, rtol=1e-10)
     mixture = np.random.default_rng(1).normal(size=(3, 4))
-    np.testing.assert_allclose(decompose(jnp.asarray(mixture @ MU), jnp.asarray(MU)), mixture, rtol=1e-10)
+    found = decompose(jnp.asarray(mixture @ MU @ MU.T), jnp.asarray(MU @ MU.T))
+    np.testing.assert_allclose(found, mixture, rtol=1e-10)
 
 
 def test_off_span():
@@ -122,11 +125,11 @@ def test_averaging_residual_of_exact_averages():
     mu = np.linalg.qr(np.random.default_rng(2).normal(size=(9, 4)))[0].T * np.array([[1.0], [2], [3], [4]])
     own = np.array([[True, True, False, False], [False, False, True, True], [True, False, False, False]])
     exact = 2.5 * own @ (mu / (mu**2).sum(axis=1, keepdims=True))
-    found = averaging_residuals(jnp.asarray(exact), jnp.asarray(mu), jnp.asarray(own))
-    np.testing.assert_allclose(found, 0, atol=1e-12)
-    single = averaging_residuals(jnp.asarray(mu[:1]), jnp.asarray(mu), jnp.asarray(own[:1]))
-    assert single[0] > 0.5  # one centre is no average
-    nothing = averaging_residuals(jnp.zeros((3, 9)), jnp.asarray(mu), jnp.asarray(own))
+    found = averages(jnp.asarray(exact @ mu.T), jnp.asarray(mu @ mu.T), jnp.asarray(own))
+    np.testing.assert_allclose(found @ mu, exact, atol=1e-12)
+    single = measured(o.averaging_residual, params=PARAMS | {"W": jnp.asarray(MU)})
+    assert single.min() > 0.5  # one centre is no average
+    nothing = measured(o.averaging_residual, params=PARAMS | {"W": jnp.zeros_like(PARAMS["W"])})
     assert np.isinf(nothing).all()
 
 

@@ -1,0 +1,305 @@
+"""One chunk of runs, from its data to its last observable: segments between recording times."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from dynamics.engine import batching, direct
+from dynamics.engine.batching import Plan
+from dynamics.engine.checkpoint import Checkpoint, Left, Part, Row
+from dynamics.engine.interrupt import Interrupts
+from dynamics.engine.progress import Progress
+
+IN_FLIGHT = 2  # segments that the host may be ahead of the device
+KEEP_EVERY_S = 1.0  # seconds between two savings of progress
+
+
+@dataclass
+class Job:
+    """What all chunks of a run have in common.
+
+    Attributes:
+      engine: `direct` or `gram`: a module with `start`, `advance` and `conclude`.
+      plan, numbers: of the whole problem; numbers that vary have a value for every run.
+      data_plan, data_numbers: of its data alone.
+      seeds: seed of every run.
+      common: what all runs share of their data, if they do.
+      times: when to record.
+      kept: where to keep progress, and whether also on the way.
+    """
+
+    engine: ModuleType
+    plan: Plan
+    numbers: list[Any]
+    data_plan: Plan
+    data_numbers: list[Any]
+    seeds: np.ndarray
+    times: list[int]
+    progress: Progress
+    interrupts: Interrupts
+    kept: Checkpoint | None = None
+    on_the_way: bool = False
+    common: Any = None
+    saved_at: float = 0.0
+
+    def work(self, mine: np.ndarray, parts: list[Part], *, pipelined: bool) -> None:
+        """Do the runs in `mine` that are not in `parts`, and add them there.
+
+        `pipelined` begins a chunk before the last segments of the one before are done. On a
+        KeyboardInterrupt the chunk at work is saved as it stands, added to `parts`, and the
+        exception goes on.
+        """
+        self.prepare()
+        chunks = self._chunks(mine, parts)
+        self.progress.finished = len(mine) - sum(len(chunk.runs) for chunk in chunks)
+        fresh: list[Part] = []  # not saved yet
+        begun: deque[Chunk] = deque()
+        try:
+            while chunks or begun:
+                if chunks and len(begun) < (2 if pipelined else 1):
+                    chunk = chunks.popleft()
+                    self.progress.running = len(chunk.runs)
+                    begun.append(chunk)
+                    if not self._fits(chunk, chunk.begin, chunks):
+                        begun.pop()
+                    continue
+                chunk = begun[0]
+                if self._fits(chunk, chunk.finish, chunks):
+                    fresh.append(chunk.part)
+                    parts.append(chunk.part)
+                    self.progress.finished += len(chunk.runs)
+                    if self.kept is not None and self.due():
+                        self._save(fresh)
+                begun.popleft()
+                self.interrupts.check()
+        except KeyboardInterrupt:
+            for chunk in begun:
+                parts.append(chunk.partial() if chunk.part is None else chunk.part)
+                if self.kept is not None and chunk.part is None and chunk.position >= 0:
+                    chunk.keep()
+            self._save(fresh)
+            raise
+        except BaseException:
+            self._save(fresh)
+            raise
+        self._save(fresh)
+
+    def prepare(self) -> None:
+        """Make the data that all runs share, once."""
+        if not self.plan.shared:
+            return
+        one = Mesh(self.plan.mesh.devices.flat[:1], self.plan.mesh.axis_names)
+        plan = self.data_plan._replace(lanes=1, mesh=one)
+        first = np.zeros(1, int)
+        numbers = batching.spread_numbers(plan, self.data_numbers, first)
+        common = self.data(plan, numbers, batching.spread(plan, self.seeds[first]))
+        common = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), common)
+        self.common = batching.everywhere(self.plan, common)
+
+    def _chunks(self, mine: np.ndarray, parts: Sequence[Part]) -> "deque[Chunk]":
+        """Chunks that were left on the way, and new ones of what else is to do."""
+        done = {run for part in parts for run in part.runs.tolist()}
+        todo = [run for run in mine.tolist() if run not in done]
+        found: deque[Chunk] = deque()
+        for left in [] if self.kept is None else self.kept.left(self._state_shapes()):
+            if set(left.runs.tolist()) <= set(todo) and len(left.runs) <= self.plan.size:
+                found.append(Chunk(self, left.runs, left))
+                todo = [run for run in todo if run not in set(left.runs.tolist())]
+        size = self.plan.size
+        found.extend(Chunk(self, np.asarray(todo[i : i + size])) for i in range(0, len(todo), size))
+        return found
+
+    def _state_shapes(self) -> list[Any]:
+        seed = jax.ShapeDtypeStruct((), self.seeds.dtype)
+        data = direct.sample.shapes(self.data_plan, self.data_numbers, (seed,))
+        if self.engine is not direct:
+            plan = self.data_plan._replace(rest=batching.NOTHING, varied=())
+            data = self.engine.products.shapes(plan, [], (), data)
+        return jax.tree.leaves(self.engine.start.shapes(self.plan, self.numbers, (seed,), data)[0])
+
+    def _fits(self, chunk: "Chunk", stage: Callable[[], None], chunks: "deque[Chunk]") -> bool:
+        """Do a stage; or, if memory runs out, put the chunk back as two, for smaller programs."""
+        try:
+            stage()
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(chunk.runs) == 1:
+                raise MemoryError(
+                    "one run alone does not fit in memory; use fewer samples, dimensions or test points"
+                ) from error
+            self.progress.say(f"out of memory: going on with half of {len(chunk.runs)} runs at a time")
+            chunks.extendleft(reversed(chunk.halves()))
+            self._shrink()
+            return False
+        return True
+
+    def _shrink(self) -> None:
+        """Half as many runs at a time from now on: fewer lanes, or fewer devices."""
+        lanes, mesh = -(-self.plan.lanes // 2), self.plan.mesh
+        if self.plan.lanes == 1 and mesh.size > 1:
+            mesh = Mesh(mesh.devices.flat[: mesh.size // 2], mesh.axis_names)
+            if self.common is not None:
+                self.common = batching.everywhere(self.plan._replace(mesh=mesh), self.common)
+        self.plan = self.plan._replace(lanes=lanes, mesh=mesh)
+        self.data_plan = self.data_plan._replace(lanes=lanes, mesh=mesh)
+
+    def _save(self, fresh: list[Part]) -> None:
+        """Keep finished runs in one file, and forget how they were left on the way."""
+        if self.kept is None or not fresh:
+            return
+        self.kept.save_part(joined(fresh))
+        for part in fresh:
+            self.kept.forget(part.runs)
+        fresh.clear()
+
+    def due(self) -> bool:
+        """Whether progress was last saved long enough ago; if so, the clock starts anew."""
+        now = time.monotonic()
+        if now - self.saved_at < KEEP_EVERY_S:
+            return False
+        self.saved_at = now
+        return True
+
+    def data(self, plan: Plan, numbers: Sequence[Any], seeds: Any) -> Any:
+        """The data of some runs, as the engine wants them."""
+        draws = direct.sample(plan, numbers, (seeds,))
+        if self.engine is direct:
+            return draws
+        return self.engine.products(plan._replace(rest=batching.NOTHING, varied=()), [], (), draws)
+
+
+class Chunk:
+    """Runs that are one program.
+
+    Attributes:
+      runs: their numbers.
+      position: newest recording time whose record is at hand, -1 while there is none.
+      part: what was observed, once it is finished.
+    """
+
+    def __init__(self, job: Job, runs: np.ndarray, left: Left | None = None):
+        self.job, self.runs = job, np.asarray(runs)
+        self.position = -1 if left is None else left.position
+        self.rows: list[Any] = [] if left is None else list(left.rows)
+        self._flight: list[Any] = []
+        self._leaves = None if left is None else left.leaves
+        self.part: Part | None = None
+        self._saved = self.position  # newest position in the checkpoint
+        self._states: Any = None
+        self._end: Any = None
+
+    def begin(self) -> None:
+        """Set everything going; the host comes back when all but the last segments are done."""
+        job, plan = self.job, self.job.plan
+        runs = batching.padded(plan, self.runs)
+        numbers = batching.spread_numbers(plan, job.numbers, runs)
+        seeds = batching.spread(plan, job.seeds[runs])
+        common = job.common
+        if common is None:
+            own = batching.spread_numbers(job.data_plan, job.data_numbers, runs)
+            common = job.data(job.data_plan, own, seeds)
+        self._states, own = job.engine.start(plan, numbers, (seeds,), common)
+        if self._leaves is not None:
+            structure = jax.tree.structure(self._states)
+            leaves = [leaf[batching.padded(plan, np.arange(len(self.runs)))] for leaf in self._leaves]
+            self._states = batching.spread(plan, jax.tree.unflatten(structure, leaves))
+        for i, (previous, now) in enumerate(pairwise([0, *job.times])):
+            if i <= self.position:
+                continue
+            run = (seeds, self._states, own)
+            states, row = job.engine.advance(plan, numbers, run, common, previous, now - previous)
+            self.rows.append(row)
+            self._states, self.position = states, i
+            self._flight.append(states.first_nonfinite_step)
+            if len(self._flight) > IN_FLIGHT:
+                jax.block_until_ready(self._flight.pop(0))
+            self._fetch(upto=i - IN_FLIGHT)
+            if job.kept is not None and job.on_the_way and job.due():
+                self.keep()
+            job.progress.update(now)
+            job.interrupts.check()
+        self._end = job.engine.conclude(plan, numbers, (seeds, self._states, own), common)
+
+    def finish(self) -> None:
+        """Wait for the last segments and put together what was observed; the device's memory is freed."""
+        ended = batching.gather(self._end, len(self.runs))
+        self.part = self.partial()._replace(ended=ended)
+        self._states = self._end = None
+
+    def partial(self) -> Part:
+        """What was observed so far."""
+        self._fetch(upto=self.position)
+        rows = self.rows[: self.position + 1]
+        names = rows[0] if rows else ()
+        recorded = {name: np.stack([row[name] for row in rows], axis=1) for name in names}
+        if self._states is None:
+            first = np.full(len(self.runs), -1)
+        else:
+            first = batching.gather(self._states.first_nonfinite_step, len(self.runs))
+        return Part(self.runs, recorded, {}, first)
+
+    def left(self) -> Left:
+        """The chunk as it stands, to go on from."""
+        self._fetch(upto=self.position)
+        leaves = jax.tree.leaves(batching.gather(self._states, len(self.runs)))
+        return Left(self.runs, self.position, leaves, self.rows[: self.position + 1])
+
+    def keep(self) -> None:
+        """Save the records since the last time, and then the state."""
+        left = self.left()
+        for i in range(self._saved + 1, left.position + 1):
+            self.job.kept.save_record(left.runs, i, left.rows[i])
+        self.job.kept.save_state(left.runs, left.position, left.leaves)
+        self._saved = left.position
+
+    def halves(self) -> list["Chunk"]:
+        """The chunk as two, where it stands: at its last record, or at its start if that is lost too."""
+        try:
+            left = self.left() if self.position >= 0 else None
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            left = None
+        count = len(self.runs)
+        found = []
+        for part in (slice(0, count // 2), slice(count // 2, count)):
+            own = None
+            if left is not None:
+                rows: list[Row] = [{name: value[part] for name, value in row.items()} for row in left.rows]
+                leaves = [leaf[part] for leaf in left.leaves]
+                own = Left(self.runs[part], left.position, leaves, rows)
+            found.append(Chunk(self.job, self.runs[part], own))
+        return found
+
+    def _fetch(self, upto: int) -> None:
+        """Bring records on the host up to a recording time; records kept there already are NumPy arrays."""
+        for i in range(upto, -1, -1):
+            if all(isinstance(leaf, np.ndarray) for leaf in self.rows[i].values()):
+                if self.rows[i]:
+                    break
+                continue
+            self.rows[i] = batching.gather(self.rows[i], len(self.runs))
+
+
+def joined(parts: Sequence[Part]) -> Part:
+    """Parts of different runs as one."""
+    names = {kind: list(getattr(parts[0], kind)) for kind in ("recorded", "ended")}
+    values = {
+        kind: {name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in names[kind]}
+        for kind in names
+    }
+    runs = np.concatenate([part.runs for part in parts])
+    first = np.concatenate([part.first_nonfinite_step for part in parts])
+    return Part(runs, values["recorded"], values["ended"], first)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "ut of memory" in text

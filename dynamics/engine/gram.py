@@ -1,0 +1,201 @@
+r"""Gram space: full-batch gradient descent with the first layer carried by its inner products.
+
+With $W = W_0 + C X$ the loss depends on $W$ through $H = W X^\top$ alone, the gradient is
+$\nabla_W L = (\nabla_H L) X$, and with $K = X X^\top$ a step is $C \leftarrow C + \Delta$, $H \leftarrow H + \Delta K$.
+Any rule that is linear in the gradients (plain steps, momentum) acts on $\nabla_H L$ as it would on
+$\nabla_W L$; normalised descent needs $\|\nabla_W L\|^2 = \langle \nabla_H L, (\nabla_H L) K\rangle$ besides. A
+step costs $2 n^2 m$ flops, whatever the dimension, where the direct engine takes $4 n m d$; $n$ counts
+training inputs, or all their patches.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from dynamics import descent
+from dynamics.data.sample import Draw
+from dynamics.engine import direct
+from dynamics.engine.batching import Program, depends_on
+from dynamics.geometry import Gram, SpanParams, Start, flat
+from dynamics.observables.base import Observable
+from dynamics.parts import Bound
+from dynamics.problem import Problem
+
+_LEAF = 256  # rows below which a symmetric product is not split further
+
+
+class State(NamedTuple):
+    """Where a run stands.
+
+    Attributes:
+      params: parameters, with the coefficients C in the place of W; of a diverged run, the last finite.
+      inner: H, the inner products of neurons and training inputs.
+      opt_state: state of the update rule, in the coordinates of `params`.
+      first_nonfinite_step: the step whose result was not finite, -1 while there is none.
+    """
+
+    params: dict[str, PyTree]
+    inner: Float[Array, "neurons rows"]
+    opt_state: PyTree
+    first_nonfinite_step: Int[Array, ""]
+
+
+def obstacle(problem: Problem, recipe: Bound, batch_size: int | None, params: PyTree) -> str | None:
+    """Why Gram space cannot train this problem, as the end of a sentence; None if it can."""
+    if not hasattr(problem.model, "from_pre_activations") or "W" not in params:
+        return f"{type(problem.model).__name__} is not a two-layer network"
+    if problem.model.activation.sees_norms:
+        return f"the activation {problem.model.activation.name} also depends on the norms of the weights"
+    if problem.adversary is not None:
+        return "adversarial training moves the inputs at every step"
+    if batch_size is not None:
+        return "it needs full batches, and batch_size is given"
+    if _is_l2(recipe) or recipe.function is optax.sgd:
+        return None
+    if recipe.function is descent.steepest_rule:
+        return f"steepest descent in {dict(recipe.constants)['name']} leaves the span of the data"
+    return "it follows gradient descent (plain, normalised, with momentum) only"
+
+
+def _is_l2(recipe: Bound) -> bool:
+    return recipe.function is descent.steepest_rule and dict(recipe.constants)["name"] == "l2"
+
+
+def _is_normalised(recipe: Bound) -> bool:
+    return _is_l2(recipe) and dict(recipe.constants)["normalize"]
+
+
+def uses(
+    problem: Problem, observe: Mapping[str, Observable], draw: Draw, params: PyTree
+) -> tuple[bool, bool]:
+    """Whether observing asks for inner products with test inputs, and for the weights themselves.
+
+    Args:
+      draw, params: shapes.
+
+    Raises: what an observable raises that cannot work on `SpanParams`.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    x = draw.train.x
+    rows, test_rows = x.size // x.shape[-1], draw.test.x.size // draw.test.x.shape[-1]
+    neurons, features = params["W"].shape[0], draw.features.shape[0]
+
+    def shape(*sizes):
+        return jax.ShapeDtypeStruct(sizes, params["W"].dtype)
+
+    data = (shape(rows, rows), shape(rows, test_rows), shape(rows, features), shape(features, features))
+    own = (shape(neurons, rows), shape(neurons, test_rows), shape(neurons, features))
+    coefficients = shape(neurons, rows)
+
+    def look(cross, W, draw, data, own, rest, key):
+        train, _, features, feature_gram = data
+        gram = Gram(draw, train, cross[0], features, feature_gram)
+        start = Start(W, own[0], cross[1], own[2], rest[2])
+        seen = SpanParams(rest[0], rest[1], rest[3], start, gram)
+        return [what(seen, problem, draw, key) for what in observe.values()]
+
+    rest = (coefficients, coefficients, shape(neurons, neurons), _others(params))
+    given = ((data[1], own[1]), params["W"], draw, data, own, rest, key)
+    return depends_on(look, 0, *given), depends_on(look, 1, *given)
+
+
+@Program
+def products(plan, draw):
+    """Inner products of a run's data; those with test inputs only if the plan asks for them."""
+    x, cross = flat(draw.train.x), flat(draw.test.x) if plan.cross else None
+    return Gram(
+        draw=draw,
+        train=symmetric(x),
+        test=None if cross is None else x @ cross.T,
+        features=x @ draw.features.T,
+        feature_gram=draw.features @ draw.features.T,
+    )
+
+
+def symmetric(x: Float[Array, "rows dim"]) -> Float[Array, "rows rows"]:
+    """`x @ x.T`, with the blocks below the diagonal copied from above instead of computed."""
+    half = x.shape[0] // 2
+    if half < _LEAF:
+        return x @ x.T
+    upper = x[:half] @ x[half:].T
+    return jnp.block([[symmetric(x[:half]), upper], [upper.T, symmetric(x[half:])]])
+
+
+@Program
+def start(plan, problem, recipe, observe, observe_end, seed, gram):
+    """A run's initial state, and the inner products of its initial weights."""
+    del observe, observe_end
+    params = direct.initial(plan, problem, seed)
+    W, x = params["W"], flat(gram.draw.train.x)
+    own = Start(
+        W=W,
+        train=W @ x.T,
+        test=W @ flat(gram.draw.test.x).T if plan.cross else None,
+        features=W @ gram.draw.features.T,
+        weights=W @ W.T,
+    )
+    params = params | {"W": jnp.zeros((W.shape[0], x.shape[0]), W.dtype)}
+    return State(params, own.train, recipe().init(params), jnp.asarray(-1)), own
+
+
+@Program
+def advance(plan, problem, recipe, observe, observe_end, seed, state, own, gram, first, num_steps):
+    """Take `num_steps` steps from step `first`, and observe; one program serves every segment."""
+    del observe_end
+    rule = optax.with_extra_args_support(recipe())
+
+    def loss_at(inner, others):
+        params = SpanParams(state.params["W"], inner, others, own, gram)
+        return jnp.mean(problem.losses_at(params, gram.draw, "train"))
+
+    def step(i, state):
+        loss, grads = jax.value_and_grad(loss_at, argnums=(0, 1))(state.inner, _others(state.params))
+        grads = grads[1] | {"W": grads[0]}
+        if _is_normalised(recipe):
+            moved = grads["W"] @ gram.train
+            size = _norm(grads, moved)
+            rate = recipe.numbers["learning_rate"] / jnp.where(size > 0, size, 1)
+            updates, opt_state = jax.tree.map(lambda g: -rate * g, grads), state.opt_state
+            inner = state.inner - rate * moved
+        else:
+            updates, opt_state = rule.update(grads, state.opt_state, state.params, value=loss)
+            inner = state.inner + updates["W"] @ gram.train
+        params = optax.apply_updates(state.params, updates)
+        loss = jnp.where(jnp.all(jnp.isfinite(inner)), loss, jnp.nan)
+        return direct.unless_diverged(
+            i, loss, State(params, inner, opt_state, state.first_nonfinite_step), state
+        )
+
+    state = jax.lax.fori_loop(first, first + num_steps, step, state)
+    return state, direct.observed(plan, problem, observe, seed, span(state, own, gram), gram.draw)
+
+
+@Program
+def conclude(plan, problem, recipe, observe, observe_end, seed, state, own, gram):
+    """The observables of the end, on weights rebuilt once."""
+    del recipe, observe
+    params = span(state, own, gram).plain()
+    return direct.observed(plan, problem, observe_end, seed, params, gram.draw)
+
+
+def span(state: State, own: Start, gram: Gram) -> SpanParams:
+    """A state as parameters that observables can look at."""
+    return SpanParams(state.params["W"], state.inner, _others(state.params), own, gram)
+
+
+def _others(params):
+    return {name: value for name, value in params.items() if name != "W"}
+
+
+def _norm(grads, moved):
+    """The l2 norm of the gradient in parameter space; `moved` is the gradient of W at the inputs."""
+    # scaled by the largest entry: late in training the squares would underflow
+    largest = descent.norm(grads, "linf")
+    scale = jnp.where(largest > 0, largest, 1)
+    squares = jnp.sum((grads["W"] / scale) * (moved / scale))
+    squares += sum(jnp.sum(jnp.square(leaf / scale)) for leaf in jax.tree.leaves(_others(grads)))
+    return scale * jnp.sqrt(jnp.maximum(squares, 0))

@@ -1,0 +1,75 @@
+"""How much memory runs will take, estimated before anything is compiled, and how much there is."""
+
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+SHARE = 0.8  # of what is free, when the user sets no limit
+GIB = 2**30
+
+
+class Need(NamedTuple):
+    """What one run takes, in bytes.
+
+    Attributes:
+      held: for as long as its chunk is worked on: data, inner products, state.
+      work: while a program runs.
+      kept: of results on the host, until the end.
+    """
+
+    held: int
+    work: int
+    kept: int
+
+
+def size_of(tree: PyTree) -> int:
+    """Bytes of arrays, or of their shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def resident() -> int:
+    """Bytes this process holds now."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available(device: Any) -> int:
+    """Bytes that `device` can still give; for a CPU, the host's, or what its control group leaves."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    found = [_meminfo(), _cgroup()]
+    known = [bytes_ for bytes_ in found if bytes_ is not None]
+    return min(known) if known else 4 * GIB
+
+
+def _meminfo() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        pages = os.sysconf_names.get("SC_PHYS_PAGES")
+        return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") // 2 if pages else None
+
+
+def _cgroup() -> int | None:
+    try:
+        group = Path("/sys/fs/cgroup")
+        most = (group / "memory.max").read_text().strip()
+        return None if most == "max" else int(most) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def in_words(count: int) -> str:
+    """Bytes as people say them: "9.1 GiB"."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{max(count, 2**20) / 2**20:.0f} MiB"

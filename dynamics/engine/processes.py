@@ -1,0 +1,105 @@
+"""Several processes that share a run: they meet once, learn their numbers, and then share a folder only.
+
+JAX's own meeting ends a process that waits in vain, and ties those that have met to each other's life. It
+is therefore held in a short-lived process beside this one: whatever becomes of it is one sentence here,
+this process stays an ordinary JAX of one process, and the death of one does not take the others down.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+MEETING_SECONDS = 300.0
+
+_MEET = """
+import json, sys
+import jax
+
+asked = json.loads(sys.argv[1])
+jax.distributed.initialize(**asked)
+met = {"index": jax.process_index(), "count": jax.process_count()}
+met["visible"] = jax.config.read("jax_cuda_visible_devices")
+jax.distributed.shutdown()
+print(json.dumps(met))
+"""
+
+
+def join(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    timeout: float = MEETING_SECONDS,
+) -> tuple[int, int]:
+    """Wait until all processes of this run are there; returns this one's index, and how many there are.
+
+    Call it before JAX starts: where the cluster gives each process devices of its own, only those are seen
+    from then on.
+
+    Args:
+      coordinator: HOST:PORT at which process 0 can be reached; None: Slurm, Open MPI or Kubernetes tells.
+      num_processes, process_id: likewise.
+      timeout: seconds to wait for the others.
+
+    Raises: ValueError: arguments that do not fit, no cluster that tells, or not all came.
+    """
+    check_address(coordinator, num_processes, process_id)
+    asked = {
+        "coordinator_address": coordinator,
+        "num_processes": num_processes,
+        "process_id": process_id,
+        "initialization_timeout": max(int(timeout), 1),
+        "shutdown_timeout_seconds": max(int(timeout), 1),
+    }
+    # the processes meet on the host: a GPU belongs to the computation. One device is enough for that
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    command = [sys.executable, "-P", "-c", _MEET, json.dumps(asked)]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=2 * timeout + 60, check=False
+        )
+        met = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    except subprocess.TimeoutExpired:
+        done, met = None, None
+    if met is None:
+        said = "" if done is None else done.stderr
+        if "should be defined" in said or "must be defined" in said:
+            raise ValueError(
+                "no cluster (Slurm, Open MPI, Kubernetes) says which process this is: give --coordinator "
+                "HOST:PORT, --num-processes and --process-id"
+            )
+        if "Address already in use" in said or "Failed to start RPC server" in said:
+            raise ValueError(f"{coordinator} is in use already: give another port as --coordinator")
+        if done is not None and done.returncode > 0:  # an exception, whose last line says what
+            reason = said.strip().splitlines()[-1] if said.strip() else "no reason given"
+            raise ValueError(f"the processes could not meet: {reason}")
+        at = f" at {coordinator}" if coordinator else ""
+        if said and "DEADLINE_EXCEEDED" not in said:
+            raise ValueError(
+                f"the processes could not meet{at}: one of them ended, or another program is there"
+            )
+        raise ValueError(f"not all processes came together{at} within {timeout:g} seconds")
+    if met["visible"] not in (None, "all"):
+        import jax
+
+        jax.config.update("jax_cuda_visible_devices", met["visible"])
+        jax.config.update("jax_rocm_visible_devices", met["visible"])
+    return met["index"], met["count"]
+
+
+def check_address(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Refuse what cannot be a meeting.
+
+    Raises: ValueError: an address that is not HOST:PORT, or numbers that do not fit.
+    """
+    if coordinator is not None:
+        host, _, port = coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise ValueError(f"--coordinator must be HOST:PORT, got {coordinator!r}")
+    if num_processes is not None and num_processes < 1:
+        raise ValueError(f"--num-processes must be at least 1, got {num_processes}")
+    if process_id is not None and process_id < 0:
+        raise ValueError(f"--process-id must be at least 0, got {process_id}")
+    if num_processes is not None and process_id is not None and process_id >= num_processes:
+        raise ValueError(f"--process-id must be below --num-processes {num_processes}, got {process_id}")

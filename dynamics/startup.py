@@ -1,0 +1,182 @@
+"""What is set before JAX starts: virtual CPU devices, and a cache of compiled programs between processes.
+
+XLA compiles for seconds what then runs for milliseconds. Compiled programs are therefore kept in
+
+    $XDG_CACHE_HOME or ~/.cache  /  training-dynamics-lab  /  jax-<this kind of machine>
+
+`DYNAMICS_CACHE=off` turns that off, `DYNAMICS_CACHE=FOLDER` puts it elsewhere, and who has told JAX of a
+cache of their own keeps that one. A program from the cache is the program that was compiled: the same
+numbers, bit for bit.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+import time
+import warnings
+import zlib
+from pathlib import Path
+
+CACHE_BYTES = 2**30
+MIN_COMPILE_SECONDS = 0.1  # below that, reading a program takes about as long as compiling it
+SETTLED_SECONDS = 10  # a younger file may still be being written
+
+_turned_off = False
+
+
+def prepare(cpu_devices: int | None = None, cache: str | os.PathLike | None = None) -> None:
+    """Set JAX up for this library; call it first thing in a notebook or script.
+
+    Args:
+      cpu_devices: virtual CPU devices, which runs are spread over; None: one a core, unless `XLA_FLAGS`
+        or JAX's own setting says otherwise.
+      cache: folder to keep compiled programs in, or "off"; None: as the environment says (see above).
+
+    Raises:
+      ValueError: a number of devices below 1.
+      RuntimeError: JAX has started computing, so that the number of devices is settled.
+    """
+    use_cache(cache)
+    import jax
+
+    given = cpu_devices is not None
+    if given and (isinstance(cpu_devices, bool) or not isinstance(cpu_devices, int) or cpu_devices < 1):
+        raise ValueError(f"cpu_devices must be an integer of at least 1, got {cpu_devices!r}")
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    wanted = cpu_devices if given else num_cores()
+    present = jax.config.jax_num_cpu_devices
+    if present == wanted or (present > 0 and not given):
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", wanted)
+    except RuntimeError:
+        raise RuntimeError(
+            f"the number of CPU devices cannot be set to {wanted} any more, because JAX has started: "
+            "call dynamics.prepare() before anything is computed"
+        ) from None
+
+
+def num_cores() -> int:
+    """The CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(len(os.sched_getaffinity(0)), 1)
+    return os.cpu_count() or 1
+
+
+def use_cache(folder: str | os.PathLike | None = None) -> Path | None:
+    """Turn the cache of compiled programs on, unless it is on already; returns its folder, None if off.
+
+    A folder that cannot be written to stops nothing: there is then no cache, with one warning if the
+    folder was asked for by name.
+    """
+    global _turned_off
+    asked = os.environ.get("DYNAMICS_CACHE") if folder is None else os.fspath(folder)
+    if asked is not None and asked.lower() == "off":
+        _turned_off = _turned_off or folder is not None
+        return None
+    import jax
+
+    if (_turned_off and folder is None) or not jax.config.jax_enable_compilation_cache:
+        return None
+    if jax.config.jax_compilation_cache_dir:
+        return Path(jax.config.jax_compilation_cache_dir)
+    try:
+        place = cache_place(asked)
+        place.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=place).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        if asked:
+            reason = getattr(error, "strerror", None) or error
+            warnings.warn(
+                f"compiled programs are not kept, as {asked} cannot be written to ({reason})", stacklevel=2
+            )
+        return None
+    with contextlib.suppress(OSError):  # another process may clean up at the same time
+        clean(place)
+    _hush_loader(jax)
+    # an entry that a kill left truncated is compiled anew, and removed at the next start
+    warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
+    if jax.config.jax_persistent_cache_min_compile_time_secs == 1.0:  # JAX's default
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    return place
+
+
+def cache_place(asked: str | None = None) -> Path:
+    """The cache's folder on this kind of machine, in `asked` or in the user's cache folder.
+
+    Raises: RuntimeError: the user has no home.
+    """
+    if asked:
+        base = Path(asked).expanduser().absolute()
+    else:
+        xdg = os.environ.get("XDG_CACHE_HOME", "")
+        base = (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "training-dynamics-lab"
+    return base / f"jax-{machine()}"
+
+
+def machine() -> str:
+    """Tells CPUs apart on which compiled code may differ: a hash of architecture, model and instructions."""
+    about = [platform.system(), platform.machine(), platform.processor()]
+    telling = ("vendor_id", "model name", "flags", "Features", "CPU implementer", "CPU part")
+    with contextlib.suppress(OSError):
+        seen = set()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name = line.split(":")[0].strip()
+            if name in telling and name not in seen:
+                seen.add(name)
+                about.append(line)
+    return hashlib.sha256("\n".join(about).encode()).hexdigest()[:12]
+
+
+def clean(place: Path, limit: int = CACHE_BYTES) -> None:
+    """Remove truncated entries, each looked at once, and the longest unused beyond `limit` bytes.
+
+    JAX bounds a cache only with the package filelock, and never replaces an entry that it cannot read.
+    """
+    stamp, settled = place / ".checked", time.time() - SETTLED_SECONDS
+    checked = stamp.stat().st_mtime if stamp.exists() else 0.0
+    entries = []
+    for path in place.glob("*-cache"):
+        about = path.stat()
+        if checked <= about.st_mtime < settled and not _is_whole(path):
+            path.unlink(missing_ok=True)
+        else:
+            entries.append((max(about.st_atime, about.st_mtime), about.st_size, path))
+    stamp.touch()
+    os.utime(stamp, (settled, settled))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= limit:
+            break
+        path.unlink(missing_ok=True)
+        total -= size
+
+
+def _is_whole(path: Path) -> bool:
+    data = path.read_bytes()
+    if data[:4] == b"\x28\xb5\x2f\xfd":  # zstd, which JAX takes where there is one, notices by itself
+        return True
+    stream = zlib.decompressobj()
+    try:
+        stream.decompress(data)
+    except zlib.error:
+        return False
+    return stream.eof
+
+
+def _hush_loader(jax) -> None:
+    """Keep XLA from calling every program it reads a misfit of 3,000 letters.
+
+    Its loader takes two tuning preferences for instructions that this machine lacks (jax-ml/jax 38445).
+    Setting the level and taking it back leaves Python's logging as it was and the loader silent. Whoever
+    has asked for messages gets them.
+    """
+    usual = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1" and jax.config.jax_logging_level is None
+    if usual and "jaxlib" in sys.modules:
+        jax.config.update("jax_logging_level", "CRITICAL")
+        jax.config.update("jax_logging_level", None)
