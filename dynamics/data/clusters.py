@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from dynamics import linalg
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import named_key
 from dynamics.parts import is_number, part, static
@@ -133,7 +134,7 @@ class Clusters:
     def centres(self, key: Key[Array, ""]) -> Float[Array, "features dim"]:
         r"""$a\mu_1 .. a\mu_k$: orthonormal columns of a Gaussian matrix, correlated and scaled as asked."""
         k = self.num_clusters
-        q, r = jnp.linalg.qr(jax.random.normal(key, (self.dim, k), jnp.result_type(float)))
+        q, r = linalg.qr(jax.random.normal(key, (self.dim, k), jnp.result_type(float)))
         q = q * jnp.where(jnp.diagonal(r) < 0, -1, 1)[None]  # without it the signs of QR are not random
         rho = self.correlation
         own = jnp.sqrt(1 - jnp.asarray(rho, q.dtype))

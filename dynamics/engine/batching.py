@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -39,6 +38,7 @@ class Plan(NamedTuple):
       lanes: runs side by side on each device.
       mesh: the devices, along one axis "runs".
       cross: whether inner products with test inputs are kept (Gram space).
+      alone: whether no two programs are ever at work at once.
     """
 
     rest: Any
@@ -49,6 +49,7 @@ class Plan(NamedTuple):
     lanes: int
     mesh: Mesh
     cross: bool = False
+    alone: bool = True
 
     @property
     def size(self) -> int:
@@ -97,6 +98,10 @@ def lanes(strategy: Literal["vmap", "map"], num_runs: int, devices: int, lane_by
     return -(-num_runs // (devices * chunks))
 
 
+class Reentrant(Exception):
+    """A program waits for the thread pool that it runs on: none may run beside it (see `dynamics.linalg`)."""
+
+
 class Program:
     """`task(plan, *parts, *run, common, *extra)`, compiled once for a plan.
 
@@ -131,12 +136,21 @@ class Program:
         one.__name__ = chunk.__name__ = task.__name__
         self.__doc__ = task.__doc__
         self._one, self._chunk = one, jax.jit(chunk, static_argnums=0)
+        self._safe: set[Plan] = set()
 
     def __call__(
         self, plan: Plan, numbers: Sequence[Any], runs: Sequence[Any], common: Any = (), *extra: Any
     ) -> Any:
-        """The task's results for a chunk's runs, stacked."""
-        return self._chunk(plan, list(numbers), tuple(runs), common, extra)
+        """The task's results for a chunk's runs, stacked.
+
+        Raises: Reentrant: the plan lets programs run side by side, but this one may wait for another.
+        """
+        given = (plan, list(numbers), tuple(runs), common, extra)
+        if not plan.alone and plan not in self._safe:
+            if _waits_for_its_pool(self._chunk.trace(*given).jaxpr):
+                raise Reentrant
+            self._safe.add(plan)
+        return self._chunk(*given)
 
     def shapes(self, plan: Plan, numbers: Sequence[Any], run: Sequence[Any], common: Any = ()) -> PyTree:
         """Shapes and dtypes of one run's results; nothing is compiled."""
@@ -197,9 +211,30 @@ def depends_on(function: Callable[..., Any], which: int, *shapes: Any) -> bool:
     return any(id(variable) in reached for variable in jaxpr.outvars)
 
 
-def float_bytes() -> int:
-    """Bytes of a number in the floating type in use."""
-    return jnp.dtype(jnp.result_type(float)).itemsize
+_LAPACK = {
+    "qr",
+    "lu",
+    "cholesky",
+    "eigh",
+    "eig",
+    "svd",
+    "schur",
+    "hessenberg",
+    "tridiagonal",
+    "triangular_solve",
+}
+
+
+def _waits_for_its_pool(jaxpr) -> bool:
+    """Whether a program holds batched linear algebra, or a Fourier transform of any kind."""
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name == "fft" or (name in _LAPACK and equation.invars[0].aval.ndim > 2):
+            return True
+        inner = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns"))
+        if any(hasattr(value, "eqns") and _waits_for_its_pool(value) for value in inner):
+            return True
+    return False
 
 
 NOTHING = partition(())[1]

@@ -33,6 +33,7 @@ class Job:
       seeds: seed of every run.
       common: what all runs share of their data, if they do.
       times: when to record.
+      pipelined: whether a chunk begins before the last segments of the one before are done.
       kept: where to keep progress, and whether also on the way.
     """
 
@@ -45,16 +46,16 @@ class Job:
     times: list[int]
     progress: Progress
     interrupts: Interrupts
+    pipelined: bool = False
     kept: Checkpoint | None = None
     on_the_way: bool = False
     common: Any = None
     saved_at: float = 0.0
 
-    def work(self, mine: np.ndarray, parts: list[Part], *, pipelined: bool) -> None:
+    def work(self, mine: np.ndarray, parts: list[Part]) -> None:
         """Do the runs in `mine` that are not in `parts`, and add them there.
 
-        `pipelined` begins a chunk before the last segments of the one before are done. On a
-        KeyboardInterrupt the chunk at work is saved as it stands, added to `parts`, and the
+        On a KeyboardInterrupt the chunk at work is saved as it stands, added to `parts`, and the
         exception goes on.
         """
         self.prepare()
@@ -64,7 +65,7 @@ class Job:
         begun: deque[Chunk] = deque()
         try:
             while chunks or begun:
-                if chunks and len(begun) < (2 if pipelined else 1):
+                if chunks and len(begun) < (2 if self.pipelined else 1):
                     chunk = chunks.popleft()
                     self.progress.running = len(chunk.runs)
                     begun.append(chunk)
@@ -97,7 +98,7 @@ class Job:
         if not self.plan.shared:
             return
         one = Mesh(self.plan.mesh.devices.flat[:1], self.plan.mesh.axis_names)
-        plan = self.data_plan._replace(lanes=1, mesh=one)
+        plan = self.data_plan._replace(lanes=1, mesh=one, alone=True)
         first = np.zeros(1, int)
         numbers = batching.spread_numbers(plan, self.data_numbers, first)
         common = self.data(plan, numbers, batching.spread(plan, self.seeds[first]))
@@ -129,6 +130,11 @@ class Job:
         """Do a stage; or, if memory runs out, put the chunk back as two, for smaller programs."""
         try:
             stage()
+        except batching.Reentrant:
+            self.pipelined = False
+            chunks.appendleft(Chunk(self, chunk.runs, chunk.given))
+            self._resize(self.plan.lanes, Mesh(self.plan.mesh.devices.flat[:1], ("runs",)), alone=True)
+            return False
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -147,10 +153,13 @@ class Job:
         lanes, mesh = -(-self.plan.lanes // 2), self.plan.mesh
         if self.plan.lanes == 1 and mesh.size > 1:
             mesh = Mesh(mesh.devices.flat[: mesh.size // 2], mesh.axis_names)
-            if self.common is not None:
-                self.common = batching.everywhere(self.plan._replace(mesh=mesh), self.common)
-        self.plan = self.plan._replace(lanes=lanes, mesh=mesh)
-        self.data_plan = self.data_plan._replace(lanes=lanes, mesh=mesh)
+        self._resize(lanes, mesh, self.plan.alone)
+
+    def _resize(self, lanes: int, mesh: Mesh, alone: bool) -> None:
+        self.plan = self.plan._replace(lanes=lanes, mesh=mesh, alone=alone)
+        self.data_plan = self.data_plan._replace(lanes=lanes, mesh=mesh, alone=alone)
+        if self.common is not None:
+            self.common = batching.everywhere(self.plan, self.common)
 
     def _save(self, fresh: list[Part]) -> None:
         """Keep finished runs in one file, and forget how they were left on the way."""
@@ -182,16 +191,16 @@ class Chunk:
 
     Attributes:
       runs: their numbers.
+      given: how they were left at an earlier time, if they were.
       position: newest recording time whose record is at hand, -1 while there is none.
       part: what was observed, once it is finished.
     """
 
     def __init__(self, job: Job, runs: np.ndarray, left: Left | None = None):
-        self.job, self.runs = job, np.asarray(runs)
+        self.job, self.runs, self.given = job, np.asarray(runs), left
         self.position = -1 if left is None else left.position
         self.rows: list[Any] = [] if left is None else list(left.rows)
         self._flight: list[Any] = []
-        self._leaves = None if left is None else left.leaves
         self.part: Part | None = None
         self._saved = self.position  # newest position in the checkpoint
         self._states: Any = None
@@ -208,9 +217,9 @@ class Chunk:
             own = batching.spread_numbers(job.data_plan, job.data_numbers, runs)
             common = job.data(job.data_plan, own, seeds)
         self._states, own = job.engine.start(plan, numbers, (seeds,), common)
-        if self._leaves is not None:
+        if self.given is not None:
             structure = jax.tree.structure(self._states)
-            leaves = [leaf[batching.padded(plan, np.arange(len(self.runs)))] for leaf in self._leaves]
+            leaves = [leaf[batching.padded(plan, np.arange(len(self.runs)))] for leaf in self.given.leaves]
             self._states = batching.spread(plan, jax.tree.unflatten(structure, leaves))
         for i, (previous, now) in enumerate(pairwise([0, *job.times])):
             if i <= self.position:

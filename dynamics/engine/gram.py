@@ -1,11 +1,10 @@
 r"""Gram space: full-batch gradient descent with the first layer carried by its inner products.
 
-With $W = W_0 + C X$ the loss depends on $W$ through $H = W X^\top$ alone, the gradient is
-$\nabla_W L = (\nabla_H L) X$, and with $K = X X^\top$ a step is $C \leftarrow C + \Delta$, $H \leftarrow H + \Delta K$.
-Any rule that is linear in the gradients (plain steps, momentum) acts on $\nabla_H L$ as it would on
-$\nabla_W L$; normalised descent needs $\|\nabla_W L\|^2 = \langle \nabla_H L, (\nabla_H L) K\rangle$ besides. A
-step costs $2 n^2 m$ flops, whatever the dimension, where the direct engine takes $4 n m d$; $n$ counts
-training inputs, or all their patches.
+With $W = W_0 + C X$ the loss depends on $W$ through $H = W X^\top$ alone. Let $G = \nabla_H L$ and
+$K = X X^\top$: then $\nabla_W L = G X$, and a step adds $\Delta$ to $C$ and $\Delta K$ to $H$. Any rule that is
+linear in the gradients (plain steps, momentum) acts on $G$ as it would on $\nabla_W L$; normalised descent needs $\|\nabla_W L\|^2 = \langle G, G K\rangle$ besides. A step costs $2 n^2 m$ flops,
+whatever the dimension, where the direct engine takes $4 n m d$; $n$ counts training inputs, or all
+their patches.
 """
 
 from collections.abc import Mapping

@@ -30,7 +30,7 @@ def join(
     num_processes: int | None = None,
     process_id: int | None = None,
     *,
-    timeout: float = MEETING_SECONDS,
+    timeout: int | float = MEETING_SECONDS,
 ) -> tuple[int, int]:
     """Wait until all processes of this run are there; returns this one's index, and how many there are.
 

@@ -157,7 +157,9 @@ def simulate(
     mine = layout.share_of(num_runs, share)
     shared = choice.fixed_data and not any(data_varied)
     sized = choice.sized(strategy, num_runs, len(mine), memory, shared)
-    plan = batching.Plan(rest, varied, root, batch_size, shared, sized.lanes, sized.mesh, choice.cross)
+    pipelined = strategy == "map"
+    alone = jax.default_backend() != "cpu" or not (pipelined or sized.mesh.size > 1)
+    plan = batching.Plan(rest, varied, root, batch_size, shared, sized.lanes, sized.mesh, choice.cross, alone)
     data_plan = plan._replace(rest=data_rest, varied=data_varied, batch_size=None, shared=False)
     progress = Progress(label, int(steps), len(mine))
     progress.say(sized.sentence)
@@ -194,11 +196,12 @@ def simulate(
             times=times,
             progress=progress,
             interrupts=interrupts,
+            pipelined=pipelined,
             kept=kept,
             on_the_way=checkpoint_every,
         )
         try:
-            job.work(mine, parts, pipelined=strategy == "map")
+            job.work(mine, parts)
         except KeyboardInterrupt:
             if not any(part.recorded or part.ended for part in parts):
                 raise

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from dynamics import geometry
-from dynamics.models.activations import Activation
+from dynamics.models.activations import Activation, weight_norms
 
 
 class TwoLayer(nn.Module):
@@ -45,7 +45,7 @@ class TwoLayer(nn.Module):
             params["b"] = self.param("b", normal, (self.num_neurons,), dtype)
         if self.train_output:
             params["a"] = self.param("a", lambda _: jnp.asarray(self.initial_output, dtype))
-        return self.from_pre_activations(params, pre_activations(params, x), _norms(params["W"]))
+        return self.from_pre_activations(params, pre_activations(params, x), weight_norms(params["W"]))
 
     def from_pre_activations(
         self,
@@ -69,12 +69,6 @@ class TwoLayer(nn.Module):
         if self.num_outputs == 1:
             return np.repeat([1.0, -1.0], self.width)[None] / self.width
         return np.kron(np.eye(self.num_outputs), np.ones(self.width)) / self.width
-
-
-def _norms(W: Float[Array, "neurons dim"]) -> Float[Array, " neurons"]:
-    # the gradient of the norm of a zero row is 0 here, not NaN
-    squares = jnp.sum(jnp.square(W), axis=1)
-    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 
 
 def pre_activations(params: PyTree, x: Float[Array, "samples dim"]) -> Float[Array, "samples neurons"]:

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dynamics import geometry
+from dynamics import geometry, linalg
 from dynamics.models import two_layer
 from dynamics.observables.base import observable
 
@@ -30,7 +30,7 @@ def decompose(
 
     Exact for correlated features too, as long as they are linearly independent.
     """
-    return jnp.linalg.solve(feature_gram, inner.T).T
+    return linalg.solve(feature_gram, inner.T).T
 
 
 def averages(
