@@ -82,6 +82,9 @@ class TrainingConfig(Config):
     learning_rate: float = setting(1e-3, "step size eta", above=0)
     steps: int = setting(100, "number of steps T", low=0)
     batch_size: int = setting(0, "samples a step; 0: full batch", low=0)
+    shared_data: bool = setting(
+        False, "train all seeds on the data of seed 0, from initial weights of their own"
+    )
     records: int = setting(64, "recording times", low=2)
     spacing: Literal["linear", "log"] = setting("log", "spacing of the recording times")
 

@@ -1,8 +1,9 @@
 r"""Gram space: full-batch gradient descent with the first layer carried by its inner products.
 
-With $W = W_0 + C X$ the loss depends on $W$ through $H = W X^\top$ alone. Let $G = \nabla_H L$ and
-$K = X X^\top$: then $\nabla_W L = G X$, and a step adds $\Delta$ to $C$ and $\Delta K$ to $H$. Any rule that is
-linear in the gradients (plain steps, momentum) acts on $G$ as it would on $\nabla_W L$; normalised descent needs $\|\nabla_W L\|^2 = \langle G, G K\rangle$ besides. A step costs $2 n^2 m$ flops,
+With $W = W_0 + C X$ the loss depends on $W$ through $H = W X^\top$ alone. Let $G$ be its gradient in
+$H$, and $K = X X^\top$: then that in $W$ is $G X$, and a step adds $\Delta$ to $C$ and $\Delta K$ to $H$.
+Any rule that is linear in the gradients (plain steps, momentum) acts on $G$ as it would on $G X$;
+normalised descent needs $\|G X\|^2 = \langle G, G K\rangle$ besides. A step costs $2 n^2 m$ flops,
 whatever the dimension, where the direct engine takes $4 n m d$; $n$ counts training inputs, or all
 their patches.
 """

@@ -21,6 +21,7 @@ from dynamics.config import TrainingConfig, setting
 from dynamics.data import clusters
 from dynamics.data.clusters import Clusters
 from dynamics.data.coarse import BinaryClasses
+from dynamics.data.shared import Shared
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _feature_averaging_claims as claims
 from dynamics.experiments import _feature_averaging_figures as figures
@@ -250,7 +251,7 @@ def problem(config: Config, supervision: str) -> Problem:
         mixing = config.mixing if config.start == "mixed" else 0.0
         start = handmade.Averaging() if config.start == "averaging" else handmade.Mixed(mixing)
     return Problem(
-        source,
+        Shared(source) if config.shared_data else source,
         model,
         loss="logistic" if binary else "cross_entropy",
         readout=config.readout,

@@ -60,6 +60,18 @@ def assert_same(one, other):
         assert one[name].dims == other[name].dims
 
 
+@pytest.fixture(autouse=True)
+def always_due(monkeypatch):
+    """Progress is kept at every recording time, not once a second."""
+    monkeypatch.setattr("dynamics.engine.chunk.KEEP_EVERY_S", 0.0)
+
+
+def left(folder, name):
+    """A file of the one chunk that was left in `folder`."""
+    (chunk,) = folder.glob("chunk-*")
+    return chunk / name
+
+
 @pytest.fixture(scope="module")
 def whole():
     return run()
@@ -99,7 +111,7 @@ def test_two_halves_are_the_whole(tmp_path, monkeypatch, whole, step, every):
     assert partial.attrs["complete"] == 0
     np.testing.assert_array_equal(partial.W, whole.W.sel(step=partial.step))
     assert "end" not in partial
-    assert (tmp_path / "state.npz").exists()
+    assert left(tmp_path, "state.npz").exists()
     assert_same(run(tmp_path, checkpoint_every=every), whole)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["result.nc", "run.json"]
 
@@ -135,7 +147,7 @@ def test_interrupted_while_a_checkpoint_is_written(tmp_path, monkeypatch, whole,
 
 def test_interrupted_before_anything_is_recorded(tmp_path, monkeypatch, whole):
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "load", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Checkpoint, "left", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
     assert_same(run(tmp_path), whole)
@@ -212,7 +224,7 @@ def test_another_precision_is_refused(interrupted):
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"x" * len(b)])
 @pytest.mark.parametrize("name", ["run.json", "state.npz", "record-00001.npz"])
 def test_damaged_files_are_refused(interrupted, name, damage):
-    path = interrupted / name
+    path = interrupted / name if name == "run.json" else left(interrupted, name)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=f"{name.replace('.', '[.]')} is .*damaged") as caught:
         run(interrupted)
@@ -220,7 +232,7 @@ def test_damaged_files_are_refused(interrupted, name, damage):
 
 
 def test_flipped_bits_are_refused(interrupted):
-    path = interrupted / "state.npz"
+    path = left(interrupted, "state.npz")
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 0xFF
     path.write_bytes(bytes(content))
@@ -229,16 +241,16 @@ def test_flipped_bits_are_refused(interrupted):
 
 
 def test_a_missing_record_is_refused(interrupted):
-    (interrupted / "record-00000.npz").unlink()
+    left(interrupted, "record-00000.npz").unlink()
     with pytest.raises(ValueError, match=r"record-00000\.npz is missing or damaged"):
         run(interrupted)
 
 
 def test_another_state_is_refused(interrupted):
-    np.savez(interrupted / "state.npz", position=1, leaf0000=np.zeros(3))
+    np.savez(left(interrupted, "state.npz"), position=1, runs=np.arange(2), leaf0000=np.zeros(3))
     with pytest.raises(ValueError, match="does not hold the state of this run"):
         run(interrupted)
-    np.savez(interrupted / "state.npz", leaf0000=np.zeros(3))
+    np.savez(left(interrupted, "state.npz"), leaf0000=np.zeros(3))
     with pytest.raises(ValueError, match="does not hold the state of this run"):
         run(interrupted)
 
@@ -272,10 +284,13 @@ import sys
 import jax.numpy as jnp
 from dynamics.data.clusters import Clusters
 from dynamics.descent import named
+from dynamics.engine import chunk
 from dynamics.engine.simulate import simulate
 from dynamics.models.two_layer import TwoLayer
 from dynamics.observables.base import observable
 from dynamics.problem import Problem
+
+chunk.KEEP_EVERY_S = 0.0
 
 @observable(("neuron", "dim"))
 def first_layer(params, problem, draw):
@@ -306,21 +321,20 @@ def test_killed_runs_go_on_bit_for_bit(tmp_path):
     for kill in range(3):
         process = launch(folder)
         process.stdout.readline()
-        state = folder / "state.npz"
-        begun, before = time.monotonic(), state.stat().st_mtime_ns if state.exists() else 0
+
+        def saved():
+            return max((path.stat().st_mtime_ns for path in folder.glob("chunk-*/state.npz")), default=0)
+
+        begun, before = time.monotonic(), saved()
         # the first kill may come at any moment; the others once there was progress, mostly within a segment
-        while (
-            kill
-            and not (state.exists() and state.stat().st_mtime_ns > before)
-            and time.monotonic() < begun + 60
-        ):
+        while kill and saved() <= before and time.monotonic() < begun + 60:
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.005)
         time.sleep(chance.uniform(0, 0.5))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
         assert not (folder / "result.nc").exists()
-        if state.exists():
+        for state in folder.glob("chunk-*/state.npz"):
             with np.load(state) as stored:
                 positions.append(int(stored["position"]))
     assert positions == sorted(set(positions))

@@ -1,0 +1,27 @@
+"""Any data distribution drawn once: all seeds train on the same samples from different initial weights."""
+
+from typing import Any
+
+from jaxtyping import Array, Key
+
+from dynamics.data.sample import Draw
+from dynamics.keys import named_key, seed_key
+from dynamics.parts import part
+
+
+@part
+class Shared:
+    """The data that `source` gives to one seed, for every seed; the engine then holds them once.
+
+    Attributes:
+      source: a part with `sample(key) -> Draw`.
+      seed: whose data they are, for runs with `root` 0.
+    """
+
+    source: Any
+    seed: Any = 0
+
+    def sample(self, key: Key[Array, ""]) -> Draw:
+        """The one draw; `key` is not looked at."""
+        del key
+        return self.source.sample(named_key(seed_key(self.seed), "data"))
