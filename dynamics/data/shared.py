@@ -6,7 +6,7 @@ from jaxtyping import Array, Key
 
 from dynamics.data.sample import Draw
 from dynamics.keys import named_key, seed_key
-from dynamics.parts import part
+from dynamics.parts import part, static
 
 
 @part
@@ -19,7 +19,7 @@ class Shared:
     """
 
     source: Any
-    seed: Any = 0
+    seed: int = static(0)
 
     def sample(self, key: Key[Array, ""]) -> Draw:
         """The one draw; `key` is not looked at."""

@@ -67,6 +67,9 @@ class Job:
             while chunks or begun:
                 if chunks and len(begun) < (2 if self.pipelined else 1):
                     chunk = chunks.popleft()
+                    if len(chunk.runs) > self.plan.size:  # made before memory ran out
+                        chunks.extendleft(reversed(chunk.pieces(self.plan.size)))
+                        continue
                     self.progress.running = len(chunk.runs)
                     begun.append(chunk)
                     if not self._fits(chunk, chunk.begin, chunks):
@@ -143,8 +146,8 @@ class Job:
                     "one run alone does not fit in memory; use fewer samples, dimensions or test points"
                 ) from error
             self.progress.say(f"out of memory: going on with half of {len(chunk.runs)} runs at a time")
-            chunks.extendleft(reversed(chunk.halves()))
             self._shrink()
+            chunks.extendleft(reversed(chunk.pieces(-(-len(chunk.runs) // 2))))
             return False
         return True
 
@@ -270,15 +273,20 @@ class Chunk:
         self.job.kept.save_state(left.runs, left.position, left.leaves)
         self._saved = left.position
 
-    def halves(self) -> list["Chunk"]:
-        """The chunk as two, where it stands: at its last record, or at its start if that is lost too."""
+    def stand(self) -> Left | None:
+        """Where the chunk stands: at its last record, or at its start if that is lost with the memory."""
+        if self.position < 0 or self._states is None:
+            return self.given
         try:
-            left = self.left() if self.position >= 0 else None
+            return self.left()
         except (MemoryError, jax.errors.JaxRuntimeError):
-            left = None
-        count = len(self.runs)
-        found = []
-        for part in (slice(0, count // 2), slice(count // 2, count)):
+            return self.given
+
+    def pieces(self, size: int) -> list["Chunk"]:
+        """The chunk as chunks of at most `size` runs, from where it stands."""
+        left, found = self.stand(), []
+        for first in range(0, len(self.runs), size):
+            part = slice(first, first + size)
             own = None
             if left is not None:
                 rows: list[Row] = [{name: value[part] for name, value in row.items()} for row in left.rows]
