@@ -15,7 +15,8 @@ from dynamics.parts import Bound
 from dynamics.problem import Problem
 
 EngineName = Literal["auto", "direct", "gram"]
-COMPILER_BYTES = 200 * 2**20  # what the compiler and its programs add to a CPU process
+COMPILER_BYTES = 150 * 2**20  # what the compiler and its programs add to a CPU process
+MARGIN = 0.9  # of a limit is planned with, as an estimate may be a little low
 
 
 class Sized(NamedTuple):
@@ -81,20 +82,22 @@ class Choice(NamedTuple):
         fixed = self.common * (mesh.size if on_host else 1) if shared else 0
         if on_host:
             fixed += there + COMPILER_BYTES + 2 * self.need.kept * num_mine
-        each = (both * held + self.need.work) * (mesh.size if on_host else 1)
-        if on_host and fixed + each > limit and mesh.size > 1:  # fewer at a time may still fit
-            mesh, each = Mesh(mesh.devices[:1], mesh.axis_names), each // mesh.size
-        if fixed + each > limit:
+        alone, each = both * held + self.need.work, both * held + self.need.batched
+        if on_host:
+            if fixed + mesh.size * alone > limit:  # fewer at a time may still fit
+                mesh = Mesh(mesh.devices[:1], mesh.axis_names)
+            alone, each = mesh.size * alone, mesh.size * each
+        if fixed + alone > limit:
             raise ValueError(
-                f"one run needs {memory.in_words(fixed + each)}, but the memory limit is "
+                f"one run needs {memory.in_words(fixed + alone)}, but the memory limit is "
                 f"{memory.in_words(limit)}; use fewer samples, dimensions or test points, or allow more"
             )
-        fit = max(1, (limit - fixed) // max(each, 1))
+        fit = max(1, int(MARGIN * limit - fixed) // max(each, 1))
         # cut as all processes of a run together would cut it, so that their programs are the same
         runs = num_runs if strategy == "map" else num_mine
         lanes = batching.lanes(strategy, runs, mesh.size, step, fit)
         chunks = -(-num_mine // (lanes * mesh.size))
-        estimate = fixed + lanes * each
+        estimate = fixed + (alone if lanes == 1 else lanes * each)
         whole = fixed + each * -(-num_mine // mesh.size)
         sentence = f"{num_mine:,} runs in space `{self.name}` need {memory.in_words(estimate)}"
         if chunks > 1:
@@ -149,7 +152,7 @@ def choose_engine(
         in_products += records * (2 * rows * neurons * dim if rebuilds else 0)
         if asked == "gram" or in_products < in_parameters:
             return _gram_choice(cross, fixed_data, kept, draw, params)
-    return _direct_choice(batch_size, fixed_data, kept, draw, params, bool(observe_end))
+    return _direct_choice(batch_size, fixed_data, kept, draw, params)
 
 
 def _kept(problem, observe, observe_end, records, draw, params, key):
@@ -163,18 +166,26 @@ def _kept(problem, observe, observe_end, records, draw, params, key):
     return records * memory.size_of(row) + memory.size_of(end)
 
 
-def _direct_choice(batch_size, fixed_data, kept, draw, params, ends) -> Choice:
+def _direct_choice(batch_size, fixed_data, kept, draw, params) -> Choice:
     x = draw.train.x
     data, weights = memory.size_of(draw), memory.size_of(params)
     rows, number = x.size // x.shape[-1], x.dtype.itemsize
     share = 1.0 if batch_size is None else batch_size / draw.train.y.shape[0]
     neurons = max((leaf.shape[0] for leaf in jax.tree.leaves(params) if leaf.ndim), default=1)
     activations = int(3 * rows * neurons * number * share)
-    work = max(memory.size_of(draw.train), 3 * weights + activations)
+    step_work = 3 * weights + activations
+    work = max(memory.size_of(draw.train), step_work)
+    batched = max(_drawing(draw), step_work)
     step = int(memory.size_of(draw.train) * share)
-    own = 3 * weights + activations
-    need = memory.Need(data + 3 * weights, work, kept)
+    own = step_work
+    need = memory.Need(data + 3 * weights, work, batched, kept)
     return Choice("direct", False, fixed_data, need, data, (step + own, own))
+
+
+def _drawing(draw) -> int:
+    """Bytes beside the data while many runs draw theirs: three times the larger half, once the smaller."""
+    sizes = sorted(memory.size_of(half) for half in (draw.train, draw.test))
+    return 3 * sizes[1] + sizes[0]
 
 
 def _gram_choice(cross, fixed_data, kept, draw, params) -> Choice:
@@ -186,5 +197,6 @@ def _gram_choice(cross, fixed_data, kept, draw, params) -> Choice:
     products = number * rows * (rows + test_rows)
     own = number * neurons * (5 * rows + test_rows) + memory.size_of(params)
     work = max(memory.size_of(draw.train), number * rows * rows)
-    need = memory.Need(data + products + own, work, kept)
+    batched = max(_drawing(draw), 2 * number * rows * rows)
+    need = memory.Need(data + products + own, work, batched, kept)
     return Choice("gram", cross, fixed_data, need, data + products, (number * rows * rows, own))

@@ -18,12 +18,14 @@ class Need(NamedTuple):
 
     Attributes:
       held: for as long as its chunk is worked on: data, inner products, state.
-      work: while a program runs.
+      work: while a program runs it.
+      batched: while a program runs it beside others, where XLA keeps more of what it draws.
       kept: of results on the host, until the end.
     """
 
     held: int
     work: int
+    batched: int
     kept: int
 
 

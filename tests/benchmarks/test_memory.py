@@ -1,0 +1,52 @@
+"""Peak memory beside its estimate, and under a limit, each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import json, resource, sys
+from dynamics import prepare
+prepare()
+from dynamics import Problem, observables as o, simulate, steepest
+from dynamics.data.clusters import Clusters
+from dynamics.models.two_layer import TwoLayer
+
+engine, strategy, seeds, limit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+problem = Problem(Clusters(3072, 10, 1000, 500), TwoLayer(5), init_scale=1e-5)
+ds = simulate(
+    problem, steepest("l2", 1e-3), steps=5, observe={"alignment": o.alignment, "accuracy": o.test_accuracy},
+    when=[0, 5], seeds=seeds, engine=engine, strategy=strategy, memory=limit or None,
+)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"peak": peak, "estimate": ds.attrs["memory_estimate"], "chunk": ds.attrs["chunk"]}))
+"""
+
+
+def measured(engine, strategy, seeds, limit=0):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "DYNAMICS_CACHE": "off"}
+    command = [sys.executable, "-c", SCRIPT, engine, strategy, str(seeds), str(limit)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "strategy", "seeds"), [("gram", "vmap", 16), ("direct", "map", 4)])
+def test_the_peak_is_within_a_fifth_of_the_estimate(engine, strategy, seeds, record_property):
+    found = measured(engine, strategy, seeds)
+    record_property("ratio", found["peak"] / found["estimate"])
+    assert 0.8 < found["peak"] / found["estimate"] < 1.2, found
+
+
+@pytest.mark.slow
+def test_the_peak_stays_under_a_limit():
+    limit = int(1.2 * 2**30)
+    found = measured("gram", "vmap", 24, limit)
+    assert found["chunk"] < 24
+    assert found["peak"] < limit, found
