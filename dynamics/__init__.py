@@ -3,6 +3,7 @@
 import importlib
 
 _PLACES = {
+    "prepare": "dynamics.startup",
     "simulate": "dynamics.engine.simulate",
     "Interrupted": "dynamics.engine.simulate",
     "load": "dynamics.results",

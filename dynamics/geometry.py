@@ -24,14 +24,14 @@ class Gram:
     """Inner products of a run's data, all seeds' own or shared.
 
     Attributes:
-      draw: the data themselves, to rebuild weights from.
+      draw: the data themselves, to rebuild weights from; None while only the products are handed on.
       train: between training inputs; `rows` counts samples, or patches of samples.
       test: of training with test inputs; None if nothing asks for it on the way.
       features: of training inputs with features.
       feature_gram: between features.
     """
 
-    draw: Draw
+    draw: Draw | None
     train: Float[Array, "rows rows"]
     test: Float[Array, "rows test_rows"] | None
     features: Float[Array, "rows features"]

@@ -8,15 +8,16 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics.files import write_atomically, write_text
+
+if TYPE_CHECKING:  # imported where something is drawn: half a second that other commands need not wait
+    import matplotlib.axes
+    import matplotlib.figure
 
 # Okabe & Ito's colour-blind-safe cycle, without its yellow, which vanishes on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -31,7 +32,6 @@ STYLE = {
     "legend.edgecolor": "none",
     "legend.framealpha": 0.75,
     "legend.fontsize": 7.5,
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
 }
 
 
@@ -40,19 +40,26 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(draw)
     def wrapper(*args, **kwargs):
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+        import matplotlib
+
+        cycle = {"axes.prop_cycle": matplotlib.cycler(color=COLOURS)}
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE, **cycle}):
             return draw(*args, **kwargs)
 
     return wrapper
 
 
-def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+def new_figure(
+    rows: int, columns: int, width: float, height: float
+) -> tuple["matplotlib.figure.Figure", np.ndarray]:
     """A figure outside of pyplot (so that nothing is shown or kept), and its axes as (rows, columns)."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def time_axis(ax: Axes, steps: Sequence[int], logarithmic: bool = True) -> None:
+def time_axis(ax: "matplotlib.axes.Axes", steps: Sequence[int], logarithmic: bool = True) -> None:
     """Label the x-axis as steps, logarithmic from step 1 on, step 0 beside it."""
     ax.set_xlabel("step $t$")
     if logarithmic and max(steps) > 10:
@@ -61,7 +68,7 @@ def time_axis(ax: Axes, steps: Sequence[int], logarithmic: bool = True) -> None:
 
 
 def band(
-    ax: Axes,
+    ax: "matplotlib.axes.Axes",
     x: Float[np.ndarray, " points"],
     values: Float[np.ndarray, "samples points"],
     **line: Any,
@@ -73,7 +80,7 @@ def band(
 
 
 def alignment_curves(
-    ax: Axes,
+    ax: "matplotlib.axes.Axes",
     steps: Sequence[int],
     alignment: Float[np.ndarray, "seeds steps neurons features"],
     own: Float[np.ndarray, "neurons features"],
@@ -107,7 +114,9 @@ def alignment_curves(
 
 
 def feature_map(
-    ax: Axes, matrix: Float[np.ndarray, "neurons features"], value: str = r"$\cos(w_r, \mu_j)$"
+    ax: "matplotlib.axes.Axes",
+    matrix: Float[np.ndarray, "neurons features"],
+    value: str = r"$\cos(w_r, \mu_j)$",
 ) -> None:
     """Heat map of neurons (columns) against features (rows), on a scale symmetric about 0."""
     matrix = np.asarray(matrix)
@@ -136,7 +145,9 @@ def survival(
     return (samples[:, :, None] > np.asarray(at)[None, None]).mean(axis=1)
 
 
-def save_figures(figures: Mapping[str, Figure], folder: Path, about: Mapping[str, Any]) -> list[Path]:
+def save_figures(
+    figures: Mapping[str, "matplotlib.figure.Figure"], folder: Path, about: Mapping[str, Any]
+) -> list[Path]:
     """Write each figure as `name.png` with its provenance as `name.json` beside it; returns the PNGs.
 
     Raises: OSError: the folder cannot be written to.

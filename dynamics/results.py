@@ -119,7 +119,9 @@ def save(dataset: xr.Dataset, path: str | os.PathLike) -> None:
 
     if "format" not in dataset.attrs:  # a mean or a selection by the user drops the attributes
         dataset = dataset.assign_attrs(format=FORMAT, complete=1)
-    write_atomically(Path(path), lambda temporary: dataset.to_netcdf(temporary, engine="h5netcdf"))
+    # made in memory first: HDF5 that runs out of disk in the middle takes the process down with it
+    whole = dataset.to_netcdf(engine="h5netcdf")
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(whole))
 
 
 def load(path: str | os.PathLike, *, partial: bool = False) -> xr.Dataset:

@@ -13,11 +13,11 @@ import contextlib
 import hashlib
 import os
 import platform
-import sys
 import tempfile
 import time
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 CACHE_BYTES = 2**30
@@ -58,6 +58,20 @@ def prepare(cpu_devices: int | None = None, cache: str | os.PathLike | None = No
             f"the number of CPU devices cannot be set to {wanted} any more, because JAX has started: "
             "call dynamics.prepare() before anything is computed"
         ) from None
+
+
+@contextlib.contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Keep OpenBLAS to one thread: LAPACK calls on a CPU go through it.
+
+    For small matrices its other threads have nothing to do, but wait for more by counting, which takes
+    a core for some 40 ms after every call: half the machine, on two cores.
+    """
+    import scipy.linalg  # noqa: F401  (loads the library that JAX calls)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def num_cores() -> int:
@@ -143,10 +157,12 @@ def clean(place: Path, limit: int = CACHE_BYTES) -> None:
     entries = []
     for path in place.glob("*-cache"):
         about = path.stat()
-        if checked <= about.st_mtime < settled and not _is_whole(path):
-            path.unlink(missing_ok=True)
-        else:
-            entries.append((max(about.st_atime, about.st_mtime), about.st_size, path))
+        if checked <= about.st_mtime < settled:
+            if not _is_whole(path):
+                path.unlink(missing_ok=True)
+                continue
+            os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # looking at it is not using it
+        entries.append((max(about.st_atime, about.st_mtime), about.st_size, path))
     stamp.touch()
     os.utime(stamp, (settled, settled))
     total = sum(size for _, size, _ in entries)
@@ -176,7 +192,7 @@ def _hush_loader(jax) -> None:
     Setting the level and taking it back leaves Python's logging as it was and the loader silent. Whoever
     has asked for messages gets them.
     """
-    usual = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1" and jax.config.jax_logging_level is None
-    if usual and "jaxlib" in sys.modules:
+    before = jax.config.jax_logging_level
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1" and before in (None, "NOTSET"):
         jax.config.update("jax_logging_level", "CRITICAL")
-        jax.config.update("jax_logging_level", None)
+        jax.config.update("jax_logging_level", before)

@@ -1,12 +1,21 @@
 """Settings for every test: float64, no silent rank promotion, no TF32."""
 
+import atexit
 import importlib.util
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import hypothesis
 import jax
 import jaxtyping
 import pytest
+
+# compiled programs are shared by the processes of this test run, and by no other
+_CACHE = tempfile.mkdtemp(prefix="dynamics-tests-")
+os.environ.setdefault("DYNAMICS_CACHE", _CACHE)
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

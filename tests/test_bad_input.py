@@ -246,16 +246,23 @@ def test_normalising_adam(scene, capsys):
 # --- everything else: (words of the command, what the sentence must say, what is done to the scene before)
 
 
+def only(folder, name):
+    """The one file of this name, which may be a pattern; a new name is left as it is."""
+    found = list(folder.glob(name))
+    assert len(found) == 1 or "*" not in name, found
+    return found[0] if found else folder / name
+
+
 def truncated(name):
     def change(folder):
-        path = folder / name
+        path = only(folder, name)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
     return change
 
 
 def written(name, text):
-    return lambda folder: (folder / name).write_text(text)
+    return lambda folder: only(folder, name).write_text(text)
 
 
 def foreign(name):
@@ -287,10 +294,12 @@ def whole_images_alone(folder):
 
 
 def removed(name):
-    return lambda folder: (folder / name).unlink()
+    return lambda folder: only(folder, name).unlink()
 
 
-RUN, DONE, STATE = ["run", NAME], "done/result.nc", "stopped/checkpoint/binary/"
+RUN, DONE, ARM = ["run", NAME], "done/result.nc", "stopped/checkpoint/binary/"
+STATE, RECORD = ARM + "chunk-*/state.npz", ARM + "chunk-*/record-0000"
+SHARED = [*RUN, "--distributed", "--out", "new"]
 FEW = flags({"num_samples": 30, "num_test": 20, "num_points": 5})
 OTHER = [
     (["run", "feature_averagin"], "did you mean feature_averaging", None),
@@ -308,6 +317,37 @@ OTHER = [
     ([*RUN, "--steps"], "--steps", None),
     ([*RUN, "--preset", "big"], "preset must be one of small, paper, mnist, digits", None),
     ([*RUN, "--strategy", "pmap"], "strategy must be one of", None),
+    ([*RUN, "--engine", "fast"], "--engine must be one of auto, direct, gram", None),
+    ([*RUN, "--memory", "4TiB"], "--memory must be a size such as 4GiB", None),
+    ([*RUN, "--memory", "lots"], "--memory", None),
+    ([*RUN, "--memory", "0"], "--memory", None),
+    ([*RUN, "--memory", "-1GB"], "--memory", None),
+    ([*RUN, "--memory", "1e9"], "--memory", None),
+    ([*RUN, "--memory", ""], "--memory", None),
+    ([*RUN, "--memory", "9" * 400], "--memory", None),
+    ([*RUN, "--memory", "1KiB", *flags(TINY), "--out", "new"], "memory", None),
+    ([*RUN, "--distributed"], "--distributed needs --out DIR", None),
+    ([*RUN, "--distributed", "--out", "full"], "--out full is not empty", None),
+    ([*RUN, "--distributed", "--out", "text"], "--out text is a file", None),
+    ([*RUN, "--coordinator", "localhost:3000"], "--coordinator needs --distributed", None),
+    ([*RUN, "--process-id", "0"], "--process-id needs --distributed", None),
+    ([*SHARED, "--coordinator", "localhost"], "--coordinator must be HOST:PORT", None),
+    ([*SHARED, "--coordinator", "localhost:99999"], "--coordinator must be HOST:PORT", None),
+    ([*SHARED, "--coordinator", ":80"], "--coordinator must be HOST:PORT", None),
+    ([*SHARED, "--num-processes", "0"], "--num-processes", None),
+    ([*SHARED, "--num-processes", "x"], "--num-processes", None),
+    ([*SHARED, "--process-id", "-1"], "--process-id", None),
+    ([*SHARED, "--num-processes", "2", "--process-id", "2"], "--process-id", None),
+    (SHARED, "give --coordinator HOST:PORT, --num-processes and --process-id", None),
+    ([*SHARED, "--coordinator", "localhost:3000"], "give --coordinator HOST:PORT, --num-processes", None),
+    (["resume", "stopped", "--distributed"], "give --coordinator HOST:PORT", None),
+    (["resume", "stopped", "--num-processes", "2"], "--num-processes needs --distributed", None),
+    (["resume", "stopped", "--memory", "x"], "--memory", None),
+    (["resume", "stopped", "--engine", "gram"], "unknown argument --engine", None),
+    (["resume", "stopped"], "run.json is damaged", lambda f: about(f, memory="4GiB")),
+    (["bench", "--nonsense"], "unknown argument --nonsense", None),
+    (["check", NAME, "--engine", "fast"], "--engine must be one of", None),
+    (["check", NAME, "--memory", "x"], "--memory", None),
     ([*RUN, "--seeds", "0"], "--seeds", None),
     ([*RUN, "--seeds", "-3"], "--seeds", None),
     ([*RUN, "--seeds", "2.5"], "--seeds", None),
@@ -376,11 +416,11 @@ OTHER = [
     (["resume", "stopped"], "no such field", lambda f: about(f, config={"colour": 3})),
     (["resume", "stopped"], "learning_rate", lambda f: about(f, config={"learning_rate": 10**400})),
     (["resume", "stopped"], "seeds", lambda f: about(f, seeds=[5])),
-    (["resume", "stopped"], "state.npz", truncated(STATE + "state.npz")),
-    (["resume", "stopped"], "state.npz", written(STATE + "state.npz", "x")),
-    (["resume", "stopped"], "record-00001.npz", truncated(STATE + "record-00001.npz")),
-    (["resume", "stopped"], "record-00000.npz", removed(STATE + "record-00000.npz")),
-    (["resume", "stopped"], "run.json is damaged", truncated(STATE + "run.json")),
+    (["resume", "stopped"], "state.npz", truncated(STATE)),
+    (["resume", "stopped"], "state.npz", written(STATE, "x")),
+    (["resume", "stopped"], "record-00001.npz", truncated(RECORD + "1.npz")),
+    (["resume", "stopped"], "record-00000.npz", removed(RECORD + "0.npz")),
+    (["resume", "stopped"], "run.json is damaged", truncated(ARM + "run.json")),
     (["resume", "done"], "result.nc is not a readable result", truncated(DONE)),
     (["resume", "done"], "made by grokking", attributes(DONE, experiment="grokking")),
     (

@@ -13,13 +13,15 @@ from dynamics.data.sample import Draw, Sample
 from dynamics.keys import named_key
 from dynamics.parts import is_number, part, static
 
+_POINTS = 16  # drawn at a time
+
 
 @part
 class Clusters:
     r"""k clusters in two binary classes, with a finer label for every cluster or group of clusters.
 
     A sample picks cluster j (uniformly, or with `probabilities`), and is $x = a\mu_j + \sigma\xi$.
-    Centres, training noise and test noise come from keys of their own.
+    Centres, training noise and test noise come from keys of their own, and every sample's noise too.
 
     Attributes:
       dim: input dimension d.
@@ -123,8 +125,14 @@ class Clusters:
 
         def points(key, count):
             cluster = self._pick(named_key(key, "cluster"), count)
-            xi = jax.random.normal(named_key(key, "noise"), (count, self.dim), features.dtype)
-            x = features[cluster] + self.noise * xi
+            keys = jax.random.split(named_key(key, "noise"), count)
+
+            def point(key_and_cluster):
+                key, j = key_and_cluster
+                return features[j] + self.noise * jax.random.normal(key, (self.dim,), features.dtype)
+
+            # a few at a time: random bits for all at once are three more arrays of that size
+            x = jax.lax.map(point, (keys, cluster), batch_size=_POINTS)
             return Sample(x, signs[cluster], classes[cluster], cluster)
 
         train = points(named_key(key, "train"), self.num_samples)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 from jaxtyping import Float, Int
 
 FORMATS = (
@@ -422,6 +421,8 @@ def _unpickle_arrays(path):
 
 
 def _read_svhn(path):
+    import scipy.io  # half a second, which only these files need
+
     data = _contents(path)
     try:
         arrays = scipy.io.loadmat(io.BytesIO(data), variable_names=["X", "y"])

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -105,10 +106,12 @@ class Reentrant(Exception):
 class Program:
     """`task(plan, *parts, *run, common, *extra)`, compiled once for a plan.
 
-    `run` is one run's; `common` is too unless all runs share their data; `extra` is all runs'.
+    `run` is one run's; `common` is too unless all runs share their data; `extra` is all runs'. With
+    `reuse`, results are written where earlier ones are no longer needed: fresh memory costs more than
+    filling it.
     """
 
-    def __init__(self, task: Callable[..., Any]):
+    def __init__(self, task: Callable[..., Any], *, reuse: bool = False):
         def one(plan, numbers, run, common, extra):
             return task(plan, *merge(numbers, plan.rest), *run, common, *extra)
 
@@ -133,19 +136,33 @@ class Program:
                 check_vma=False,
             )(numbers, runs, common, extra)
 
-        one.__name__ = chunk.__name__ = task.__name__
+        def over(plan, numbers, runs, common, extra, earlier):
+            del earlier
+            return chunk(plan, numbers, runs, common, extra)
+
+        one.__name__ = chunk.__name__ = over.__name__ = task.__name__
         self.__doc__ = task.__doc__
-        self._one, self._chunk = one, jax.jit(chunk, static_argnums=0)
+        self._one, self._reuse = one, reuse
+        if reuse:
+            self._chunk = jax.jit(over, static_argnums=0, donate_argnums=5, keep_unused=True)
+        else:
+            self._chunk = jax.jit(chunk, static_argnums=0)
         self._safe: set[Plan] = set()
 
     def __call__(
-        self, plan: Plan, numbers: Sequence[Any], runs: Sequence[Any], common: Any = (), *extra: Any
+        self,
+        plan: Plan,
+        numbers: Sequence[Any],
+        runs: Sequence[Any],
+        common: Any = (),
+        *extra: Any,
+        earlier: Any = None,
     ) -> Any:
-        """The task's results for a chunk's runs, stacked.
+        """The task's results for a chunk's runs, stacked; `earlier` results (`reuse`) are lost.
 
         Raises: Reentrant: the plan lets programs run side by side, but this one may wait for another.
         """
-        given = (plan, list(numbers), tuple(runs), common, extra)
+        given = (plan, list(numbers), tuple(runs), common, extra, *([earlier] if self._reuse else []))
         if not plan.alone and plan not in self._safe:
             if _waits_for_its_pool(self._chunk.trace(*given).jaxpr):
                 raise Reentrant
@@ -175,6 +192,12 @@ def spread(plan: Plan, tree: PyTree) -> PyTree:
     """Arrays with a leading axis of one chunk's runs, on the devices of the plan."""
     sharding = NamedSharding(plan.mesh, RUNS)
     return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+
+
+def blank(plan: Plan, shapes: PyTree) -> PyTree:
+    """Zeros on the devices of the plan, for a chunk of runs of these shapes."""
+    sharding = NamedSharding(plan.mesh, RUNS)
+    return jax.tree.map(lambda s: jnp.zeros((plan.size, *s.shape), s.dtype, device=sharding), shapes)
 
 
 def everywhere(plan: Plan, tree: PyTree) -> PyTree:

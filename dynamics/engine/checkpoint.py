@@ -105,11 +105,22 @@ class Checkpoint:
         arrays |= {f"leaf{i:04d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         _save(self._chunk(runs) / "state.npz", arrays)
 
-    def left(self, shapes: Sequence[Any]) -> list[Left]:
-        """Chunks that were left at some time; `shapes` are those of the state leaves of one run."""
+    def left(self, shapes: Sequence[Any], todo: set[int]) -> list[Left]:
+        """Chunks of runs in `todo` that were left at some time.
+
+        Args:
+          shapes: of the state leaves of one run.
+        """
         found = []
         for path in sorted(self.folder.glob("chunk-*/state.npz")):
-            stored = _load(path)
+            try:
+                stored = _load(path)
+            except ValueError:
+                if path.exists():
+                    raise
+                continue  # another process has just finished it
+            if not set(stored.get("runs", np.zeros(0, int)).tolist()) <= todo:
+                continue
             position, runs = int(stored.pop("position", -1)), stored.pop("runs", np.zeros(0, int))
             expected = {
                 f"leaf{i:04d}": ((len(runs), *leaf.shape), leaf.dtype) for i, leaf in enumerate(shapes)

@@ -78,18 +78,18 @@ class Choice(NamedTuple):
         if limit is None:
             limit = there + int(memory.SHARE * memory.available(device))
         held = self.need.held - (self.common if shared else 0)
-        both = 2 if strategy == "map" else 1  # the next chunk is begun before the last segments are done
         fixed = self.common * (mesh.size if on_host else 1) if shared else 0
         if on_host:
             fixed += there + COMPILER_BYTES + 2 * self.need.kept * num_mine
-        alone, each = both * held + self.need.work, both * held + self.need.batched
+        alone, each = held + self.need.work, held + self.need.batched
         if on_host:
             if fixed + mesh.size * alone > limit:  # fewer at a time may still fit
                 mesh = Mesh(mesh.devices[:1], mesh.axis_names)
             alone, each = mesh.size * alone, mesh.size * each
         if fixed + alone > limit:
+            beside = f" beside {memory.in_words(fixed)} for JAX, its programs and results" if fixed else ""
             raise ValueError(
-                f"one run needs {memory.in_words(fixed + alone)}, but the memory limit is "
+                f"one run needs {memory.in_words(alone)}{beside}, but the memory limit is "
                 f"{memory.in_words(limit)}; use fewer samples, dimensions or test points, or allow more"
             )
         fit = max(1, int(MARGIN * limit - fixed) // max(each, 1))

@@ -2,8 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -32,8 +32,8 @@ class Job:
       data_plan, data_numbers: of its data alone.
       seeds: seed of every run.
       common: what all runs share of their data, if they do.
+      spare: data of the last chunk, whose memory the next one takes over.
       times: when to record.
-      pipelined: whether a chunk begins before the last segments of the one before are done.
       kept: where to keep progress, and whether also on the way.
     """
 
@@ -46,11 +46,12 @@ class Job:
     times: list[int]
     progress: Progress
     interrupts: Interrupts
-    pipelined: bool = False
     kept: Checkpoint | None = None
     on_the_way: bool = False
     common: Any = None
     saved_at: float = 0.0
+    spare: list[Any] = field(default_factory=list)
+    _shapes: tuple[Any, Any] | None = None
 
     def work(self, mine: np.ndarray, parts: list[Part]) -> None:
         """Do the runs in `mine` that are not in `parts`, and add them there.
@@ -62,32 +63,26 @@ class Job:
         chunks = self._chunks(mine, parts)
         self.progress.finished = len(mine) - sum(len(chunk.runs) for chunk in chunks)
         fresh: list[Part] = []  # not saved yet
-        begun: deque[Chunk] = deque()
+        chunk: Chunk | None = None
         try:
-            while chunks or begun:
-                if chunks and len(begun) < (2 if self.pipelined else 1):
-                    chunk = chunks.popleft()
-                    if len(chunk.runs) > self.plan.size:  # made before memory ran out
-                        chunks.extendleft(reversed(chunk.pieces(self.plan.size)))
-                        continue
-                    self.progress.running = len(chunk.runs)
-                    begun.append(chunk)
-                    if not self._fits(chunk, chunk.begin, chunks):
-                        begun.pop()
+            while chunks:
+                chunk = chunks.popleft()
+                if len(chunk.runs) > self.plan.size:  # made before memory ran out
+                    chunks.extendleft(reversed(chunk.pieces(self.plan.size)))
                     continue
-                chunk = begun[0]
-                if self._fits(chunk, chunk.finish, chunks):
+                self.progress.running = len(chunk.runs)
+                if self._fits(chunk, chunks):
                     fresh.append(chunk.part)
                     parts.append(chunk.part)
                     self.progress.finished += len(chunk.runs)
+                    chunk = None
                     if self.kept is not None and self.due():
                         self._save(fresh)
-                begun.popleft()
                 self.interrupts.check()
         except KeyboardInterrupt:
-            for chunk in begun:
-                parts.append(chunk.partial() if chunk.part is None else chunk.part)
-                if self.kept is not None and chunk.part is None and chunk.position >= 0:
+            if chunk is not None:
+                parts.append(chunk.partial())
+                if self.kept is not None and chunk.position >= 0:
                     chunk.keep()
             self._save(fresh)
             raise
@@ -113,28 +108,19 @@ class Job:
         done = {run for part in parts for run in part.runs.tolist()}
         todo = [run for run in mine.tolist() if run not in done]
         found: deque[Chunk] = deque()
-        for left in [] if self.kept is None else self.kept.left(self._state_shapes()):
-            if set(left.runs.tolist()) <= set(todo) and len(left.runs) <= self.plan.size:
+        for left in [] if self.kept is None else self.kept.left(self._state_shapes(), set(todo)):
+            if set(left.runs.tolist()) <= set(todo):
                 found.append(Chunk(self, left.runs, left))
                 todo = [run for run in todo if run not in set(left.runs.tolist())]
         size = self.plan.size
         found.extend(Chunk(self, np.asarray(todo[i : i + size])) for i in range(0, len(todo), size))
         return found
 
-    def _state_shapes(self) -> list[Any]:
-        seed = jax.ShapeDtypeStruct((), self.seeds.dtype)
-        data = direct.sample.shapes(self.data_plan, self.data_numbers, (seed,))
-        if self.engine is not direct:
-            plan = self.data_plan._replace(rest=batching.NOTHING, varied=())
-            data = self.engine.products.shapes(plan, [], (), data)
-        return jax.tree.leaves(self.engine.start.shapes(self.plan, self.numbers, (seed,), data)[0])
-
-    def _fits(self, chunk: "Chunk", stage: Callable[[], None], chunks: "deque[Chunk]") -> bool:
-        """Do a stage; or, if memory runs out, put the chunk back as two, for smaller programs."""
+    def _fits(self, chunk: "Chunk", chunks: "deque[Chunk]") -> bool:
+        """Work on a chunk; or, if memory runs out, put it back as two, for smaller programs."""
         try:
-            stage()
+            chunk.work()
         except batching.Reentrant:
-            self.pipelined = False
             chunks.appendleft(Chunk(self, chunk.runs, chunk.given))
             self._resize(self.plan.lanes, Mesh(self.plan.mesh.devices.flat[:1], ("runs",)), alone=True)
             return False
@@ -161,6 +147,7 @@ class Job:
     def _resize(self, lanes: int, mesh: Mesh, alone: bool) -> None:
         self.plan = self.plan._replace(lanes=lanes, mesh=mesh, alone=alone)
         self.data_plan = self.data_plan._replace(lanes=lanes, mesh=mesh, alone=alone)
+        self.spare.clear()
         if self.common is not None:
             self.common = batching.everywhere(self.plan, self.common)
 
@@ -182,11 +169,34 @@ class Job:
         return True
 
     def data(self, plan: Plan, numbers: Sequence[Any], seeds: Any) -> Any:
-        """The data of some runs, as the engine wants them."""
-        draws = direct.sample(plan, numbers, (seeds,))
+        """The data of some runs, as the engine wants them, in the place of those of a finished chunk."""
+        draws, products = self._data_shapes()
+        earlier = self.spare.pop() if self.spare and plan == self.data_plan else None
+        if earlier is None:
+            earlier = batching.blank(plan, draws if products is None else replace(products, draw=draws))
         if self.engine is direct:
-            return draws
-        return self.engine.products(plan._replace(rest=batching.NOTHING, varied=()), [], (), draws)
+            return direct.sample(plan, numbers, (seeds,), earlier=earlier)
+        draws = direct.sample(plan, numbers, (seeds,), earlier=earlier.draw)
+        plan = plan._replace(rest=batching.NOTHING, varied=())
+        products = self.engine.products(plan, [], (), draws, earlier=replace(earlier, draw=None))
+        return replace(products, draw=draws)
+
+    def _data_shapes(self) -> tuple[Any, Any]:
+        """Shapes of one run's data, and of their inner products if the engine wants those."""
+        if self._shapes is None:
+            seed = jax.ShapeDtypeStruct((), self.seeds.dtype)
+            draws, products = direct.sample.shapes(self.data_plan, self.data_numbers, (seed,)), None
+            if self.engine is not direct:
+                plan = self.data_plan._replace(rest=batching.NOTHING, varied=())
+                products = self.engine.products.shapes(plan, [], (), draws)
+            self._shapes = draws, products
+        return self._shapes
+
+    def _state_shapes(self) -> list[Any]:
+        draws, products = self._data_shapes()
+        data = draws if products is None else replace(products, draw=draws)
+        seed = jax.ShapeDtypeStruct((), self.seeds.dtype)
+        return jax.tree.leaves(self.engine.start.shapes(self.plan, self.numbers, (seed,), data)[0])
 
 
 class Chunk:
@@ -207,11 +217,11 @@ class Chunk:
         self.part: Part | None = None
         self._saved = self.position  # newest position in the checkpoint
         self._states: Any = None
-        self._end: Any = None
 
-    def begin(self) -> None:
-        """Set everything going; the host comes back when all but the last segments are done."""
-        job, plan = self.job, self.job.plan
+    def work(self) -> None:
+        """Do everything; the host is at most `IN_FLIGHT` segments ahead of the devices."""
+        job = self.job
+        plan = job.plan
         runs = batching.padded(plan, self.runs)
         numbers = batching.spread_numbers(plan, job.numbers, runs)
         seeds = batching.spread(plan, job.seeds[runs])
@@ -239,13 +249,10 @@ class Chunk:
                 self.keep()
             job.progress.update(now)
             job.interrupts.check()
-        self._end = job.engine.conclude(plan, numbers, (seeds, self._states, own), common)
-
-    def finish(self) -> None:
-        """Wait for the last segments and put together what was observed; the device's memory is freed."""
-        ended = batching.gather(self._end, len(self.runs))
-        self.part = self.partial()._replace(ended=ended)
-        self._states = self._end = None
+        end = job.engine.conclude(plan, numbers, (seeds, self._states, own), common)
+        self.part = self.partial()._replace(ended=batching.gather(end, len(self.runs)))
+        if job.common is None:
+            job.spare.append(common)
 
     def partial(self) -> Part:
         """What was observed so far."""

@@ -1,5 +1,6 @@
 """The direct engine: steps in parameter space, one compiled program for each segment's work."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ class State(NamedTuple):
     first_nonfinite_step: Int[Array, ""]
 
 
-@Program
+@partial(Program, reuse=True)
 def sample(plan, data, seed, nothing):
     """A run's data; a program of its own, which problems on the same data share."""
     del nothing

@@ -9,6 +9,7 @@ their patches.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -103,12 +104,12 @@ def uses(
     return depends_on(look, 0, *given), depends_on(look, 1, *given)
 
 
-@Program
+@partial(Program, reuse=True)
 def products(plan, draw):
-    """Inner products of a run's data; those with test inputs only if the plan asks for them."""
+    """Inner products of a run's data, without the data; with test inputs only if the plan asks for it."""
     x, cross = flat(draw.train.x), flat(draw.test.x) if plan.cross else None
     return Gram(
-        draw=draw,
+        draw=None,
         train=symmetric(x),
         test=None if cross is None else x @ cross.T,
         features=x @ draw.features.T,

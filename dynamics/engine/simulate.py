@@ -157,8 +157,7 @@ def simulate(
     mine = layout.share_of(num_runs, share)
     shared = choice.fixed_data and not any(data_varied)
     sized = choice.sized(strategy, num_runs, len(mine), memory, shared)
-    pipelined = strategy == "map"
-    alone = jax.default_backend() != "cpu" or not (pipelined or sized.mesh.size > 1)
+    alone = jax.default_backend() != "cpu" or sized.mesh.size == 1
     plan = batching.Plan(rest, varied, root, batch_size, shared, sized.lanes, sized.mesh, choice.cross, alone)
     data_plan = plan._replace(rest=data_rest, varied=data_varied, batch_size=None, shared=False)
     progress = Progress(label, int(steps), len(mine))
@@ -184,7 +183,7 @@ def simulate(
             attrs=attrs | results.provenance(),
         )
 
-    with jax.default_matmul_precision("highest"), Interrupts() as interrupts:
+    with jax.default_matmul_precision("highest"), startup.single_threaded_blas(), Interrupts() as interrupts:
         run_seeds = np.tile(np.asarray(seeds, np.uint32), num_runs // len(seeds))
         job = Job(
             engine=choice.module,
@@ -196,7 +195,6 @@ def simulate(
             times=times,
             progress=progress,
             interrupts=interrupts,
-            pipelined=pipelined,
             kept=kept,
             on_the_way=checkpoint_every,
         )

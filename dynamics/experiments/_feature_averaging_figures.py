@@ -2,15 +2,17 @@
 
 import json
 import math
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 
 from dynamics import plots
 from dynamics.laws import feature_averaging as laws
 from dynamics.readouts import Readout
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 _FACTOR = r"$c=1+k\sigma^2d/nR^2$"
 MASKED_BY = 1.1
@@ -180,7 +182,7 @@ def _legend_beside(ax):
 
 
 @plots.styled
-def overview(dataset: xr.Dataset) -> Figure:
+def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Alignment curves, final maps, growth and robust accuracy of each supervision in one picture."""
     config, arms = _config(dataset), _arms(dataset)
     if "alignment" not in dataset:
@@ -210,7 +212,7 @@ def overview(dataset: xr.Dataset) -> Figure:
 
 
 @plots.styled
-def alignment(dataset: xr.Dataset) -> Figure | None:
+def alignment(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     """Alignment of each neuron with each feature over time; None without neurons to align."""
     if "alignment" not in dataset:
         return None
@@ -222,7 +224,7 @@ def alignment(dataset: xr.Dataset) -> Figure | None:
 
 
 @plots.styled
-def feature_maps(dataset: xr.Dataset) -> Figure | None:
+def feature_maps(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     """Figure 2: cosine of each neuron with each feature at the end; None without neurons to align."""
     if "alignment" not in dataset:
         return None
@@ -234,7 +236,7 @@ def feature_maps(dataset: xr.Dataset) -> Figure | None:
 
 
 @plots.styled
-def robust_accuracy(dataset: xr.Dataset) -> Figure | None:
+def robust_accuracy(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     """Figure 3: robust accuracy against radius, certified and under PGD, with the theory's radii."""
     config, arms = _config(dataset), _arms(dataset)
     if "pgd_accuracy" not in dataset and "certified_radius" not in dataset:
@@ -246,7 +248,7 @@ def robust_accuracy(dataset: xr.Dataset) -> Figure | None:
 
 
 @plots.styled
-def growth(dataset: xr.Dataset) -> Figure | None:
+def growth(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     """Inner products with own features over time against the growth laws."""
     if "projection" not in dataset:
         return None

@@ -209,5 +209,6 @@ def run_arms(dim: str, arms: Mapping[str, Callable[[str], xr.Dataset]]) -> xr.Da
             where = f"{name}: {stopped}" if str(stopped) else f"interrupted before {name}"
             raise Interrupted(results.join(parts, dim).assign_attrs(complete=0), where) from None
     if unfinished:
-        raise Unfinished(sum(e.done for e in unfinished), sum(e.total for e in unfinished))
+        whole = sum(dataset.first_nonfinite_step.size for dataset in done.values())
+        raise Unfinished(whole + sum(e.done for e in unfinished), whole + sum(e.total for e in unfinished))
     return results.join(done, dim)

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Num
-from scipy.integrate import quad
-from scipy.optimize import bisect
-from scipy.stats import norm
+
+# SciPy is imported where it is used: it would double the time that a command takes to start
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,9 @@ def largest_normal(count: int | float) -> float:
     """Mean of the largest of `count` independent standard normals (a real count is interpolated)."""
     if count <= 1:
         return 0.0
+    from scipy.integrate import quad
+    from scipy.stats import norm
+
     density = lambda z: z * count * norm.pdf(z) * norm.cdf(z) ** (count - 1)  # noqa: E731
     return quad(density, -10, 10)[0]
 
@@ -107,6 +109,8 @@ def robust_accuracy(
     r"""Share of test points farther than `radius` from the boundary: $\Phi((\bar r - r)/\sigma)$."""
     if noise == 0:
         return (np.asarray(radius) < mean).astype(float)
+    from scipy.stats import norm
+
     return norm.cdf((mean - np.asarray(radius)) / noise)
 
 

@@ -1,0 +1,114 @@
+"""The command line: list, run, check, resume, plot, bench. Bad input is one sentence and exit code 2."""
+
+import os
+import sys
+import warnings
+
+from dynamics.cli.arguments import Parser, parse
+
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+_held: list[BaseException] = []
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 a claim failed, 2 bad input, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    warnings.showwarning = _show_warning
+    try:
+        return _dispatch(argv)
+    except SystemExit as stop:  # argparse after --help
+        return int(stop.code or 0)
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, ImportError, OSError, MemoryError) as error:
+        if os.environ.get("DYNAMICS_TRACEBACK"):
+            raise
+        print(f"dynamics: {_sentence(error)}", file=sys.stderr)
+        if isinstance(error, OSError):  # HDF5 crashes when a file that a full disk cut short is let go of
+            _held[:] = [error]
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("dynamics: interrupted; what was finished is kept", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def entry() -> None:
+    """The command `dynamics`: `main`, and then the process ends."""
+    sys.unraisablehook = _unraisable
+    code = main()
+    # threads of the device may still compute, a file on a full disk be half written: no crash in the end
+    if code in (EXIT_BAD_INPUT, EXIT_INTERRUPTED):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = f": {error.filename}" if error.filename else ""
+        # HDF5 says where in its depths a write failed, in several lines
+        reason = os.strerror(error.errno) if "errno = " in error.strerror else error.strerror
+        return f"{reason}{place}"
+    return " ".join(str(error).split())
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print(f"dynamics: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _unraisable(what):
+    # Ctrl-C that falls into a callback of the garbage collector would be lost there: ask again
+    if what.exc_type is not None and issubclass(what.exc_type, KeyboardInterrupt):
+        import _thread
+        import threading
+
+        threading.Timer(0.01, _thread.interrupt_main).start()  # here it would be lost again
+    else:
+        sys.__unraisablehook__(what)
+
+
+def _dispatch(argv: list[str]) -> int:
+    # a command's module is imported when the command is called, and JAX not before it computes: help is fast
+    parser = Parser(
+        prog="dynamics",
+        description="Training dynamics that theorems talk about: simulate, observe, check the claims.",
+        epilog="`dynamics run NAME --help` shows the settings of an experiment.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    commands.add_parser("list", help="the experiments: name, arXiv id, one line", allow_abbrev=False)
+    for name, text in (
+        ("run", "train an experiment for many seeds, draw it, judge its claims"),
+        ("resume", "go on with a run that was interrupted or killed"),
+        ("check", "make every run that the claims rest on, and judge"),
+        ("plot", "redraw the figures of a run from its result"),
+        ("bench", "measure how fast this machine trains"),
+    ):
+        commands.add_parser(name, help=text, add_help=False, allow_abbrev=False)
+
+    command, rest = (argv[0], argv[1:]) if argv else (None, [])
+    if command in ("run", "resume"):
+        from dynamics.cli import run
+
+        return {"run": run.run, "resume": run.resume}[command](rest)
+    if command == "check":
+        from dynamics.cli import check
+
+        return check.check(rest)
+    if command == "plot":
+        from dynamics.cli import plot
+
+        return plot.plot(rest)
+    if command == "bench":
+        from dynamics.cli import bench
+
+        return bench.bench(rest)
+    args = parse(parser, argv, commands.choices)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    from dynamics.cli import listing
+
+    return listing.listing()

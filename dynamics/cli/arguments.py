@@ -1,0 +1,186 @@
+"""Words of the command line: parsers that refuse in one sentence, and values from text."""
+
+import argparse
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+MOST_SEEDS = 2**20
+ENGINES = ("auto", "direct", "gram")
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{letter}{end}": base**power for end, base in (("iB", 1024), ("B", 1000))
+           for power, letter in enumerate("KMG", 1)}  # fmt: skip
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises ValueError where another would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse, with the way to help.
+
+        Raises: ValueError: always.
+        """
+        raise ValueError(f"{message} (see `{self.prog} --help`)")
+
+
+def parse(parser: Parser, argv: list[str], commands: Mapping[str, Any] | None = None) -> argparse.Namespace:
+    """The arguments; one that is not known is refused, with the nearest that is.
+
+    Raises: ValueError: an unknown or incomplete argument.
+    """
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        import difflib
+
+        parser = (commands or {}).get(getattr(args, "command", None), parser)
+        flags = [option for action in parser._actions for option in action.option_strings]
+        near = difflib.get_close_matches(unknown[0], flags, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        parser.error(f"unknown argument {unknown[0]}{hint}")
+    return args
+
+
+def add_settings(parser: Parser, experiment: Any) -> None:
+    """A flag for every field of an experiment's config."""
+    from dynamics.config import allowed, annotation
+
+    group = parser.add_argument_group(f"settings of {experiment.name} (defaults: those of the preset)")
+    for field in dataclasses.fields(experiment.Config):
+        kind = annotation(experiment.Config, field.name)
+        flag = "--" + field.name.replace("_", "-")
+        text = field.metadata["about"].replace("%", "%%")
+        if kind is bool:
+            action = argparse.BooleanOptionalAction
+            group.add_argument(flag, dest=f"set_{field.name}", action=action, default=None, help=text)
+            continue
+        if typing.get_origin(kind) is tuple:
+            text += f"; a comma-separated list of {allowed(typing.get_args(kind)[0], {})}"
+        else:
+            text += f" ({allowed(kind, field.metadata['limits'])})"
+        group.add_argument(flag, dest=f"set_{field.name}", default=None, help=text, metavar="X")
+
+
+def configured(preset: Any, args: argparse.Namespace) -> Any:
+    """The preset with the settings given on the command line."""
+    from dynamics.config import annotation
+
+    changes = {}
+    for field in dataclasses.fields(preset):
+        text = getattr(args, f"set_{field.name}")
+        if text is not None:
+            changes[field.name] = _value(annotation(type(preset), field.name), text)
+    return dataclasses.replace(preset, **changes)
+
+
+def _value(kind: Any, text: Any) -> Any:
+    """`text` as the type of its field; what cannot be one is left for the config to refuse in its words."""
+    if typing.get_origin(kind) is tuple:
+        return tuple(_value(typing.get_args(kind)[0], item) for item in text.split(",") if item)
+    if kind in (int, float) and isinstance(text, str):
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+    return text
+
+
+def whole(name: str, text: str, low: int, high: int) -> int:
+    """An integer from `low` to `high`.
+
+    Raises: ValueError: anything else.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = low - 1
+    if not low <= number <= high:
+        raise ValueError(f"{name} must be an integer from {low} to {high}, got {text!r}")
+    return number
+
+
+def seeds(count: str, first: str) -> list[int]:
+    """The seeds that --seeds and --first-seed ask for."""
+    number = whole("--seeds", count, 1, MOST_SEEDS)
+    start = whole("--first-seed", first, 0, 2**32 - number)
+    return list(range(start, start + number))
+
+
+def size(name: str, text: str) -> int:
+    """A number of bytes: plain, or with KiB, MiB, GiB, KB, MB or GB.
+
+    Raises: ValueError: anything else, or less than a byte.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]i?B|B|)", text, re.ASCII)
+    number = float(found[1]) * _UNITS[found[2]] if found else 0
+    if not 1 <= number < 2**63:
+        raise ValueError(f"{name} must be a size such as 4GiB, 500MB or a number of bytes, got {text!r}")
+    return int(number)
+
+
+def add_engine(parser: Parser) -> None:
+    """The flags that say how a run is computed."""
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        metavar="NAME",
+        help="auto (default), direct, or gram: inner products only",
+    )
+    add_memory(parser)
+
+
+def add_memory(parser: Parser) -> None:
+    """The flag that bounds memory."""
+    parser.add_argument(
+        "--memory", metavar="SIZE", help="most memory that runs side by side may take, such as 4GiB"
+    )
+
+
+def memory(args: argparse.Namespace) -> int | None:
+    """What --memory asks for, in bytes; None without it."""
+    return None if args.memory is None else size("--memory", args.memory)
+
+
+def engine(name: str) -> str:
+    """The engine of this name.
+
+    Raises: ValueError: there is none.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"--engine must be one of {', '.join(ENGINES)}, got {name!r}")
+    return name
+
+
+def add_processes(parser: Parser) -> None:
+    """The flags of a run that several processes share."""
+    group = parser.add_argument_group("several processes, which share the run's folder")
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="compute this process's share; Slurm or Kubernetes say which",
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="without them: where process 0 is,")
+    group.add_argument("--num-processes", metavar="N", help="how many there are,")
+    group.add_argument("--process-id", metavar="I", help="and which one this is, from 0")
+
+
+def processes(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Arguments for `processes.join`; None without --distributed.
+
+    Raises: ValueError: numbers or an address that make no sense, or given without --distributed.
+    """
+    given = {"--coordinator": args.coordinator, "--num-processes": args.num_processes}
+    given |= {"--process-id": args.process_id}
+    if not args.distributed:
+        for flag, value in given.items():
+            if value is not None:
+                raise ValueError(f"{flag} needs --distributed")
+        return None
+    count, index = args.num_processes, args.process_id
+    count = None if count is None else whole("--num-processes", count, 1, 2**20)
+    index = None if index is None else whole("--process-id", index, 0, (count or 2**20) - 1)
+    from dynamics.engine.processes import check_address
+
+    check_address(args.coordinator, count, index)
+    return {"coordinator": args.coordinator, "num_processes": count, "process_id": index}

@@ -1,0 +1,80 @@
+"""`dynamics check`: makes the runs that claims rest on, and says which claims hold."""
+
+import dataclasses
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from dynamics.cli import arguments
+from dynamics.cli.arguments import Parser
+
+EXIT_CLAIM_FAILED = 1
+
+
+def check(argv: list[str]) -> int:
+    """Judge the claims of one experiment or all; returns 1 if one fails, or holds under its ablation."""
+    parser = Parser(
+        prog="dynamics check",
+        description="Make every run that the claims rest on, each distinct one once, and judge.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("name", metavar="NAME", help="experiment, or all")
+    parser.add_argument("--seeds", default="8", metavar="N", help="seeds of each run (default 8)")
+    parser.add_argument("--json", metavar="FILE", help="also write the verdicts to FILE")
+    parser.add_argument("--claims", metavar="ID,ID", help="only these claims")
+    parser.add_argument(
+        "--ablations", action="store_true", help="also run each claim's ablation, which should fail"
+    )
+    parser.add_argument("--x64", action="store_true", help="compute in float64")
+    arguments.add_engine(parser)
+    args = arguments.parse(parser, argv)
+    seeds = arguments.whole("--seeds", args.seeds, 1, arguments.MOST_SEEDS)
+    how = {"engine": arguments.engine(args.engine), "memory": arguments.memory(args)}
+    from dynamics import experiments
+
+    names = experiments.names() if args.name == "all" else [args.name]
+    found = [experiments.get(name) for name in names]
+    if args.json is not None:
+        _check_file(Path(args.json))
+    from dynamics.claims import table
+    from dynamics.cli.start import start_jax
+    from dynamics.cli.work import write_verdicts
+
+    start_jax(args.x64)
+    begun, verdicts = time.perf_counter(), []
+
+    def say(line: str) -> None:
+        print(f"[{time.perf_counter() - begun:6.1f} s] {line}", file=sys.stderr)
+
+    for experiment in (_computed(each, how) for each in found):
+        claims = None if args.claims is None else args.claims.split(",")
+        made = experiment.check(seeds=seeds, ablations=args.ablations, claims=claims, say=say)
+        verdicts += made
+        held = sum(v.holds for v in made)
+        print(f"{experiment.name}: {held} of {len(made)} claims hold over {seeds} seeds\n\n{table(made)}\n")
+    if args.json is not None:
+        write_verdicts(verdicts, Path(args.json))
+    sound = all(v.holds for v in verdicts) and not any(v.ablation["holds"] for v in verdicts)
+    return 0 if sound else EXIT_CLAIM_FAILED
+
+
+def _computed(experiment: Any, how: dict[str, Any]) -> Any:
+    """The experiment, every run of which is computed in this way."""
+
+    def simulate(config, engine):
+        return experiment.simulate(config, engine._replace(**how))
+
+    return dataclasses.replace(experiment, simulate=simulate)
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"--json {path} is a folder; give a file")
+    try:
+        tempfile.TemporaryFile(dir=path.absolute().parent).close()
+    except OSError:
+        raise ValueError(
+            f"--json {path} cannot be written: its folder does not exist or is read-only"
+        ) from None

@@ -1,0 +1,117 @@
+"""The folder of a run: chosen or checked, written to, read, and taken back if the run is refused."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dynamics.files import write_text
+
+
+class NewFolder(NamedTuple):
+    """Where a new run goes.
+
+    Attributes:
+      path: the folder.
+      chosen: whether its name was chosen here.
+      already: the part of the path that was there before.
+    """
+
+    path: Path
+    chosen: bool
+    already: Path
+
+
+def new_folder(out: str | None, name: str) -> NewFolder:
+    """The folder of a new run, made and found to be writable.
+
+    Raises: ValueError: it is a file, not empty, or cannot be written to.
+    """
+    found = find_folder(out, name)
+    try:
+        found.path.mkdir(parents=True, exist_ok=True)
+        probe = found.path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"--out {found.path} cannot be written to ({error.strerror})") from None
+    return found
+
+
+def find_folder(out: str | None, name: str) -> NewFolder:
+    """The folder that a new run will have; nothing is made yet.
+
+    Raises: ValueError: it is a file, or not empty.
+    """
+    chosen = out is None
+    folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}" if chosen else Path(out)
+    while chosen and folder.exists():
+        folder = folder.with_name(folder.name + "x")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file; give a new or empty folder")
+    if folder.exists() and not all(map(_is_left_over, folder.iterdir())):
+        raise ValueError(f"--out {folder} is not empty; give a new or empty folder, or resume the run in it")
+    already = next(path for path in (folder, *folder.parents) if path.exists())
+    return NewFolder(folder, chosen, already)
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a run that was killed as it began left this file."""
+    return path.name == ".writable" or (path.name.startswith(".run.json.") and path.suffix == ".tmp")
+
+
+def take_back(found: NewFolder) -> None:
+    """Remove the folder of a run that was refused before anything was recorded, up to what was there."""
+    folder = found.path
+    if any(path.is_file() and path.name != "run.json" for path in folder.rglob("*")):
+        return
+    remove_checkpoint(folder)
+    (folder / "run.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another run may have come to lie beside it
+        while folder != found.already:
+            folder.rmdir()
+            folder = folder.parent
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove what a run kept to go on from, once its result is written."""
+    import shutil
+
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def write_run(folder: Path, about: dict[str, Any]) -> None:
+    """Say in the folder what is being run."""
+    write_text(folder / "run.json", json.dumps(about, indent=1) + "\n")
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What is being run in a folder.
+
+    Raises: ValueError: nothing, or the file is damaged.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        raise ValueError(f"{folder} is not the folder of a run: it has no run.json")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {"experiment": str, "config": dict, "seeds": list, "x64": bool}
+        sound = all(isinstance(about[name], kind) for name, kind in kinds.items())
+        sound &= isinstance(about.get("memory"), int | None)
+    except (ValueError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise ValueError(f"{path} is damaged: it does not describe a run")
+    return about
+
+
+def refuse_other_config(stored: Any, given: Any) -> None:
+    """Refuse to go on with a run under other settings.
+
+    Raises: ValueError: the configs differ.
+    """
+    from dynamics.engine.checkpoint import differences
+
+    if different := differences(stored.to_dict(), given.to_dict()):
+        raise ValueError(f"a run is resumed as it was started ({different}); start a new run instead")

@@ -1,0 +1,40 @@
+"""`dynamics list`: what experiments there are, read without running them, so that it takes no time."""
+
+import ast
+from pathlib import Path
+
+WANTED = ("name", "arxiv", "about")
+
+
+def listing() -> int:
+    """Print name, arXiv id and one line of every experiment."""
+    found = list(map(about, modules()))
+    width = max(len(each["name"]) for each in found)
+    for each in found:
+        print(f"{each['name']:<{width}}  arXiv:{each['arxiv']}  {each['about']}")
+    return 0
+
+
+def modules() -> list[Path]:
+    """The files that define EXPERIMENT, by name."""
+    from dynamics import experiments
+
+    paths = [path for folder in experiments.__path__ for path in Path(folder).glob("[!_]*.py")]
+    return sorted(path for path in paths if "\nEXPERIMENT = " in path.read_text(encoding="utf-8"))
+
+
+def about(path: Path) -> dict[str, str]:
+    """Name, arXiv id and one line of the experiment in a file: its literals, or else the module's objects."""
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
+            values = {
+                word.arg: word.value.value
+                for word in statement.value.keywords
+                if isinstance(word.value, ast.Constant) and isinstance(word.value.value, str)
+            }
+            if ast.unparse(statement.targets[0]) == "EXPERIMENT" and set(WANTED) <= set(values):
+                return {name: values[name] for name in WANTED}
+    from dynamics import experiments
+
+    experiment = experiments.get(path.stem)
+    return {name: getattr(experiment, name) for name in WANTED}

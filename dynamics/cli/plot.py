@@ -1,0 +1,28 @@
+"""`dynamics plot`: draws a run's figures again from its result."""
+
+from pathlib import Path
+
+from dynamics.cli import arguments
+from dynamics.cli.arguments import Parser
+
+
+def plot(argv: list[str]) -> int:
+    """Redraw the figures of a run, and print where they are."""
+    parser = Parser(
+        prog="dynamics plot", description="Redraw the figures of a run from its result.", allow_abbrev=False
+    )
+    parser.add_argument("path", metavar="DIR", help="folder of a run, or a result file")
+    path = Path(arguments.parse(parser, argv).path)
+    from dynamics import experiments, results
+    from dynamics.cli.folder import read_run
+    from dynamics.cli.work import draw
+
+    dataset = results.load(path)
+    if "experiment" not in dataset.attrs:
+        raise ValueError(f"{path} was not made by an experiment, so there is no figure to draw")
+    experiment = experiments.get(dataset.attrs["experiment"])
+    folder = path if path.is_dir() else path.parent
+    command = read_run(folder).get("command", "") if (folder / "run.json").exists() else ""
+    for drawn in draw(experiment, dataset, folder, command):
+        print(drawn)
+    return 0

@@ -1,0 +1,119 @@
+"""`dynamics run` and `dynamics resume`: from words to a run in its folder."""
+
+import shlex
+from pathlib import Path
+
+from dynamics.cli import arguments
+from dynamics.cli.arguments import Parser
+
+
+def run(argv: list[str]) -> int:
+    """Train an experiment in a new folder."""
+    parser = _run_parser()
+    if not argv or argv[0].startswith("-"):
+        if argv[:1] in (["-h"], ["--help"]):
+            parser.print_help()
+            return 0
+        parser.error("run needs the name of an experiment first: dynamics run NAME")
+    from dynamics import experiments
+
+    experiment = experiments.get(argv[0])
+    arguments.add_settings(parser, experiment)
+    args = arguments.parse(parser, argv)
+    if args.preset not in experiment.presets:
+        raise ValueError(f"preset must be one of {', '.join(experiment.presets)}, got {args.preset!r}")
+    config = arguments.configured(experiment.presets[args.preset], args)
+    about = {
+        "experiment": experiment.name,
+        "config": config.to_dict(),
+        "seeds": arguments.seeds(args.seeds, args.first_seed),
+        "x64": args.x64,
+        "checkpoint": args.checkpoint,
+        "strategy": args.strategy,
+        "engine": arguments.engine(args.engine),
+        "memory": arguments.memory(args),
+        "command": shlex.join(["dynamics", "run", *argv]),
+    }
+    meeting = arguments.processes(args)
+    if meeting is not None and args.out is None:
+        raise ValueError("--distributed needs --out DIR: the folder that the processes share")
+    from dynamics.cli.start import start_jax
+
+    start_jax(args.x64)
+    if meeting is not None:
+        from dynamics.cli import shared
+
+        return shared.run(experiment, config, about, args.out, meeting)
+    from dynamics.cli.folder import new_folder, take_back, write_run
+    from dynamics.cli.work import carry_out
+    from dynamics.engine.batching import choose
+
+    choose(args.strategy)
+    found = new_folder(args.out, experiment.name)
+    if found.chosen:
+        print(f"writing to {found.path}")
+    write_run(found.path, about)
+    try:
+        return carry_out(experiment, config, about, found.path)
+    except (ValueError, ImportError):
+        take_back(found)
+        raise
+
+
+def resume(argv: list[str]) -> int:
+    """Go on with the run in a folder."""
+    parser = Parser(
+        prog="dynamics resume",
+        description="Go on with a run from its checkpoint; settings, if given, must be the run's own.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="DIR", help="folder of the run")
+    arguments.add_memory(parser)
+    arguments.add_processes(parser)
+    if not argv or argv[0].startswith("-"):
+        if argv[:1] in (["-h"], ["--help"]):
+            parser.print_help()
+            return 0
+        parser.error("resume needs the folder of a run first: dynamics resume DIR")
+    from dynamics import experiments
+    from dynamics.cli.folder import read_run, refuse_other_config
+
+    folder = Path(argv[0])
+    about = read_run(folder)
+    experiment = experiments.get(about["experiment"])
+    arguments.add_settings(parser, experiment)
+    args = arguments.parse(parser, argv)
+    config = experiment.Config.from_dict(about["config"])
+    refuse_other_config(config, arguments.configured(config, args))
+    if args.memory is not None:  # another machine may have more or less of it
+        about["memory"] = arguments.memory(args)
+    meeting = arguments.processes(args)
+    from dynamics.cli.start import start_jax
+
+    start_jax(about["x64"])
+    if meeting is not None:
+        from dynamics.cli import shared
+
+        return shared.resume(experiment, config, about, folder, meeting)
+    from dynamics.cli.work import carry_out
+
+    return carry_out(experiment, config, about, folder)
+
+
+def _run_parser() -> Parser:
+    parser = Parser(
+        prog="dynamics run",
+        description="Train an experiment for many seeds; writes result.nc, claims.json and figures.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("name", metavar="NAME", help="experiment, see `dynamics list`")
+    parser.add_argument("--seeds", default="8", metavar="N", help="number of seeds (default 8)")
+    parser.add_argument("--first-seed", default="0", metavar="S", help="first seed (default 0)")
+    parser.add_argument("--preset", default="small", metavar="NAME", help="small (default), paper, ...")
+    parser.add_argument("--out", metavar="DIR", help="folder to write to; default runs/NAME-TIME")
+    parser.add_argument("--checkpoint", action="store_true", help="keep progress at every recording time")
+    parser.add_argument("--x64", action="store_true", help="compute in float64")
+    parser.add_argument("--strategy", default="auto", metavar="NAME", help="auto (default), map or vmap")
+    arguments.add_engine(parser)
+    arguments.add_processes(parser)
+    return parser

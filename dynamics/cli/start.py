@@ -1,0 +1,14 @@
+"""Starts JAX for a command."""
+
+import contextlib
+
+from dynamics import startup
+
+
+def start_jax(x64: bool = False) -> None:
+    """Set JAX up, with its cache and its CPU devices, and the precision to compute in."""
+    with contextlib.suppress(RuntimeError):  # a caller in Python may have started JAX: then it stays so
+        startup.prepare()
+    import jax
+
+    jax.config.update("jax_enable_x64", x64)

@@ -1,0 +1,106 @@
+"""A run carried out in its folder: trained, saved, judged, drawn and reported."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from dynamics.cli.folder import refuse_other_config, remove_checkpoint
+
+EXIT_INTERRUPTED = 130
+
+
+def carry_out(experiment: Any, config: Any, about: dict[str, Any], folder: Path) -> int:
+    """Make or finish the run in `folder`, write everything, print the verdicts; returns the exit code."""
+    from dynamics import results
+    from dynamics.engine.simulate import Interrupted
+
+    remove_temporary(folder)
+    if (folder / "result.nc").exists():
+        dataset = results.load(folder)
+        refuse_other_config(experiment.config_of(dataset), config)
+    else:
+        try:
+            dataset = train(experiment, config, about, folder)
+        except Interrupted as stopped:
+            results.save(stopped.dataset, folder / "partial.nc")
+            print(
+                f"dynamics: {stopped}; kept in {folder}, go on with `dynamics resume {folder}`",
+                file=sys.stderr,
+            )
+            return EXIT_INTERRUPTED
+        results.save(dataset, folder / "result.nc")
+    conclude(experiment, dataset, about, folder)
+    return 0
+
+
+def train(
+    experiment: Any, config: Any, about: dict[str, Any], folder: Path, share: tuple[int, int] | None = None
+) -> Any:
+    """The run's Dataset, made or finished; `share`: this process's index and the number of processes."""
+    return experiment.run(
+        config,
+        seeds=about["seeds"],
+        checkpoint=folder / "checkpoint",
+        checkpoint_every=about.get("checkpoint", True),
+        strategy=about.get("strategy", "auto"),
+        engine=about.get("engine", "auto"),
+        memory=about.get("memory"),
+        share=share,
+    )
+
+
+def conclude(experiment: Any, dataset: Any, about: dict[str, Any], folder: Path) -> None:
+    """What follows a saved result: claims and figures, a report, and nothing left of the way there."""
+    for name in ("partial.nc", ".merging"):  # the lock is left behind by a process that was killed
+        (folder / name).unlink(missing_ok=True)
+    remove_checkpoint(folder)
+    verdicts = experiment.judge(dataset)
+    write_verdicts(verdicts, folder / "claims.json")
+    paths = draw(experiment, dataset, folder, about.get("command", ""))
+    _report(experiment, dataset, verdicts)
+    print(f"\nresult, claims and {len(paths)} figures in {folder}; the overview is {paths[0]}")
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove the file that a kill in the middle of a write leaves."""
+    for left_over in folder.glob(".*.tmp"):
+        left_over.unlink(missing_ok=True)
+
+
+def write_verdicts(verdicts: list[Any], path: Path) -> None:
+    """Write verdicts as JSON."""
+    from dynamics.files import write_text
+
+    write_text(path, json.dumps([verdict.to_dict() for verdict in verdicts], indent=1) + "\n")
+
+
+def draw(experiment: Any, dataset: Any, folder: Path, command: str) -> list[Path]:
+    """Draw an experiment's figures of a Dataset into a folder; returns their paths."""
+    from dynamics.plots import save_figures
+
+    config = experiment.config_of(dataset)
+    about = {
+        "experiment": experiment.name,
+        "arxiv": experiment.arxiv,
+        "command": command,
+        "config": config.to_dict(),
+        "seeds": dataset.seed.values.tolist(),
+        **{name: dataset.attrs.get(name, "") for name in ("device", "float64", "git_revision", "created")},
+        "versions": json.loads(dataset.attrs.get("versions", "{}")),
+    }
+    figures = {name: draw_one(dataset) for name, draw_one in experiment.figures.items()}
+    return save_figures({name: f for name, f in figures.items() if f is not None}, folder, about)
+
+
+def _report(experiment: Any, dataset: Any, verdicts: list[Any]) -> None:
+    from dynamics.claims import table
+
+    wall = float(dataset.attrs.get("wall_s", 0))
+    print(f"{experiment.name}: {dataset.sizes['seed']} seeds, {wall:.1f} s on {dataset.attrs['device']}")
+    if summary := experiment.summary(dataset):
+        print("\n" + summary)
+    if verdicts:
+        held = sum(v.holds for v in verdicts)
+        print(f"\n{held} of {len(verdicts)} claims that this run can decide hold\n")
+        print(table(verdicts))
