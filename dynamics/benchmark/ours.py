@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dynamics import startup
 from dynamics.benchmark.serve import Skip, description, serve
 from dynamics.keys import named_key, seed_key
 
@@ -77,7 +78,7 @@ class Engine:
     """`simulate` with one choice of engine and strategy."""
 
     def __init__(self, job: dict[str, Any]):
-        from dynamics import observables, startup
+        from dynamics import observables
         from dynamics.engine.simulate import simulate
 
         startup.prepare()  # as the command line does: a virtual device a core
@@ -108,8 +109,8 @@ class Engine:
         first = dataset.isel(seed=slice(self._checked))
         self._last = {"loss": first.loss.values.tolist(), "alignment": first.alignment.values.tolist()}
         peak = peak_bytes()
-        drawing = dataset.attrs.get("sampling_s")
-        drawing = self._drawing() if drawing is None else float(drawing)
+        with startup.single_threaded_blas():
+            drawing = self._drawing()
         estimate = dataset.attrs.get("memory_estimate")
         return {
             "training_s": whole - drawing,

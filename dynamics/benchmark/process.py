@@ -27,6 +27,8 @@ class Process:
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path}
         environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the rows share one device
+        # its idle threads count in circles after every LAPACK call: no row is to pay for that
+        environment.setdefault("OPENBLAS_NUM_THREADS", "1")
         environment.setdefault("DYNAMICS_CACHE", "off")  # a first call is one that compiles
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (closed with the rest)
         # in a session of its own, so that Ctrl-C reaches the harness alone, which then ends the workers

@@ -111,7 +111,9 @@ def _run_parser() -> Parser:
     parser.add_argument("--first-seed", default="0", metavar="S", help="first seed (default 0)")
     parser.add_argument("--preset", default="small", metavar="NAME", help="small (default), paper, ...")
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default runs/NAME-TIME")
-    parser.add_argument("--checkpoint", action="store_true", help="keep progress at every recording time")
+    parser.add_argument(
+        "--checkpoint", action="store_true", help="also keep the state of unfinished runs, each second"
+    )
     parser.add_argument("--x64", action="store_true", help="compute in float64")
     parser.add_argument("--strategy", default="auto", metavar="NAME", help="auto (default), map or vmap")
     arguments.add_engine(parser)

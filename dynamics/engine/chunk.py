@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -173,13 +173,12 @@ class Job:
         draws, products = self._data_shapes()
         earlier = self.spare.pop() if self.spare and plan == self.data_plan else None
         if earlier is None:
-            earlier = batching.blank(plan, draws if products is None else replace(products, draw=draws))
+            earlier = batching.blank(plan, draws if products is None else (draws, products))
         if self.engine is direct:
             return direct.sample(plan, numbers, (seeds,), earlier=earlier)
-        draws = direct.sample(plan, numbers, (seeds,), earlier=earlier.draw)
+        draws = direct.sample(plan, numbers, (seeds,), earlier=earlier[0])
         plan = plan._replace(rest=batching.NOTHING, varied=())
-        products = self.engine.products(plan, [], (), draws, earlier=replace(earlier, draw=None))
-        return replace(products, draw=draws)
+        return draws, self.engine.products(plan, [], (), draws, earlier=earlier[1])
 
     def _data_shapes(self) -> tuple[Any, Any]:
         """Shapes of one run's data, and of their inner products if the engine wants those."""
@@ -194,7 +193,7 @@ class Job:
 
     def _state_shapes(self) -> list[Any]:
         draws, products = self._data_shapes()
-        data = draws if products is None else replace(products, draw=draws)
+        data = draws if products is None else (draws, products)
         seed = jax.ShapeDtypeStruct((), self.seeds.dtype)
         return jax.tree.leaves(self.engine.start.shapes(self.plan, self.numbers, (seed,), data)[0])
 

@@ -8,6 +8,7 @@ whatever the dimension, where the direct engine takes $4 n m d$; $n$ counts trai
 their patches.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
@@ -127,16 +128,17 @@ def symmetric(x: Float[Array, "rows dim"]) -> Float[Array, "rows rows"]:
 
 
 @Program
-def start(plan, problem, recipe, observe, observe_end, seed, gram):
+def start(plan, problem, recipe, observe, observe_end, seed, data):
     """A run's initial state, and the inner products of its initial weights."""
     del observe, observe_end
+    draw, _ = data
     params = direct.initial(plan, problem, seed)
-    W, x = params["W"], flat(gram.draw.train.x)
+    W, x = params["W"], flat(draw.train.x)
     own = Start(
         W=W,
         train=W @ x.T,
-        test=W @ flat(gram.draw.test.x).T if plan.cross else None,
-        features=W @ gram.draw.features.T,
+        test=W @ flat(draw.test.x).T if plan.cross else None,
+        features=W @ draw.features.T,
         weights=W @ W.T,
     )
     params = params | {"W": jnp.zeros((W.shape[0], x.shape[0]), W.dtype)}
@@ -144,9 +146,10 @@ def start(plan, problem, recipe, observe, observe_end, seed, gram):
 
 
 @Program
-def advance(plan, problem, recipe, observe, observe_end, seed, state, own, gram, first, num_steps):
+def advance(plan, problem, recipe, observe, observe_end, seed, state, own, data, first, num_steps):
     """Take `num_steps` steps from step `first`, and observe; one program serves every segment."""
     del observe_end
+    gram = _whole(data)
     rule = optax.with_extra_args_support(recipe())
 
     def loss_at(inner, others):
@@ -176,11 +179,17 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, gram,
 
 
 @Program
-def conclude(plan, problem, recipe, observe, observe_end, seed, state, own, gram):
+def conclude(plan, problem, recipe, observe, observe_end, seed, state, own, data):
     """The observables of the end, on weights rebuilt once."""
     del recipe, observe
+    gram = _whole(data)
     params = span(state, own, gram).plain()
     return direct.observed(plan, problem, observe_end, seed, params, gram.draw)
+
+
+def _whole(data) -> Gram:
+    draw, products = data
+    return dataclasses.replace(products, draw=draw)
 
 
 def span(state: State, own: Start, gram: Gram) -> SpanParams:
