@@ -163,10 +163,18 @@ def _rest(draw):
 def test_programs_that_wait_for_their_pool_run_alone(monkeypatch):
     monkeypatch.setattr(batching, "MAX_LANES", 2)
     resized = []
-    resize = chunk.Job._resize
-    monkeypatch.setattr(
-        chunk.Job, "_resize", lambda self, *a, **k: (resized.append(k), resize(self, *a, **k))
-    )
+    resize, prepare = chunk.Job._resize, chunk.Job.prepare
+
+    def beside(self):  # as on several devices
+        self.plan, self.data_plan = (plan._replace(alone=False) for plan in (self.plan, self.data_plan))
+        prepare(self)
+
+    def watched(self, *args, **how):
+        resized.append(how)
+        resize(self, *args, **how)
+
+    monkeypatch.setattr(chunk.Job, "prepare", beside)
+    monkeypatch.setattr(chunk.Job, "_resize", watched)
     ds = run(Problem(Spectral(), TwoLayer(2), init_scale=0.3))
     assert resized == [{"alone": True}]
     same(ds, run(Problem(Spectral(), TwoLayer(2), init_scale=0.3), strategy="vmap"))
