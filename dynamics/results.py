@@ -1,6 +1,7 @@
 """Results: labelled arrays with their provenance; saved whole as netCDF, never pickled."""
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -85,6 +86,7 @@ def provenance() -> dict[str, str]:
     }
 
 
+@functools.cache
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
@@ -92,6 +94,7 @@ def _version(name: str) -> str:
         return "not installed"
 
 
+@functools.cache  # the code in memory stays what it is
 def git_revision() -> str:
     """The revision of the checkout this package runs from, `+changes` if edited; "" outside of one."""
     folder = Path(__file__).resolve().parent

@@ -119,6 +119,8 @@ def _expm1(z):
 
 
 def _solve(increasing, targets):
+    from scipy.optimize import bisect
+
     def root(target):
         high = 1.0
         while increasing(high) < target:
