@@ -125,14 +125,7 @@ class Clusters:
 
         def points(key, count):
             cluster = self._pick(named_key(key, "cluster"), count)
-            keys = jax.random.split(named_key(key, "noise"), count)
-
-            def point(key_and_cluster):
-                key, j = key_and_cluster
-                return features[j] + self.noise * jax.random.normal(key, (self.dim,), features.dtype)
-
-            # a few at a time: random bits for all at once are three more arrays of that size
-            x = jax.lax.map(point, (keys, cluster), batch_size=_POINTS)
+            x = _scatter(named_key(key, "noise"), features[cluster], jnp.asarray(self.noise, features.dtype))
             return Sample(x, signs[cluster], classes[cluster], cluster)
 
         train = points(named_key(key, "train"), self.num_samples)
@@ -159,6 +152,18 @@ class Clusters:
         if self.probabilities is None:
             return jax.random.randint(key, (count,), 0, k)
         return jax.random.choice(key, k, (count,), p=jnp.asarray(self.probabilities))
+
+
+@jax.jit
+def _scatter(key, centres, noise):
+    """Points around their centres, each from a key of its own."""
+
+    def point(key_and_centre):
+        key, centre = key_and_centre
+        return centre + noise * jax.random.normal(key, centre.shape, centre.dtype)
+
+    # a few at a time: random bits for all at once are three more arrays of that size
+    return jax.lax.map(point, (jax.random.split(key, centres.shape[0]), centres), batch_size=_POINTS)
 
 
 def balanced_signs(num_clusters: int, num_positive: int) -> tuple[int, ...]:
