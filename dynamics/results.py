@@ -138,8 +138,9 @@ def load(path: str | os.PathLike, *, partial: bool = False) -> xr.Dataset:
     path = Path(path)
     if path.is_dir():
         folder, path = path, path / "result.nc"
-        if not path.exists() and (folder / "partial.nc").exists():
-            if not partial:
+        left = [folder / "partial.nc", folder / "checkpoint", folder / "run.json"]
+        if not path.exists() and any(trace.exists() for trace in left):
+            if not partial or not left[0].exists():
                 raise ValueError(
                     f"{folder} holds an interrupted run: resume it with `dynamics resume {folder}`, "
                     "or read what there is with load(..., partial=True)"

@@ -25,6 +25,7 @@ MIN_COMPILE_SECONDS = 0.1  # below that, reading a program takes about as long a
 SETTLED_SECONDS = 10  # a younger file may still be being written
 
 _turned_off = False
+_warned: set[str] = set()
 
 
 def prepare(cpu_devices: int | None = None, cache: str | os.PathLike | None = None) -> None:
@@ -103,7 +104,8 @@ def use_cache(folder: str | os.PathLike | None = None) -> Path | None:
         place.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=place).close()
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
-        if asked:
+        if asked and asked not in _warned:
+            _warned.add(asked)
             reason = getattr(error, "strerror", None) or error
             warnings.warn(
                 f"compiled programs are not kept, as {asked} cannot be written to ({reason})", stacklevel=2

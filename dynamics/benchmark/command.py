@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     names = _names("--settings", args.settings, tuple(SETTINGS))
     chosen_rows = _names("--rows", args.rows, lines.NAMES)
     _names("--against", args.against, lines.NAMES)
+    if args.against not in chosen_rows:
+        raise ValueError(f"--against {args.against} is not among the rows that run: {', '.join(chosen_rows)}")
     counts = [] if args.curve is None else [_whole("--curve", c, 1, 2**20) for c in args.curve.split(",")]
     chosen = [SETTINGS[name].resized(dim, samples) for name in names]
     curve_setting = SETTINGS["paper"].resized(dim, samples) if counts else None

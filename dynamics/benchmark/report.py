@@ -184,9 +184,7 @@ def curve_figure(name: str, points: Sequence[dict[str, Any]]):
         for kind, label in (("training", "training"), ("whole", "with drawing the data")):
             left.plot(seeds, [point[f"{kind}_per_seed_s"] for point in measured], "o-", label=label)
         left.set_ylabel("time a seed [s]")
-        left.set_yscale("log")
-        left.yaxis.set_major_formatter("{x:g}")
-        left.yaxis.set_minor_formatter("{x:g}")
+        left.set_ylim(bottom=0)
         mib = [point["peak_bytes"] / 2**20 for point in measured]
         right.plot(seeds, mib, "o-", label="peak")
         right.plot(seeds, [p["baseline_bytes"] / 2**20 for p in measured], ":", label="before the first call")

@@ -138,8 +138,8 @@ def choose_engine(
         if obstacle is None and (asked == "gram" or rows < 2 * dim):
             try:
                 cross, rebuilds = gram.uses(problem, observe, draw, params)
-            except (TypeError, ValueError, AttributeError, KeyError) as error:
-                obstacle = f"an observable needs plain weights ({' '.join(str(error).split())[:100]})"
+            except gram.NeedsWeights as error:
+                obstacle = f"observable {error.args[0]!r} uses the parameters otherwise than by name"
     if asked == "gram" and obstacle is not None:
         raise ValueError(f"engine 'gram' cannot be used here: {obstacle}; use engine 'direct'")
     if asked == "gram" or (asked == "auto" and obstacle is None and rows < 2 * dim):

@@ -46,6 +46,10 @@ class State(NamedTuple):
     first_nonfinite_step: Int[Array, ""]
 
 
+class NeedsWeights(Exception):
+    """The observable of this name uses parameters in another way than by name."""
+
+
 def obstacle(problem: Problem, recipe: Bound, batch_size: int | None, params: PyTree) -> str | None:
     """Why Gram space cannot train this problem, as the end of a sentence; None if it can."""
     if not hasattr(problem.model, "from_pre_activations") or "W" not in params:
@@ -79,7 +83,7 @@ def uses(
     Args:
       draw, params: shapes.
 
-    Raises: what an observable raises that cannot work on `SpanParams`.
+    Raises: NeedsWeights: an observable takes the parameters apart in a way of its own.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
     x = draw.train.x
@@ -98,7 +102,13 @@ def uses(
         gram = Gram(draw, train, cross[0], features, feature_gram)
         start = Start(W, own[0], cross[1], own[2], rest[2])
         seen = SpanParams(rest[0], rest[1], rest[3], start, gram)
-        return [what(seen, problem, draw, key) for what in observe.values()]
+        values = []
+        for name, what in observe.items():
+            try:
+                values.append(what(seen, problem, draw, key))
+            except (TypeError, ValueError, AttributeError, KeyError):
+                raise NeedsWeights(name) from None
+        return values
 
     rest = (coefficients, coefficients, shape(neurons, neurons), _others(params))
     given = ((data[1], own[1]), params["W"], draw, data, own, rest, key)

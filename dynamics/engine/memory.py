@@ -74,4 +74,6 @@ def _cgroup() -> int | None:
 
 def in_words(count: int) -> str:
     """Bytes as people say them: "9.1 GiB"."""
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{max(count, 2**20) / 2**20:.0f} MiB"
+    if count < 2**20:
+        return f"{count:,} bytes"
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"

@@ -260,7 +260,7 @@ CANNOT = {
         BINARY,
         steepest("l2", 0.1),
         {"observe": {"size": observable()(lambda params, problem, draw: optax.global_norm(params))}},
-        "an observable needs plain weights",
+        "observable 'size' uses the parameters otherwise than by name",
     ),
 }
 
