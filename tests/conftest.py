@@ -4,6 +4,7 @@ import atexit
 import importlib.util
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import hypothesis
 import jax
 import jaxtyping
 import pytest
+
+# a shell's background job ignores Ctrl-C, and so would the processes that the tests interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # compiled programs are shared by the processes of this test run, and by no other
 _CACHE = tempfile.mkdtemp(prefix="dynamics-tests-")

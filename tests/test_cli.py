@@ -250,7 +250,7 @@ def test_how_a_run_is_computed_is_kept(tmp_path, capsys):
     about = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (about["engine"], about["memory"]) == ("direct", 2**33)
     (tmp_path / "run" / "result.nc").unlink()
-    assert main(["resume", str(tmp_path / "run"), "--memory", "6GB"]) == 0
+    assert main(["resume", str(tmp_path / "run"), "--memory", "64GB"]) == 0
     assert load(tmp_path / "run").attrs["engine"] == "direct"
 
 

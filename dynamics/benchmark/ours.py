@@ -1,8 +1,6 @@
 """Workers of this library's own rows: one process a row, kept alive between calls."""
 
 import functools
-import resource
-import sys
 import time
 from typing import Any
 
@@ -10,6 +8,7 @@ import numpy as np
 
 from dynamics import startup
 from dynamics.benchmark.serve import Skip, description, serve
+from dynamics.engine import memory
 from dynamics.keys import named_key, seed_key
 
 DRAWN = 16  # seeds that the time of drawing is taken from in one call
@@ -70,8 +69,7 @@ def peak_bytes() -> int:
     stats = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     if stats and "peak_bytes_in_use" in stats:
         return int(stats["peak_bytes_in_use"])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+    return memory.peak()
 
 
 class Engine:

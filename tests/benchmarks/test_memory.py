@@ -10,11 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import json, resource, sys
+import json, sys
 from dynamics import prepare
 prepare()
 from dynamics import Problem, observables as o, simulate, steepest
 from dynamics.data.clusters import Clusters
+from dynamics.engine import memory
 from dynamics.models.two_layer import TwoLayer
 
 engine, strategy, seeds, limit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -23,8 +24,7 @@ ds = simulate(
     problem, steepest("l2", 1e-3), steps=5, observe={"alignment": o.alignment, "accuracy": o.test_accuracy},
     when=[0, 5], seeds=seeds, engine=engine, strategy=strategy, memory=limit or None,
 )
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"peak": peak, "estimate": ds.attrs["memory_estimate"], "chunk": ds.attrs["chunk"]}))
+print(json.dumps({"peak": memory.peak(), "estimate": ds.attrs["memory_estimate"], "chunk": ds.attrs["chunk"]}))
 """
 
 
