@@ -49,7 +49,8 @@ NURSERY = """
 import json, os, resource, sys, time
 
 import dynamics.cli.run, dynamics.cli.work, dynamics.engine.processes, dynamics.experiments.feature_averaging
-import encodings.cp437, h5netcdf, fileinput, scipy.linalg, threadpoolctl, dynamics.cli  # a user without privileges may not see Python's own files
+import encodings.cp437, fileinput, h5netcdf, scipy.linalg, threadpoolctl
+import dynamics.cli  # a user without privileges may not see Python's own files
 from dynamics.engine import chunk
 
 chunk.KEEP_EVERY_S = 0.0

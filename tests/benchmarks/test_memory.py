@@ -24,7 +24,8 @@ ds = simulate(
     problem, steepest("l2", 1e-3), steps=5, observe={"alignment": o.alignment, "accuracy": o.test_accuracy},
     when=[0, 5], seeds=seeds, engine=engine, strategy=strategy, memory=limit or None,
 )
-print(json.dumps({"peak": memory.peak(), "estimate": ds.attrs["memory_estimate"], "chunk": ds.attrs["chunk"]}))
+found = {"peak": memory.peak(), "estimate": ds.attrs["memory_estimate"], "chunk": ds.attrs["chunk"]}
+print(json.dumps(found))
 """
 
 
