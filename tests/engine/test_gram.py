@@ -311,9 +311,11 @@ def test_engines_agree_at_paper_size(x64, tolerance, outputs):
             simulate(problem, steepest("l2", 1e-3), observe=observe, engine=engine, **times)
             for engine in ("direct", "gram")
         ]
-        # in norm: a sample on the edge of a neuron moves single entries a little further
+        # float32 in norm: a sample on the edge of a neuron moves single entries a little further
         for name in observe:
             expected, found = runs[0][name].values, runs[1][name].values
+            if x64:
+                close(found, expected, tolerance, name)
             finite = np.isfinite(expected)
             np.testing.assert_array_equal(np.isfinite(found), finite, err_msg=name)
             apart = np.linalg.norm(found[finite] - expected[finite])
