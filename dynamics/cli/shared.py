@@ -31,8 +31,7 @@ def run(experiment: Any, config: Any, about: dict[str, Any], out: str, meeting: 
     from dynamics.engine.batching import choose
 
     folder = find_folder(out, experiment.name).path  # every process looks before process 0 writes
-    _say_waiting(meeting)
-    share = processes.join(**meeting)
+    share = processes.join(**meeting, say=_say)
     choose(about["strategy"])
     if share[0] != 0:
         _wait_for_run(folder, about, share)
@@ -50,14 +49,11 @@ def resume(experiment: Any, config: Any, about: dict[str, Any], folder: Path, me
     """Go on with a run in several processes, however many there were before; this one's exit code."""
     from dynamics.engine import processes
 
-    _say_waiting(meeting)
-    return carry_out(experiment, config, about, folder, processes.join(**meeting))
+    return carry_out(experiment, config, about, folder, processes.join(**meeting, say=_say))
 
 
-def _say_waiting(meeting: dict[str, Any]) -> None:
-    count, at = meeting.get("num_processes"), meeting.get("coordinator")
-    whom = f"all {count} processes" if count else "all processes"
-    print(f"waiting for {whom}" + (f" at {at}" if at else ""), file=sys.stderr)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def carry_out(

@@ -13,7 +13,7 @@ from dynamics.data.sample import Draw, Sample
 from dynamics.keys import named_key
 from dynamics.parts import is_number, part, static
 
-_POINTS = 16  # drawn at a time
+_POINTS = range(12, 33)  # drawn at a time
 
 
 @part
@@ -163,7 +163,10 @@ def _scatter(key, centres, noise):
         return centre + noise * jax.random.normal(key, centre.shape, centre.dtype)
 
     # a few at a time: random bits for all at once are three more arrays of that size
-    return jax.lax.map(point, (jax.random.split(key, centres.shape[0]), centres), batch_size=_POINTS)
+    count = centres.shape[0]
+    # without a remainder, if possible: that is a second program to compile
+    at_once = next((size for size in _POINTS if count % size == 0), 16)
+    return jax.lax.map(point, (jax.random.split(key, count), centres), batch_size=at_once)
 
 
 def balanced_signs(num_clusters: int, num_positive: int) -> tuple[int, ...]:

@@ -196,8 +196,12 @@ def spread(plan: Plan, tree: PyTree) -> PyTree:
 
 def blank(plan: Plan, shapes: PyTree) -> PyTree:
     """Zeros on the devices of the plan, for a chunk of runs of these shapes."""
-    sharding = NamedSharding(plan.mesh, RUNS)
-    return jax.tree.map(lambda s: jnp.zeros((plan.size, *s.shape), s.dtype, device=sharding), shapes)
+
+    def zeros():
+        return jax.tree.map(lambda s: jnp.zeros((plan.size, *s.shape), s.dtype), shapes)
+
+    # one program, where an array at a time would be one for every shape
+    return jax.jit(zeros, out_shardings=NamedSharding(plan.mesh, RUNS))()
 
 
 def everywhere(plan: Plan, tree: PyTree) -> PyTree:

@@ -9,8 +9,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 MEETING_SECONDS = 300.0
+PATIENCE_SECONDS = 15.0  # then a user is told what is being waited for
+_PORT_TAKEN = ("Address already in use", "Failed to start RPC server", "Failed to add port to server")
 
 _MEET = """
 import json, sys
@@ -31,6 +34,7 @@ def join(
     process_id: int | None = None,
     *,
     timeout: int | float = MEETING_SECONDS,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[int, int]:
     """Wait until all processes of this run are there; returns this one's index, and how many there are.
 
@@ -41,6 +45,7 @@ def join(
       coordinator: HOST:PORT at which process 0 can be reached; None: Slurm, Open MPI or Kubernetes tells.
       num_processes, process_id: likewise.
       timeout: seconds to wait for the others.
+      say: called once with a line, if the others let wait for themselves.
 
     Raises: ValueError: arguments that do not fit, no cluster that tells, or not all came.
     """
@@ -55,23 +60,27 @@ def join(
     # the processes meet on the host: a GPU belongs to the computation. One device is enough for that
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
     command = [sys.executable, "-P", "-c", _MEET, json.dumps(asked)]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=2 * timeout + 60, check=False
-        )
-        met = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
-    except subprocess.TimeoutExpired:
-        done, met = None, None
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as meeting:
+        try:
+            out, said = _result(meeting, 2 * timeout + 60, lambda: say(_waiting(coordinator, num_processes)))
+        except subprocess.TimeoutExpired:
+            meeting.kill()
+            out = said = ""
+        except BaseException:
+            meeting.kill()
+            raise
+    met = json.loads(out.splitlines()[-1]) if meeting.returncode == 0 else None
     if met is None:
-        said = "" if done is None else done.stderr
         if "should be defined" in said or "must be defined" in said:
             raise ValueError(
                 "no cluster (Slurm, Open MPI, Kubernetes) says which process this is: give --coordinator "
                 "HOST:PORT, --num-processes and --process-id"
             )
-        if "Address already in use" in said or "Failed to start RPC server" in said:
+        if any(sign in said for sign in _PORT_TAKEN):
             raise ValueError(f"{coordinator} is in use already: give another port as --coordinator")
-        if done is not None and done.returncode > 0:  # an exception, whose last line says what
+        if meeting.returncode > 0:  # an exception, whose last line says what
             reason = said.strip().splitlines()[-1] if said.strip() else "no reason given"
             raise ValueError(f"the processes could not meet: {reason}")
         at = f" at {coordinator}" if coordinator else ""
@@ -86,6 +95,21 @@ def join(
         jax.config.update("jax_cuda_visible_devices", met["visible"])
         jax.config.update("jax_rocm_visible_devices", met["visible"])
     return met["index"], met["count"]
+
+
+def _result(meeting, timeout, late):
+    """What a process wrote; `late` is called if that takes long."""
+    patience = min(PATIENCE_SECONDS, timeout)
+    try:
+        return meeting.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        late()
+    return meeting.communicate(timeout=timeout - patience)
+
+
+def _waiting(coordinator, num_processes):
+    whom = f"all {num_processes} processes" if num_processes else "all processes"
+    return f"waiting for {whom}" + (f" at {coordinator}" if coordinator else "")
 
 
 def check_address(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

@@ -148,7 +148,7 @@ def test_without_a_clone_only_our_own_rows_are_measured(monkeypatch):
     monkeypatch.setattr(rows, "peers_folder", lambda: None)
     assert [row.name for row in rows.rows(rows.NAMES)] == list(rows.OURS)
     with pytest.raises(ValueError, match="--rows jax-loop names peers only"):
-        command.run(arguments("--rows", "jax-loop"))
+        command.run(arguments("--rows", "jax-loop", "--against", "jax-loop"))
 
 
 def test_limits_are_rates_of_this_machine():
