@@ -173,7 +173,7 @@ def test_killed_at_any_moment(nursery, tmp_path, whole):
         if not (folder / "result.nc").exists():
             in_the_middle += 1
             recorded += any(folder.rglob("*.npz"))
-            with pytest.raises(ValueError, match="holds an interrupted run|does not exist"):
+            with pytest.raises(ValueError, match=r"holds an interrupted run|does not exist"):
                 load(folder)
         assert_nothing_false(folder, dataset)
         resumed(nursery, folder, dataset)
