@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from dynamics.descent import DescentName
+from dynamics import descent
+from dynamics.descent import Descent, Objective, StepRule
 
 C = TypeVar("C", bound="Config")
 
@@ -72,14 +73,9 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig(Config):
-    """Fields that every training experiment has: the descent, its length, and what is recorded when."""
+class RunConfig(Config):
+    """Fields of every experiment that trains: how long, on how much at a time, and what is recorded when."""
 
-    descent: DescentName = setting(
-        "gd", "update rule; gd, sign, coordinate: steepest descent in l2, linf, l1"
-    )
-    normalize: bool = setting(False, "leave out the dual norm of the gradient (gd, sign, coordinate)")
-    learning_rate: float = setting(1e-3, "step size eta", above=0)
     steps: int = setting(100, "number of steps T", low=0)
     batch_size: int = setting(0, "samples a step; 0: full batch", low=0)
     shared_data: bool = setting(
@@ -94,12 +90,43 @@ class TrainingConfig(Config):
 
         return (linear_spaced if self.spacing == "linear" else log_spaced)(self.steps, self.records)
 
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig(RunConfig):
+    """Fields of an experiment that trains by one update rule of the user's choice."""
+
+    descent: str = setting(
+        "gd",
+        f"update rule: {', '.join(descent.NAMES)}, or a norm to descend in (l1.5, spectral, max-l2, ...)",
+    )
+    normalize: bool = setting(False, "leave out the dual norm of the gradient (steepest descent)")
+    step_rule: StepRule = setting("raw", "length of a step (steepest descent)")
+    momentum: float = setting(0.0, "momentum beta of steepest descent; 0: none", low=0, below=1)
+    decay: float = setting(0.0, "the step size falls as 1/(t+1)^decay", low=0)
+    objective: Objective = setting("loss", "what is differentiated; log_loss never underflows")
+    learning_rate: float = setting(1e-3, "step size eta", above=0)
+
+    @property
+    def update_rule(self) -> Descent:
+        """The update rule.
+
+        Raises: ValueError: options that do not go with it.
+        """
+        return descent.named(
+            self.descent,
+            self.learning_rate,
+            normalize=self.normalize,
+            step=self.step_rule,
+            momentum=self.momentum or None,
+            decay=self.decay or None,
+            of=self.objective,
+        )
+
     def check(self) -> None:
-        """Refuse a normalised rule that is not steepest descent."""
-        if self.normalize and self.descent not in ("gd", "sign", "coordinate"):
-            raise ValueError(
-                f"normalize applies to gd, sign and coordinate only, got descent={self.descent!r}"
-            )
+        """Refuse an unknown rule, and options that do not go with it."""
+        descent.check(
+            self.descent, normalize=self.normalize, step=self.step_rule, momentum=self.momentum or None
+        )
 
 
 def annotation(cls: type, name: str) -> Any:

@@ -1,7 +1,9 @@
 r"""Update rules as optax transformations: steepest descent for a norm, and named rules for experiments.
 
 A rule made here works anywhere optax does. It also remembers its numbers, so that the engine can
-trace them: another learning rate does not recompile, and an `Axis` of them runs side by side.
+trace them: another learning rate does not recompile, and an `Axis` of them runs side by side. And it
+says what it wants differentiated, the loss or its logarithm: late in training, where the loss and its
+gradient underflow, $\nabla \log \mathcal L = \nabla \mathcal L / \mathcal L$ still has its digits.
 """
 
 from collections.abc import Callable
@@ -10,14 +12,14 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
-from jaxtyping import PyTree, ScalarLike
+from jaxtyping import Array, Int, PyTree, ScalarLike
 
+from dynamics import norms
 from dynamics.parts import Axis, Bound, bind
 
-Norm = Literal["l2", "linf", "l1"]
-NORMS: tuple[str, ...] = get_args(Norm)
-DUAL = {"l2": "l2", "linf": "l1", "l1": "linf"}
+StepRule = Literal["raw", "normalized", "loss_adaptive", "log_decrease"]
+Objective = Literal["loss", "log_loss"]
+Number = ScalarLike | Axis
 
 
 class Descent(optax.GradientTransformationExtraArgs):
@@ -43,73 +45,187 @@ def traced(factory: Callable[..., optax.GradientTransformation], **arguments: An
     return Descent(bind(factory, **arguments))
 
 
-def norm(tree: PyTree, name: Norm) -> ScalarLike:
-    """The norm of all entries of a tree taken together, of shape ()."""
-    leaves = jax.tree.leaves(tree)
-    if name == "l2":
-        # scaled by the largest entry: late in training the squares would underflow
-        largest = norm(tree, "linf")
-        scale = jnp.where(largest > 0, largest, 1)
-        return scale * jnp.sqrt(sum(jnp.sum(jnp.square(leaf / scale)) for leaf in leaves))
-    if name == "l1":
-        return sum(jnp.sum(jnp.abs(leaf)) for leaf in leaves)
-    if name == "linf":
-        return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves]))
-    raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {name!r}")
+def recipe_of(rule: optax.GradientTransformation) -> Bound:
+    """How a rule is made anew from its numbers; a plain optax rule is taken as it is."""
+    return rule.recipe if isinstance(rule, Descent) else bind(_as_given, rule=rule)
 
 
-def direction(grads: PyTree, name: Norm) -> PyTree:
-    r"""$\arg\max_{\|d\| \le 1} \langle g, d\rangle$, of the structure of `grads`; zero for a zero gradient.
+def objective(recipe: Bound) -> Objective:
+    """What a rule wants differentiated."""
+    return dict(recipe.constants).get("of", "loss")
 
-    `l2`: $g / \|g\|_2$. `linf`: $\mathrm{sign}(g)$ with sign(0) = 0. `l1`: $\mathrm{sign}(g_j) e_j$ at the
-    largest $|g_j|$ over all parameters of all layers; ties go to the lowest index, leaves in the order
-    of `jax.tree.leaves`.
+
+def on_log_loss(rule: optax.GradientTransformation) -> Descent:
+    """A rule that is given gradient and value of the logarithm of the loss, in place of the loss.
+
+    `simulate` then differentiates that: Adam on it, say, has no loss scale at which its `eps` takes over.
     """
-    if name == "l2":
-        size = norm(grads, "l2")
-        return jax.tree.map(lambda g: g / jnp.where(size > 0, size, 1), grads)
-    if name == "linf":
-        return jax.tree.map(jnp.sign, grads)
-    if name == "l1":
-        flat, unravel = ravel_pytree(grads)
-        j = jnp.argmax(jnp.abs(flat))
-        return unravel(jnp.zeros_like(flat).at[j].set(jnp.sign(flat[j])))
-    raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {name!r}")
+    return Descent(bind(_on_log_loss, rule=recipe_of(rule), of="log_loss"))
 
 
-def steepest(norm: Norm, learning_rate: ScalarLike | Axis, *, normalize: bool = False) -> Descent:
+def _on_log_loss(rule, of):
+    del of  # read by `objective`
+    return rule()
+
+
+def _as_given(rule):
+    return rule
+
+
+def steepest(
+    norm: str,
+    learning_rate: Number | optax.Schedule,
+    *,
+    normalize: bool = False,
+    step: StepRule = "raw",
+    momentum: Number | None = None,
+    decay: Number | None = None,
+    cap: Number | None = None,
+    of: Objective = "loss",
+    newton_schulz: int | None = None,
+) -> Descent:
     r"""Steepest descent for a norm, taken over all parameters of all layers at once.
 
-    With $g$ the gradient, $\|\cdot\|_*$ the dual norm and $d = \arg\max_{\|d\| \le 1} \langle g, d\rangle$,
-    one step is $\theta \leftarrow \theta - \eta\,\|g\|_*\,d$, or $\theta - \eta\,d$ if `normalize`.
+    With $g$ the gradient of the loss $\mathcal L$, $\|\cdot\|_*$ the dual norm and
+    $v = \arg\max_{\|v\| \le 1} \langle g, v\rangle$, one step is $\theta \leftarrow \theta - s\,v$ with
+
+    - `raw`: $s = \eta\,\|g\|_*$,
+    - `normalized`: $s = \eta$,
+    - `loss_adaptive`: $s = \eta\,\|g\|_* / \mathcal L$, the raw step on $\log\mathcal L$, which does not
+      stall when the loss is small,
+    - `log_decrease`: $s = \min(\eta\,\mathcal L / \|g\|_*,\ \kappa \|\theta\|)$, by which
+      $\log\mathcal L$ falls by $\eta$ to first order.
+
+    With momentum $\beta$, $m \leftarrow \beta m + (1 - \beta) g$ from $m = 0$ takes the place of $g$ in
+    $v$ and in $\|g\|_*$; only in `log_decrease` the dual norm stays that of $g$.
 
     Args:
-      norm: `"l2"` is gradient descent, `"linf"` sign descent (dual l1), `"l1"` greedy coordinate
-        descent (dual linf). Ties in `"l1"` go to the lowest index; sign(0) is 0.
-      learning_rate: step size $\eta$; traced, so a sweep does not recompile.
-      normalize: leave the factor $\|g\|_*$ out; what is usually called signGD is `"linf"` with it.
+      norm: `"l2"` is gradient descent, `"linf"` sign descent, `"l1"` greedy coordinate descent, with its
+        ties to the lowest index; `"spectral"` is Muon or one-step Shampoo; see `norms` for the others.
+      learning_rate: $\eta$; a number is traced, so a sweep does not recompile; or an optax schedule.
+      normalize: the same as `step="normalized"`; what is usually called signGD is `"linf"` with it.
+      step: the length of a step, as above.
+      momentum: $\beta$; None: no momentum.
+      decay: in step t = 0, 1, ... the learning rate is $\eta\,(t + 1)^{-\mathrm{decay}}$.
+      cap: $\kappa$ of `log_decrease`; None: 0.1.
+      of: `"log_loss"`: the gradient and value handed in are those of $\log\mathcal L$ ($\|g\|_*/\mathcal L$
+        is then their dual norm as it is). `simulate` hands in what is asked for here.
+      newton_schulz: steps of the iteration that stands in for $U V^\top$ in the spectral norm of
+        matrices, and $\langle v, m\rangle$ for the dual norm; None: the exact SVD.
 
-    Raises: ValueError: unknown `norm`.
-    Reference: Gunasekar et al. 2018, arXiv:1802.08246, Section 2.
+    `update` needs `params` for `log_decrease`, and `value=` (as `optax.lbfgs` does) where the loss is part of
+    the step and not of the gradient: `loss_adaptive` and `log_decrease` of the loss, `raw` of its logarithm.
+
+    Raises: ValueError: unknown norm or step, or options that do not go together.
+    References: Gunasekar et al. 2018, arXiv:1802.08246, Section 2; Tsilivis et al. 2025, arXiv:2410.22069.
     """
-    if norm not in NORMS:
-        raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
-    rate = learning_rate if isinstance(learning_rate, Axis) else jnp.asarray(learning_rate, float)
-    return traced(steepest_rule, name=norm, learning_rate=rate, normalize=normalize)
+    norms.parse(norm)
+    if step not in get_args(StepRule):
+        raise ValueError(f"step must be one of {', '.join(get_args(StepRule))}, got {step!r}")
+    if of not in get_args(Objective):
+        raise ValueError(f"of must be one of {', '.join(get_args(Objective))}, got {of!r}")
+    if normalize and step not in ("raw", "normalized"):
+        raise ValueError(f"normalize leaves the dual norm out, and step={step!r} needs it: give one of them")
+    if cap is not None and step != "log_decrease":
+        raise ValueError(f"cap applies to step='log_decrease' only, got step={step!r}")
+    if newton_schulz is not None and norms.parse(norm).matrices is not None:
+        raise ValueError(f"newton_schulz applies to the spectral norms only, got norm={norm!r}")
+    return traced(
+        steepest_rule,
+        name=norm,
+        learning_rate=learning_rate if callable(learning_rate) else _number(learning_rate),
+        step="normalized" if normalize else step,
+        momentum=_number(momentum),
+        decay=_number(decay),
+        cap=_number(0.1 if cap is None and step == "log_decrease" else cap),
+        of=of,
+        newton_schulz=newton_schulz,
+    )
 
 
-def steepest_rule(name: Norm, learning_rate: ScalarLike, normalize: bool) -> optax.GradientTransformation:
+def _number(value):
+    return value if value is None or isinstance(value, Axis) else jnp.asarray(value, float)
+
+
+class SteepestState(NamedTuple):
+    """State of steepest descent: steps taken, and the averaged gradient; None for what is not needed."""
+
+    count: Int[Array, ""] | None
+    average: PyTree | None
+
+
+def steepest_rule(
+    name: str,
+    learning_rate: ScalarLike | optax.Schedule,
+    step: StepRule = "raw",
+    momentum: ScalarLike | None = None,
+    decay: ScalarLike | None = None,
+    cap: ScalarLike | None = None,
+    of: Objective = "loss",
+    newton_schulz: int | None = None,
+) -> optax.GradientTransformationExtraArgs:
     """What `steepest` binds: the rule itself, made anew from its numbers in every trace."""
+    counts = callable(learning_rate) or decay is not None
+    needs_value = step in ("loss_adaptive", "log_decrease") if of == "loss" else step == "raw"
 
-    def update(grads, state, params=None):
-        del params
-        if name == "l2" and not normalize:  # g itself, with no detour over its norm
-            return jax.tree.map(lambda g: -learning_rate * g, grads), state
-        size = 1.0 if normalize else norm(grads, DUAL[name])
-        step = learning_rate * size
-        return jax.tree.map(lambda d: -step * d, direction(grads, name)), state
+    def init(params):
+        count = jnp.zeros((), jnp.result_type(int)) if counts else None
+        return SteepestState(count, None if momentum is None else jax.tree.map(jnp.zeros_like, params))
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    def update(grads, state, params=None, *, value=None, **extra):
+        del extra
+        if needs_value and value is None:
+            raise ValueError(
+                f"step {step!r} on the gradient of the {of} needs its value: update(..., value=...)"
+            )
+        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+        if decay is not None:
+            rate = rate * (state.count + 1.0) ** -decay
+        average = grads
+        if momentum is not None:
+            average = jax.tree.map(lambda m, g: momentum * m + (1 - momentum) * g, state.average, grads)
+        state = SteepestState(
+            None if state.count is None else state.count + 1, None if momentum is None else average
+        )
+        if is_linear(name, step):  # the average itself, with no detour over its norm
+            factor = 1 if not needs_value else jnp.exp(value) if step == "raw" else 1 / value
+            return jax.tree.map(lambda m: -rate * factor * m, average), state
+        if newton_schulz is None:
+            v, size = norms.steepest(average, name)
+        else:
+            v, size = _approximate(average, name, newton_schulz)
+        if step == "raw":
+            length = rate * size * (1 if of == "loss" else jnp.exp(value))
+        elif step == "normalized":
+            length = rate
+        elif step == "loss_adaptive":
+            length = rate * size / (value if of == "loss" else 1)
+        else:
+            if params is None:
+                raise ValueError(optax.NO_PARAMS_MSG)
+            slope = size if momentum is None else norms.dual_norm(grads, name)
+            slope = slope / value if of == "loss" else slope
+            length = jnp.minimum(rate / slope, cap * norms.norm(params, name))
+        return jax.tree.map(lambda d: -length * d, v), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _approximate(average, name, steps):
+    """`norms.steepest` with the iteration of Newton and Schulz in the place of the SVD."""
+    vectors = jax.tree.map(lambda m: jnp.zeros_like(m) if norms.is_matrix(m) else m, average)
+    exact, _ = norms.steepest(vectors, name)
+
+    def of_layer(m, v):
+        return norms.newton_schulz(norms.as_matrix(m), steps).reshape(m.shape) if norms.is_matrix(m) else v
+
+    v = jax.tree.map(of_layer, average, exact)
+    return v, sum(jax.tree.leaves(jax.tree.map(lambda m, d: jnp.sum(m * d), average, v)))
+
+
+def is_linear(name: str, step: StepRule) -> bool:
+    """Whether steps of this rule are multiples of gradients, whose factors do not depend on their norm."""
+    return name == "l2" and step in ("raw", "loss_adaptive")
 
 
 class _Named(NamedTuple):
@@ -117,30 +233,99 @@ class _Named(NamedTuple):
     arguments: dict[str, Any]
 
 
-DescentName = Literal["gd", "sign", "coordinate", "momentum", "nesterov", "adam", "rmsprop"]
-_STEEPEST = {"gd": "l2", "sign": "linf", "coordinate": "l1"}
+STEEPEST = {"gd": "l2", "sign": "linf", "coordinate": "l1", "muon-signum": "spectral-linf"}
+"""Names of steepest descent in some norms; any other norm is named by itself."""
 _OPTAX = {
     "momentum": _Named(optax.sgd, {"momentum": 0.9}),
     "nesterov": _Named(optax.sgd, {"momentum": 0.9, "nesterov": True}),
     "adam": _Named(optax.adam, {}),
     "rmsprop": _Named(optax.rmsprop, {}),
+    "muon": _Named(optax.contrib.muon, {}),
 }
+NAMES = (*STEEPEST, *_OPTAX)
 
 
-def named(name: DescentName, learning_rate: ScalarLike | Axis, *, normalize: bool = False) -> Descent:
+def norm_of(name: str) -> str | None:
+    """The norm in which the rule of this name is steepest descent; None for optax's rules.
+
+    Raises: ValueError: unknown name.
+    """
+    if name in _OPTAX:
+        return None
+    norm = STEEPEST.get(name, name)
+    try:
+        norms.parse(norm)
+    except ValueError:
+        raise ValueError(
+            f"descent must be one of {', '.join(NAMES)}, or a norm to descend in "
+            f"(l1.5, spectral, max-l2, ...), got {name!r}"
+        ) from None
+    return norm
+
+
+def check(
+    name: str, *, normalize: bool = False, step: StepRule = "raw", momentum: Number | None = None
+) -> None:
+    """Refuse a rule that `named` does not know, or options that do not go with it; starts no JAX.
+
+    Raises: ValueError: see above.
+    """
+    if norm_of(name) is not None:
+        if normalize and step not in ("raw", "normalized"):
+            raise ValueError(
+                f"normalize leaves the dual norm out, and step={step!r} needs it: give one of them"
+            )
+        return
+    for option, given in (
+        ("normalize", normalize),
+        ("step", step != "raw"),
+        ("momentum", momentum is not None),
+    ):
+        if given:
+            raise ValueError(f"{option} applies to steepest descent in a norm only, got descent={name!r}")
+
+
+def named(
+    name: str,
+    learning_rate: Number,
+    *,
+    normalize: bool = False,
+    step: StepRule = "raw",
+    momentum: Number | None = None,
+    decay: Number | None = None,
+    of: Objective = "loss",
+    **options: Any,
+) -> Descent:
     """The update rule that an experiment's config names.
 
-    `gd`, `sign` and `coordinate` are steepest descent in l2, linf and l1; `momentum` (0.9), `nesterov`
-    (0.9), `adam` and `rmsprop` are optax's, with its defaults.
+    `gd`, `sign` and `coordinate` are steepest descent in l2, linf and l1, `muon-signum` in spectral-linf; a
+    norm's own name is steepest descent in it. `momentum` (0.9), `nesterov` (0.9), `adam`, `rmsprop` and
+    `muon` are optax's, with its defaults where `options` (`eps=`, `b2=`, ...) do not overrule them.
 
-    Raises: ValueError: unknown name, or `normalize` with a rule that is not steepest descent.
+    Raises: ValueError: unknown name, or an option of steepest descent with another rule.
     """
-    if name in _STEEPEST:
-        return steepest(_STEEPEST[name], learning_rate, normalize=normalize)
-    if name not in _OPTAX:
-        known = ", ".join(get_args(DescentName))
-        raise ValueError(f"descent must be one of {known}, got {name!r}")
-    if normalize:
-        raise ValueError(f"normalize applies to gd, sign and coordinate descent only, got descent={name!r}")
-    rate = learning_rate if isinstance(learning_rate, Axis) else jnp.asarray(learning_rate, float)
-    return traced(_OPTAX[name].factory, learning_rate=rate, **_OPTAX[name].arguments)
+    check(name, normalize=normalize, step=step, momentum=momentum)
+    if (norm := norm_of(name)) is not None:
+        return steepest(
+            norm,
+            learning_rate,
+            normalize=normalize,
+            step=step,
+            momentum=momentum,
+            decay=decay,
+            of=of,
+            **options,
+        )
+    arguments = _OPTAX[name].arguments | {"learning_rate": _number(learning_rate)} | options
+    if decay is None:
+        rule = traced(_OPTAX[name].factory, **arguments)
+    else:
+        rule = traced(_decayed, factory=_OPTAX[name].factory, decay=_number(decay), **arguments)
+    return on_log_loss(rule) if of == "log_loss" else rule
+
+
+def _decayed(factory, decay, learning_rate, **arguments):
+    def rate(count):
+        return learning_rate * (count + 1.0) ** -decay
+
+    return optax.chain(factory(learning_rate=1.0, **arguments), optax.scale_by_schedule(rate))

@@ -20,3 +20,15 @@ def qr(matrix: Float[Array, "rows columns"]) -> tuple[Array, Array]:
 def solve(matrix: Float[Array, "n n"], right: Float[Array, "n columns"]) -> Float[Array, "n columns"]:
     """X with matrix @ X = right, as `jnp.linalg.solve`."""
     return jnp.linalg.solve(matrix, right)
+
+
+@jax.custom_batching.sequential_vmap
+def svd(matrix: Float[Array, "rows columns"]) -> tuple[Array, Array, Array]:
+    """U (rows, r), singular values (r,) descending and V' (r, columns), r the smaller side."""
+    return tuple(jnp.linalg.svd(matrix, full_matrices=False))
+
+
+@jax.custom_batching.sequential_vmap
+def eigvalsh(matrix: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """Eigenvalues of a symmetric matrix, ascending, as `jnp.linalg.eigvalsh`."""
+    return jnp.linalg.eigvalsh(matrix)

@@ -1,7 +1,10 @@
-"""Losses, one number an example; `Problem` takes their mean over the samples.
+r"""Losses, one number an example; `Problem` takes their mean (or sum) over the samples.
 
 Margin losses take the margins $q_i = y_i f(x_i)$ with labels -1 and +1. Tails keep their relative
 accuracy; a value is infinite only where the loss itself is beyond the largest float (`exponential`).
+
+The exponentially tailed losses also come as logarithms, whose values and gradients are exact however far
+in the tail: $\log \ell = -q$ where $\ell = e^{-q}$ has long been rounded to 0.
 """
 
 from collections.abc import Callable
@@ -41,9 +44,56 @@ def cross_entropy(
     Written as $\log(1 + \sum_{j \ne c} e^{f_j - f_c})$, so that the loss of a confident right answer
     is a small number and not the rounded difference of two large ones.
     """
+    return jax.nn.softplus(jax.nn.logsumexp(_others(logits, target), axis=1))
+
+
+def margins(outputs: Float[Array, "samples *classes"], sample: Sample) -> Float[Array, " samples"]:
+    r"""$y f(x)$ of one output; of logits, the target's lead $f_c - \max_{j \ne c} f_j$."""
+    if outputs.ndim == 1:
+        return sample.y * outputs
+    return -jnp.max(_others(outputs, sample.target), axis=1)
+
+
+def _others(logits, target):
+    """The logits relative to the target's, which is left out."""
     own = jnp.take_along_axis(logits, target[:, None], axis=1)
-    others = jnp.where(jnp.arange(logits.shape[1])[None] == target[:, None], -jnp.inf, logits - own)
-    return jax.nn.softplus(jax.nn.logsumexp(others, axis=1))
+    return jnp.where(jnp.arange(logits.shape[1])[None] == target[:, None], -jnp.inf, logits - own)
+
+
+def log_exponential(margins: Float[Array, " samples"]) -> Float[Array, " samples"]:
+    r"""$\log e^{-q} = -q$."""
+    return -margins
+
+
+@jax.custom_jvp
+def log_logistic(margins: Float[Array, " samples"]) -> Float[Array, " samples"]:
+    r"""$\log \log(1 + e^{-q})$, near $-q$; its derivative is $-1 / ((1 + e^q) \log(1 + e^{-q}))$."""
+    tail = jnp.exp(-jnp.maximum(margins, 0))
+    body = jnp.log(jax.nn.softplus(-jnp.minimum(margins, 0)))
+    return jnp.where(margins > 0, -margins + jnp.log(_log1p_ratio(tail)), body)
+
+
+@log_logistic.defjvp
+def _log_logistic_jvp(primals, tangents):
+    (q,), (dq,) = primals, tangents
+    tail = jnp.exp(-jnp.maximum(q, 0))
+    low = jnp.minimum(q, 0)
+    body = jax.nn.sigmoid(-low) / jax.nn.softplus(-low)
+    slope = jnp.where(q > 0, 1 / ((1 + tail) * _log1p_ratio(tail)), body)
+    return log_logistic(q), -slope * dq
+
+
+def _log1p_ratio(u):
+    """log(1 + u) / u for u of 0 or more."""
+    tiny = u < jnp.finfo(u.dtype).tiny
+    return jnp.where(tiny, 1, jnp.log1p(u) / jnp.where(tiny, 1, u))
+
+
+def log_cross_entropy(
+    logits: Float[Array, "samples classes"], target: Int[Array, " samples"]
+) -> Float[Array, " samples"]:
+    r"""The logarithm of `cross_entropy`: `log_logistic` of $-\log \sum_{j \ne c} e^{f_j - f_c}$."""
+    return log_logistic(-jax.nn.logsumexp(_others(logits, target), axis=1))
 
 
 MARGIN_LOSSES: dict[str, Callable] = {
@@ -52,22 +102,30 @@ MARGIN_LOSSES: dict[str, Callable] = {
     "hinge": hinge,
     "squared": squared,
 }
+LOG_MARGIN_LOSSES: dict[str, Callable] = {"logistic": log_logistic, "exponential": log_exponential}
 LOSSES = (*MARGIN_LOSSES, "cross_entropy")
+TAILED = (*LOG_MARGIN_LOSSES, "cross_entropy")
+"""Losses with an exponential tail: never 0, and known by their logarithm."""
 
 
 def evaluate(
-    name: str, outputs: Float[Array, "samples *classes"], sample: Sample
+    name: str, outputs: Float[Array, "samples *classes"], sample: Sample, of: str = "loss"
 ) -> Float[Array, " samples"]:
-    """The named loss of each sample: margin losses want one output a sample, cross-entropy logits.
+    """The named loss of each sample, or its logarithm (`of="log_loss"`).
 
-    Raises: ValueError: the network's output does not fit the loss.
+    Margin losses want one output a sample, cross-entropy logits.
+
+    Raises: ValueError: the network's output does not fit the loss, or the loss has no logarithm.
     """
+    if of == "log_loss" and name not in TAILED:
+        raise ValueError(f"only {', '.join(TAILED)} are trained on by their logarithm, got loss={name!r}")
     if name == "cross_entropy":
         if outputs.ndim != 2:
             raise ValueError("cross_entropy needs a network with one logit a class, got a single output")
-        return cross_entropy(outputs, sample.target)
+        loss = cross_entropy if of == "loss" else log_cross_entropy
+        return loss(outputs, sample.target)
     if outputs.ndim != 1:
         raise ValueError(
             f"the {name} loss needs a network with a single output, got {outputs.shape[1]} logits"
         )
-    return MARGIN_LOSSES[name](sample.y * outputs)
+    return (MARGIN_LOSSES if of == "loss" else LOG_MARGIN_LOSSES)[name](sample.y * outputs)

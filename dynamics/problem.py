@@ -1,6 +1,6 @@
 """A problem: data, model and loss, and an adversary if training is adversarial; pure functions only."""
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from dynamics import geometry, losses
 from dynamics.data.sample import Draw, Sample
+from dynamics.descent import Objective
 from dynamics.parts import part, static
 from dynamics.readouts import Readout, read_out
 
@@ -20,7 +21,8 @@ class Problem:
     Attributes:
       data: a part with `sample(key) -> Draw`.
       model: a flax module mapping (samples, dim) to (samples,) or (samples, classes).
-      loss: name of a loss in `dynamics.losses`; the mean over samples is minimised.
+      loss: name of a loss in `dynamics.losses`.
+      reduction: whether the mean of the samples' losses is minimised, or their sum.
       readout: how the logits of a multi-class network become one binary score.
       init_scale: multiplies the module's initial parameters: one number, or a dict by parameter
         name, where parameters not named keep the module's own scale.
@@ -28,12 +30,13 @@ class Problem:
         `models.handmade`); `init_scale` does not apply to it.
       adversary: None, or a part with `perturb(key, objective, sample, draw)`; training then takes the
         loss at the perturbed inputs, which are held fixed when differentiating (Danskin).
-    Raises: ValueError: unknown loss.
+    Raises: ValueError: unknown loss or reduction.
     """
 
     data: Any
     model: nn.Module = static()
     loss: str = static("logistic")
+    reduction: Literal["mean", "sum"] = static("mean")
     readout: Readout = static("max_logit")
     init_scale: Any = 1.0
     adversary: Any = None
@@ -42,6 +45,8 @@ class Problem:
     def __post_init__(self):
         if self.loss not in losses.LOSSES:
             raise ValueError(f"loss must be one of {', '.join(losses.LOSSES)}, got {self.loss!r}")
+        if self.reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be mean or sum, got {self.reduction!r}")
 
     def sample(self, key: Key[Array, ""]) -> Draw:
         """One seed's data."""
@@ -95,24 +100,39 @@ class Problem:
     def _score(self, outputs, draw, readout):
         return outputs if outputs.ndim == 1 else read_out(outputs, draw.class_signs, readout or self.readout)
 
-    def sample_losses(self, params: PyTree, sample: Sample) -> Float[Array, " samples"]:
-        """The loss of each sample."""
-        return losses.evaluate(self.loss, self.apply(params, sample.x), sample)
+    def margins_at(self, params: PyTree, draw: Draw, points: geometry.Points) -> Float[Array, " samples"]:
+        r"""$y f(x)$ of each training or test sample; of logits, the target's lead over the next class."""
+        return losses.margins(self.outputs(params, draw, points), getattr(draw, points))
 
-    def losses_at(self, params: PyTree, draw: Draw, points: geometry.Points) -> Float[Array, " samples"]:
+    def sample_losses(
+        self, params: PyTree, sample: Sample, of: Objective = "loss"
+    ) -> Float[Array, " samples"]:
+        """The loss of each sample, or its logarithm."""
+        return losses.evaluate(self.loss, self.apply(params, sample.x), sample, of)
+
+    def losses_at(
+        self, params: PyTree, draw: Draw, points: geometry.Points, of: Objective = "loss"
+    ) -> Float[Array, " samples"]:
         """The loss of each training or test sample, as `sample_losses`."""
-        return losses.evaluate(self.loss, self.outputs(params, draw, points), getattr(draw, points))
+        return losses.evaluate(self.loss, self.outputs(params, draw, points), getattr(draw, points), of)
+
+    def total(self, values: Float[Array, " samples"], of: Objective = "loss") -> Float[Array, ""]:
+        """What samples' losses amount to: their mean or sum; of logarithms, the logarithm of that."""
+        if of == "loss":
+            return jnp.mean(values) if self.reduction == "mean" else jnp.sum(values)
+        summed = jax.nn.logsumexp(values)
+        return summed - jnp.log(jnp.asarray(values.size, summed.dtype)) * (self.reduction == "mean")
 
     def training_loss(
-        self, params: PyTree, sample: Sample, draw: Draw, key: Key[Array, ""]
+        self, params: PyTree, sample: Sample, draw: Draw, key: Key[Array, ""], of: Objective = "loss"
     ) -> Float[Array, ""]:
-        """What one step lowers: the mean loss over `sample`, at perturbed inputs if there is an adversary."""
+        """What a step lowers: the loss over `sample`, or its logarithm, at inputs that an adversary moved."""
         if self.adversary is not None:
             fixed = jax.lax.stop_gradient(params)
 
             def objective(x):
-                return losses.evaluate(self.loss, self.apply(fixed, x), sample)
+                return losses.evaluate(self.loss, self.apply(fixed, x), sample, of)
 
             x = jax.lax.stop_gradient(self.adversary.perturb(key, objective, sample, draw))
             sample = Sample(x, sample.y, sample.target, sample.feature)
-        return jnp.mean(self.sample_losses(params, sample))
+        return self.total(self.sample_losses(params, sample, of), of)

@@ -180,3 +180,15 @@ def join(parts: Mapping[str, xr.Dataset], dim: str) -> xr.Dataset:
     for name in ("problem", "descent"):
         joined.attrs[name] = json.dumps({k: json.loads(p.attrs[name]) for k, p in parts.items()})
     return joined
+
+
+def first_step(happened: xr.DataArray) -> xr.DataArray:
+    """The first recorded step at which a condition holds, without the dim `step`; NaN if it never does.
+
+    `first_step(dataset.train_accuracy >= 1)`: known up to the distance of recording times.
+
+    Raises: ValueError: no dimension `step`.
+    """
+    if "step" not in happened.dims:
+        raise ValueError(f"a condition needs the dimension step, got {happened.dims}")
+    return happened.step.where(happened).min("step")

@@ -190,11 +190,16 @@ def test_traced_takes_any_factory():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: steepest("l3", 0.1), "norm must be one of l2, linf, l1, got 'l3'"),
-        (lambda: norm(jnp.ones(2), "L2"), "norm must be one of"),
-        (lambda: direction(jnp.ones(2), None), "norm must be one of"),
-        (lambda: named("sgd", 0.1), "descent must be one of gd, sign, coordinate, momentum"),
-        (lambda: named("adam", 0.1, normalize=True), "normalize applies to gd, sign and coordinate"),
+        (lambda: steepest("l0.5", 0.1), "norm must be l1, l2, linf or another lp .* got 'l0.5'"),
+        (lambda: steepest("l2", 0.1, step="fast"), "step must be one of raw, normalized, .* got 'fast'"),
+        (lambda: steepest("l2", 0.1, of="margin"), "of must be one of loss, log_loss, got 'margin'"),
+        (lambda: steepest("l2", 0.1, step="log_decrease", normalize=True), "give one of them"),
+        (lambda: steepest("l2", 0.1, cap=0.2), "cap applies to step='log_decrease' only"),
+        (lambda: steepest("linf", 0.1, newton_schulz=5), "newton_schulz applies to the spectral norms only"),
+        (lambda: named("sgd", 0.1), "descent must be one of gd, sign, coordinate, .* got 'sgd'"),
+        (lambda: named("adam", 0.1, normalize=True), "normalize applies to steepest descent in a norm only"),
+        (lambda: named("muon", 0.1, step="log_decrease"), "step applies to steepest descent in a norm only"),
+        (lambda: named("gd", 0.1, step="log_decrease", normalize=True), "give one of them"),
     ],
 )
 def test_bad_arguments(untyped, call, message):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -184,6 +185,7 @@ def load(
     num_test: int,
     signs: str = "odd",
     center: bool = False,
+    classes: Sequence[int] | None = None,
 ) -> LabelledImages:
     """Images of a package or of a file, as a data distribution with classes 0 .. (largest label).
 
@@ -193,12 +195,17 @@ def load(
       num_train, num_test: samples a draw; `num_test=0` takes all the images that remain.
       signs: binary labels of the classes: "odd" (+1 for odd classes) or "first_half" (+1 for the first half).
       center: subtract the mean of the training samples of each draw.
-    Raises: ValueError: unknown `signs`, a bad file, counts that are negative or more than there is.
+      classes: take the images of these labels only; they become classes 0, 1, ... in this order. With
+        "odd" signs, (2, 7) makes the twos -1 and the sevens +1.
+    Raises: ValueError: unknown `signs`, a bad file, a label without images, counts that are negative or more
+      than there is.
       ImportError: the package that ships `source` is missing.
     """
     if signs not in SIGNS:
         raise ValueError(f"signs must be one of {', '.join(SIGNS)}, got {signs!r}")
     images = SHIPPED[source]() if source in SHIPPED else read(source)
+    if classes is not None:
+        images = _only(images, classes, source)
     fixed = images.x_test is not None
     count = len(images.x_train)
     most = count if fixed else count - 1
@@ -223,6 +230,22 @@ def load(
         *test,
         center=center,
     )
+
+
+def _only(images, classes, source):
+    """The images of some labels, relabelled in the order of `classes`."""
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise ValueError(f"classes must be at least two different labels, got {list(classes)}")
+
+    def chosen(x, y):
+        if missing := [label for label in classes if not np.any(y == label)]:
+            raise ValueError(f"the images of {source} have no label {missing[0]}")
+        kept = np.isin(y, classes)
+        order = np.argsort(classes)
+        return x[kept], order[np.searchsorted(np.asarray(classes)[order], y[kept])]
+
+    train = chosen(images.x_train, images.y_train)
+    return Images(*train) if images.x_test is None else Images(*train, *chosen(images.x_test, images.y_test))
 
 
 def _flat(x):

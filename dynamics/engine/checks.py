@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from dynamics.data.sample import Draw
+from dynamics.descent import Objective
 from dynamics.observables.base import Observable
 from dynamics.problem import Problem
 
@@ -57,7 +58,7 @@ def observables(observe: Mapping[str, Observable], observe_end: Mapping[str, Obs
 
 
 def shapes(
-    problem: Problem, batch_size: int | None, observed: Mapping[str, Observable]
+    problem: Problem, batch_size: int | None, observed: Mapping[str, Observable], of: Objective = "loss"
 ) -> tuple[Draw, PyTree]:
     """Trace on shapes alone: refuse a misfit of model, loss, data or observables.
 
@@ -67,7 +68,7 @@ def shapes(
 
     def once(key):
         draw, params = problem.sample(key), problem.init(key, key)
-        loss = problem.training_loss(params, draw.train, draw, key)
+        loss = problem.training_loss(params, draw.train, draw, key, of)
         return draw, params, problem.apply(params, draw.train.x), loss
 
     draw, params, outputs, _ = jax.eval_shape(once, key)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
+from dynamics import descent
 from dynamics.data.sample import Sample
 from dynamics.engine.batching import Program
 from dynamics.keys import named_key, seed_key
@@ -47,12 +48,12 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, draw,
     """Take `num_steps` steps from step `first`, and observe; one program serves every segment."""
     del observe_end, own
     key = seed_key(seed, plan.root)
-    rule = optax.with_extra_args_support(recipe())
+    rule, of = optax.with_extra_args_support(recipe()), descent.objective(recipe)
 
     def step(i, state):
         batch = minibatch(named_key(key, "batches"), draw.train, i, plan.batch_size)
         attack_key = jax.random.fold_in(named_key(key, "attack"), i)
-        loss, grads = jax.value_and_grad(problem.training_loss)(state.params, batch, draw, attack_key)
+        loss, grads = jax.value_and_grad(problem.training_loss)(state.params, batch, draw, attack_key, of)
         updates, opt_state = rule.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
         return unless_diverged(i, loss, State(params, opt_state, state.first_nonfinite_step), state)

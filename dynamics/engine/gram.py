@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from dynamics import descent
+from dynamics import descent, norms
 from dynamics.data.sample import Draw
 from dynamics.engine import direct
 from dynamics.engine.batching import Program, depends_on
@@ -60,19 +60,26 @@ def obstacle(problem: Problem, recipe: Bound, batch_size: int | None, params: Py
         return "adversarial training moves the inputs at every step"
     if batch_size is not None:
         return "it needs full batches, and batch_size is given"
-    if _is_l2(recipe) or recipe.function is optax.sgd:
+    if _is_linear(recipe) or _is_normalised(recipe):
         return None
+    if recipe.function is descent.steepest_rule and (name := dict(recipe.constants)["name"]) != "l2":
+        return f"steepest descent in {name} leaves the span of the data"
+    return "it follows gradient descent (plain, loss-adaptive, normalised, with momentum) only"
+
+
+def _is_linear(recipe: Bound) -> bool:
+    constants = dict(recipe.constants)
     if recipe.function is descent.steepest_rule:
-        return f"steepest descent in {dict(recipe.constants)['name']} leaves the span of the data"
-    return "it follows gradient descent (plain, normalised, with momentum) only"
-
-
-def _is_l2(recipe: Bound) -> bool:
-    return recipe.function is descent.steepest_rule and dict(recipe.constants)["name"] == "l2"
+        return descent.is_linear(constants["name"], constants["step"])
+    return recipe.function is optax.sgd
 
 
 def _is_normalised(recipe: Bound) -> bool:
-    return _is_l2(recipe) and dict(recipe.constants)["normalize"]
+    """Plain normalised descent; `advance` takes its step itself."""
+    constants = dict(recipe.constants)
+    if recipe.function is not descent.steepest_rule or set(recipe.numbers) != {"learning_rate"}:
+        return False
+    return (constants["name"], constants["step"], constants["of"]) == ("l2", "normalized", "loss")
 
 
 def uses(
@@ -160,11 +167,11 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, data,
     """Take `num_steps` steps from step `first`, and observe; one program serves every segment."""
     del observe_end
     gram = _whole(data)
-    rule = optax.with_extra_args_support(recipe())
+    rule, of = optax.with_extra_args_support(recipe()), descent.objective(recipe)
 
     def loss_at(inner, others):
         params = SpanParams(state.params["W"], inner, others, own, gram)
-        return jnp.mean(problem.losses_at(params, gram.draw, "train"))
+        return problem.total(problem.losses_at(params, gram.draw, "train", of), of)
 
     def step(i, state):
         loss, grads = jax.value_and_grad(loss_at, argnums=(0, 1))(state.inner, _others(state.params))
@@ -214,7 +221,7 @@ def _others(params):
 def _norm(grads, moved):
     """The l2 norm of the gradient in parameter space; `moved` is the gradient of W at the inputs."""
     # scaled by the largest entry: late in training the squares would underflow
-    largest = descent.norm(grads, "linf")
+    largest = norms.norm(grads, "linf")
     scale = jnp.where(largest > 0, largest, 1)
     squares = jnp.sum((grads["W"] / scale) * (moved / scale))
     squares += sum(jnp.sum(jnp.square(leaf / scale)) for leaf in jax.tree.leaves(_others(grads)))

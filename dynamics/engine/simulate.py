@@ -14,7 +14,7 @@ import optax
 import xarray as xr
 
 from dynamics import results, startup
-from dynamics.descent import Descent
+from dynamics.descent import objective, recipe_of
 from dynamics.engine import batching, checks, layout
 from dynamics.engine.checkpoint import Checkpoint, Part
 from dynamics.engine.choice import Choice, EngineName, choose_engine
@@ -23,7 +23,7 @@ from dynamics.engine.interrupt import Interrupts
 from dynamics.engine.progress import Progress
 from dynamics.engine.schedule import recording_times
 from dynamics.observables.base import Observable
-from dynamics.parts import Axis, bind, describe, partition
+from dynamics.parts import Axis, describe, partition
 from dynamics.problem import Problem
 
 
@@ -120,7 +120,7 @@ def simulate(
     checks.share(share, checkpoint)
     times = recording_times(int(steps), when)
     checks.observables(observe, observe_end)
-    recipe = descent.recipe if isinstance(descent, Descent) else bind(_as_given, rule=descent)
+    recipe = recipe_of(descent)
 
     startup.use_cache()
     begun = time.perf_counter()
@@ -231,15 +231,11 @@ def _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, re
     key = (rest, layout.forms(numbers), engine, batch_size, steps, records, x64)
     if key not in _CHOICES:
         first = jax.tree.map(_first, (problem, recipe, observe, observe_end))
-        draw, params = checks.shapes(first[0], batch_size, first[2] | first[3])
+        draw, params = checks.shapes(first[0], batch_size, first[2] | first[3], objective(recipe))
         if len(_CHOICES) >= 256:
             _CHOICES.clear()
         _CHOICES[key] = choose_engine(engine, *first, batch_size, steps, records, draw, params)
     return _CHOICES[key]
-
-
-def _as_given(rule):
-    return rule
 
 
 def _first(leaf):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from dynamics import descent, observables
+from dynamics import observables
 from dynamics.adversary import PGD
 from dynamics.config import TrainingConfig, setting
 from dynamics.data import clusters
@@ -327,7 +327,7 @@ def run(config: Config, engine: Engine) -> xr.Dataset:
         always, end = observed(config, supervision)
         return simulate(
             problem(config, supervision),
-            descent.named(config.descent, config.learning_rate, normalize=config.normalize),
+            config.update_rule,
             steps=config.steps,
             observe=always,
             observe_end=end,

@@ -48,6 +48,18 @@ class Activation:
         """Whether the value depends on the norms of the weights, and not on the pre-activation alone."""
         return self.name == "prelu"
 
+    @property
+    def degree(self) -> float | None:
+        r"""$p$ with $\phi(c z) = c^p \phi(z)$ for $c > 0$; None if there is none.
+
+        Of `prelu` it is the degree in the weights $w$, of which $z$ and the norm both are multiples.
+        """
+        if self.name in ("relu", "leaky_relu", "linear", "prelu"):
+            return 1.0
+        if self.name in ("odd_power", "relu_power"):
+            return float(self.power)
+        return 2.0 if self.name == "quadratic" else None
+
     def __call__(
         self, z: Float[Array, "*samples neurons"], norms: Float[Array, " neurons"]
     ) -> Float[Array, "*samples neurons"]:

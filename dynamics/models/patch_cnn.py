@@ -78,6 +78,11 @@ class PatchCNN(nn.Module):
         return hidden @ a[0] if self.num_outputs == 1 else hidden @ a.T
 
     @property
+    def degree(self) -> float | None:
+        """Degree of homogeneity in the trained parameters; None if there is none."""
+        return self.activation.degree
+
+    @property
     def num_neurons(self) -> int:
         """Number of hidden neurons."""
         return self.width * (2 if self.signed else self.num_outputs)

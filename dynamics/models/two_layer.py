@@ -59,6 +59,12 @@ class TwoLayer(nn.Module):
         return hidden @ a[0] if self.num_outputs == 1 else hidden @ a.T
 
     @property
+    def degree(self) -> float | None:
+        """Degree of homogeneity in the trained parameters; None if there is none."""
+        p = self.activation.degree
+        return None if p is None else p + self.train_output
+
+    @property
     def num_neurons(self) -> int:
         """Number of hidden neurons."""
         return self.width * (2 if self.num_outputs == 1 else self.num_outputs)

@@ -9,6 +9,7 @@ from dynamics.observables.alignment import (
     features,
     neuron_norm,
     off_span,
+    output_weights,
     own,
     projection,
     weights,
@@ -16,12 +17,14 @@ from dynamics.observables.alignment import (
 from dynamics.observables.base import Observable, observable
 from dynamics.observables.margin import (
     class_accuracy,
+    log_loss,
     margins,
     smallest_margin,
     test_accuracy,
     train_accuracy,
     training_loss,
 )
+from dynamics.observables.predictor import linear_predictor, signed_inputs, signed_tangents
 from dynamics.observables.robustness import (
     attack_radius,
     attained_radius,
@@ -29,6 +32,17 @@ from dynamics.observables.robustness import (
     pgd_accuracy,
     point_feature,
     universal_accuracy,
+)
+from dynamics.observables.steepest import (
+    bregman_gap,
+    effective_sparsity,
+    geometric_margin,
+    magnitudes,
+    parameter_norm,
+    saturated,
+    soft_margin,
+    stationarity,
+    vanishing,
 )
 
 __all__ = [
@@ -39,23 +53,37 @@ __all__ = [
     "attained_radius",
     "averaging_residual",
     "bias",
+    "bregman_gap",
     "certified_radius",
     "class_accuracy",
     "coefficients",
     "dead",
+    "effective_sparsity",
     "features",
+    "geometric_margin",
+    "linear_predictor",
+    "log_loss",
+    "magnitudes",
     "margins",
     "neuron_norm",
     "observable",
     "off_span",
+    "output_weights",
     "own",
+    "parameter_norm",
     "pgd_accuracy",
     "point_feature",
     "projection",
+    "saturated",
+    "signed_inputs",
+    "signed_tangents",
     "smallest_margin",
+    "soft_margin",
+    "stationarity",
     "test_accuracy",
     "train_accuracy",
     "training_loss",
     "universal_accuracy",
+    "vanishing",
     "weights",
 ]

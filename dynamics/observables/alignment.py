@@ -126,3 +126,9 @@ def weights(params, problem, draw):
 def features(params, problem, draw):
     """The feature directions (cluster centres, class means) of this seed."""
     return draw.features
+
+
+@observable(("output", "neuron"), about="second-layer weight")
+def output_weights(params, problem, draw):
+    """The second layer, fixed or trained."""
+    return two_layer.output_weights(problem.model, params)

@@ -1,0 +1,246 @@
+"""What the claims about flavors of margin measure."""
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from dynamics.claims import Run
+
+Runs = dict[str, Run]
+PerSeed = Float[np.ndarray, " seeds"]
+
+
+def own(run: Run, values: xr.DataArray) -> xr.DataArray:
+    """Of a quantity in every norm, each algorithm's in the norm that it descends in."""
+    names = xr.DataArray(
+        [run.config.own_norm(name) for name in values.algorithm.values.tolist()],
+        dims="algorithm",
+        coords={"algorithm": values.algorithm},
+    )
+    return values.sel(norm=names).drop_vars("norm")
+
+
+def own_ratio(run: Run) -> xr.DataArray:
+    """Each algorithm's own margin over the largest that its model can have: (algorithm, seed, step)."""
+    return own(run, run.dataset.geometric_margin) / own(run, run.dataset.optimum)
+
+
+def final_ratio(algorithm: str, name: str = "main"):
+    """An algorithm's own margin at the end, over the largest one."""
+    return lambda runs: own_ratio(runs[name]).isel(step=-1).sel(algorithm=algorithm).values
+
+
+def worst_final_ratio(name: str):
+    """The smallest of the algorithms' ratios."""
+    return lambda runs: own_ratio(runs[name]).isel(step=-1).min("algorithm").values
+
+
+def worst_identity(runs: Runs) -> PerSeed:
+    """One point: the farthest that any algorithm's own margin is from the dual norm, at any step."""
+    return np.abs(own_ratio(runs["identity"]).isel(step=slice(1, None)) - 1).max(["algorithm", "step"]).values
+
+
+def margins(run: Run) -> xr.DataArray:
+    """Margins at the end, (algorithm, seed, norm), relative to the largest if that is known."""
+    last = run.dataset.geometric_margin.isel(step=-1)
+    # inputs may be rescaled for each algorithm: then only ratios can be compared
+    return last / run.dataset.optimum if bool(np.isfinite(run.dataset.optimum).all()) else last
+
+
+def off_diagonal(norm: str, name: str = "main"):
+    """In one norm, the largest margin of the other algorithms over that of the norm's own algorithm."""
+
+    def measure(runs: Runs) -> PerSeed:
+        run = runs[name]
+        column = margins(run).sel(norm=norm)
+        mine = [a for a in column.algorithm.values.tolist() if run.config.own_norm(a) == norm]
+        others = [a for a in column.algorithm.values.tolist() if a not in mine]
+        return (column.sel(algorithm=others).max("algorithm") / column.sel(algorithm=mine[0])).values
+
+    return measure
+
+
+def worst_off_diagonal(name: str, *norms: str):
+    """The largest `off_diagonal` of several norms."""
+    return lambda runs: np.max([off_diagonal(norm, name)(runs) for norm in norms], axis=0)
+
+
+def slope(algorithm: str, name: str, first: int, last: int):
+    """Exponent of t in the shortfall 1 - ratio between two steps."""
+
+    def measure(runs: Runs) -> PerSeed:
+        short = 1 - own_ratio(runs[name]).sel(algorithm=algorithm)
+        ends = short.sel(step=[first, last], method="nearest")
+        change = np.log(ends.isel(step=1).values / ends.isel(step=0).values)
+        return change / np.log(float(ends.step[1]) / float(ends.step[0]))
+
+    return measure
+
+
+def logarithmic_change(runs: Runs) -> PerSeed:
+    """Relative change of (1 - ratio) log t of raw gradient descent from step 10^4 to 10^5."""
+    short = 1 - own_ratio(runs["raw"]).sel(algorithm="gd")
+    ends = (short * np.log(short.step)).sel(step=[10_000, 100_000], method="nearest")
+    return np.abs(ends.isel(step=1).values / ends.isel(step=0).values - 1)
+
+
+def separated(run: Run, beyond: float = 0.0) -> xr.DataArray:
+    """Where log(1/L) has passed a value: (algorithm, seed, step)."""
+    return -run.dataset.log_loss > beyond
+
+
+def increments(run: Run, values: xr.DataArray) -> xr.DataArray:
+    """Changes of the logarithm between records, from the first record on whose loss is below 1."""
+    grown = np.log(values.where(separated(run))).diff("step")
+    return grown
+
+
+def smallest_increment(runs: Runs, name: str = "main") -> PerSeed:
+    """The smallest change of the log of any algorithm's own soft margin between two records."""
+    run = runs[name]
+    return increments(run, own(run, run.dataset.soft_margin)).min(["algorithm", "step"]).values
+
+
+def mismatched_decreases(runs: Runs, name: str = "main") -> PerSeed:
+    """How many pairs of an algorithm and a norm not its own have a soft margin that falls at some record."""
+    run = runs[name]
+    falls = (increments(run, run.dataset.soft_margin) < -1e-9).any("step")
+    mine = xr.concat(
+        [falls.norm == run.config.own_norm(a) for a in falls.algorithm.values.tolist()], dim="algorithm"
+    ).assign_coords(algorithm=falls.algorithm)
+    return (falls & ~mine).sum(["algorithm", "norm"]).values.astype(float)
+
+
+def final_stationarity(algorithm: str, name: str = "main"):
+    """The alignment beta of parameters and steepest direction at the end."""
+
+    def measure(runs: Runs) -> PerSeed:
+        run = runs[name]
+        return own(run, run.dataset.stationarity).sel(algorithm=algorithm).isel(step=-1).values
+
+    return measure
+
+
+def growth_surplus(runs: Runs) -> PerSeed:
+    """By how much the growth of log soft margin exceeds its lower bound, the least of the algorithms.
+
+    The bound is the integral of L (1/beta - 1) over log of the norm, from log(1/L) = 1 on.
+    """
+    run = runs["fine"]
+    degree = 3.0 if run.config.activation == "relu_power" and run.config.power == 2 else 2.0
+    after = separated(run, 1.0)
+    beta = own(run, run.dataset.stationarity).where(after)
+    size = np.log(own(run, run.dataset.parameter_norm)).where(after)
+    soft = np.log(own(run, run.dataset.soft_margin)).where(after)
+    rate = degree * (1 / beta - 1)
+    middle = (rate + rate.shift(step=1)) / 2
+    bound = (middle * (size - size.shift(step=1))).sum("step")
+    first = soft.bfill("step").isel(step=0)
+    return (soft.isel(step=-1) - first - bound).min("algorithm").values
+
+
+def _adam(runs: Runs, name: str):
+    run = runs[name]
+    one = run.dataset.sel(algorithm="adam")
+    ratio = (one.geometric_margin / one.optimum).transpose("seed", "step", "norm")
+    best = ratio.sel(norm="linf").where(one.train_accuracy >= 1).argmax("step")
+    return run, one, ratio, best
+
+
+def adam_peak(name: str):
+    """The largest linf margin of Adam on the way, over the largest possible."""
+
+    def measure(runs: Runs) -> PerSeed:
+        _, _, ratio, best = _adam(runs, name)
+        return ratio.sel(norm="linf").isel(step=best).values
+
+    return measure
+
+
+def adam_peak_at(name: str):
+    """log(1/eps) minus log(1/L) where Adam's linf margin is largest."""
+
+    def measure(runs: Runs) -> PerSeed:
+        run, one, _, best = _adam(runs, name)
+        return np.log(1 / run.config.adam_eps) + one.log_loss.isel(step=best).values
+
+    return measure
+
+
+def adam_peak_shift(runs: Runs) -> PerSeed:
+    """By how much log(1/L) at the peak moves from eps = 1e-4 to 1e-8."""
+    at = []
+    for name in ("adam_4", "adam_8"):
+        _, one, _, best = _adam(runs, name)
+        at.append(-one.log_loss.isel(step=best).values)
+    return at[1] - at[0]
+
+
+def adam_after(norm: str, name: str):
+    """Adam's final margin in a norm minus that at the peak of its linf margin, as ratios."""
+
+    def measure(runs: Runs) -> PerSeed:
+        _, _, ratio, best = _adam(runs, name)
+        return (ratio.sel(norm=norm).isel(step=-1) - ratio.sel(norm=norm).isel(step=best)).values
+
+    return measure
+
+
+def adam_final(norm: str, name: str):
+    """Adam's final margin in a norm, over the largest."""
+    return lambda runs: _adam(runs, name)[2].sel(norm=norm).isel(step=-1).values
+
+
+def momentum_change(algorithm: str):
+    """Relative difference of an algorithm's own final margin with momentum from that without."""
+
+    def measure(runs: Runs) -> PerSeed:
+        with_, without = (
+            own(runs[name], runs[name].dataset.geometric_margin).sel(algorithm=algorithm).isel(step=-1).values
+            for name in ("momentum", "plain")
+        )
+        return np.abs(with_ / without - 1)
+
+    return measure
+
+
+def accuracy_gap(name: str, better: str, worse: str):
+    """Difference of two algorithms' test accuracies at the end."""
+
+    def measure(runs: Runs) -> PerSeed:
+        last = runs[name].dataset.test_accuracy.isel(step=-1)
+        return (last.sel(algorithm=better) - last.sel(algorithm=worse)).values
+
+    return measure
+
+
+def final(variable: str, algorithm: str, name: str):
+    """A variable of one algorithm at the end."""
+    return lambda runs: runs[name].dataset[variable].sel(algorithm=algorithm).isel(step=-1).values
+
+
+def largest_of_others(variable: str, algorithm: str, name: str):
+    """The largest of a variable over all algorithms but one, at the end."""
+
+    def measure(runs: Runs) -> PerSeed:
+        last = runs[name].dataset[variable].isel(step=-1)
+        return last.drop_sel(algorithm=algorithm).max("algorithm").values
+
+    return measure
+
+
+def worst_accuracy(name: str):
+    """The smallest test accuracy of all algorithms at the end."""
+    return lambda runs: runs[name].dataset.test_accuracy.isel(step=-1).min("algorithm").values
+
+
+def raw_growth(runs: Runs) -> PerSeed:
+    """The least relative growth of an own margin from step 500 to step 2,000 of the authors' rates."""
+    run = runs["authors"]
+    values = own(run, run.dataset.geometric_margin).sel(step=[500, 2000], method="nearest")
+    return (values.isel(step=1) / values.isel(step=0) - 1).min("algorithm").values
+
+
+def integer_distance(runs: Runs) -> PerSeed:
+    """Relative distance of sign descent's own margin from the optimum for as many neurons as are active."""
+    return np.abs(own_ratio(runs["point"]).sel(algorithm="sign").isel(step=-1) - 1).values

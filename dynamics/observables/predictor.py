@@ -1,0 +1,33 @@
+"""What a network computes, where that is a linear function, and its tangent features."""
+
+import jax
+import jax.numpy as jnp
+
+from dynamics import geometry
+from dynamics.observables.base import observable
+
+
+@observable(("dim",), about="weights of the linear predictor")
+def linear_predictor(params, problem, draw):
+    r"""$w$ of $f(x) = \langle w, x\rangle$, for models that are linear in their inputs."""
+    basis = jnp.eye(draw.train.x.shape[-1], dtype=draw.train.x.dtype)
+    return problem.apply(params, basis)
+
+
+@observable(("sample", "dim"), about="training input times its label")
+def signed_inputs(params, problem, draw):
+    r"""$y_i x_i$ of every training sample: the rows of the linear programs in `laws.max_margin`."""
+    return draw.train.y[:, None] * draw.train.x
+
+
+@observable(("sample", "parameter"), about="signed tangent feature")
+def signed_tangents(params, problem, draw):
+    r"""$y_i \nabla_\theta f(x_i)$, parameters in the order of `jax.tree.leaves`."""
+    plain = geometry.plain(params)
+
+    def output(p, x):
+        return problem.apply(p, x[None])[0]
+
+    grads = jax.vmap(jax.grad(output), in_axes=(None, 0))(plain, draw.train.x)
+    flat = [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(grads)]
+    return draw.train.y[:, None] * jnp.concatenate(flat, axis=1)
