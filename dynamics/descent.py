@@ -16,6 +16,7 @@ from jaxtyping import Array, Int, PyTree, ScalarLike
 
 from dynamics import norms
 from dynamics.parts import Axis, Bound, bind
+from dynamics.shampoo import shampoo
 
 StepRule = Literal["raw", "normalized", "loss_adaptive", "log_decrease"]
 Objective = Literal["loss", "log_loss"]
@@ -241,6 +242,7 @@ _OPTAX = {
     "adam": _Named(optax.adam, {}),
     "rmsprop": _Named(optax.rmsprop, {}),
     "muon": _Named(optax.contrib.muon, {}),
+    "shampoo": _Named(shampoo, {"b2": 0.9}),
 }
 NAMES = (*STEEPEST, *_OPTAX)
 
@@ -300,7 +302,8 @@ def named(
 
     `gd`, `sign` and `coordinate` are steepest descent in l2, linf and l1, `muon-signum` in spectral-linf; a
     norm's own name is steepest descent in it. `momentum` (0.9), `nesterov` (0.9), `adam`, `rmsprop` and
-    `muon` are optax's, with its defaults where `options` (`eps=`, `b2=`, ...) do not overrule them.
+    `muon` are optax's, with its defaults, and `shampoo` averages over 10 steps (b2 = 0.9), where `options`
+    (`eps=`, `b2=`, ...) do not overrule them.
 
     Raises: ValueError: unknown name, or an option of steepest descent with another rule.
     """

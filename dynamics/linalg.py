@@ -32,3 +32,9 @@ def svd(matrix: Float[Array, "rows columns"]) -> tuple[Array, Array, Array]:
 def eigvalsh(matrix: Float[Array, "n n"]) -> Float[Array, " n"]:
     """Eigenvalues of a symmetric matrix, ascending, as `jnp.linalg.eigvalsh`."""
     return jnp.linalg.eigvalsh(matrix)
+
+
+@jax.custom_batching.sequential_vmap
+def eigh(matrix: Float[Array, "n n"]) -> tuple[Array, Array]:
+    """Eigenvalues (n,) ascending and eigenvectors (n, n) in columns of a symmetric matrix."""
+    return tuple(jnp.linalg.eigh(matrix))

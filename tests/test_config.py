@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import typing
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynamics import descent
 from dynamics.config import Config, TrainingConfig, annotation, setting
+from dynamics.parts import describe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,16 +128,59 @@ def test_annotation_is_the_type():
     assert annotation(TrainingConfig, "steps") is int
 
 
-@pytest.mark.parametrize("rule", ["gd", "sign", "coordinate"])
-def test_steepest_descent_may_be_normalised(rule):
+@pytest.mark.parametrize("rule", ["gd", "sign", "coordinate", "muon-signum", "l1.5", "max-l2", "spectral"])
+def test_steepest_descent_has_every_option(rule):
     assert TrainingConfig(descent=rule, normalize=True).normalize
+    config = TrainingConfig(
+        descent=rule,
+        step_rule="loss_adaptive",
+        momentum=0.9,
+        decay=0.5,
+        objective="log_loss",
+        learning_rate=2,
+    )
+    expected = descent.named(rule, 2.0, step="loss_adaptive", momentum=0.9, decay=0.5, of="log_loss")
+    assert describe(config.update_rule.recipe) == describe(expected.recipe)
+    assert TrainingConfig.from_dict(config.to_dict()) == config
 
 
-@pytest.mark.parametrize("rule", ["momentum", "adam"])
-def test_other_rules_may_not(rule):
-    assert not TrainingConfig(descent=rule).normalize
-    with pytest.raises(ValueError, match=f"normalize.*descent={rule!r}"):
-        TrainingConfig(descent=rule, normalize=True)
+def test_an_update_rule_without_options_is_the_plain_one():
+    expected = descent.steepest("l2", 1e-3)
+    assert describe(TrainingConfig().update_rule.recipe) == describe(expected.recipe)
+    short = TrainingConfig(descent="sign", normalize=True).update_rule
+    assert describe(short.recipe) == describe(
+        TrainingConfig(descent="linf", step_rule="normalized").update_rule.recipe
+    )
+
+
+@pytest.mark.parametrize("rule", ["momentum", "nesterov", "adam", "rmsprop", "muon"])
+def test_other_rules_have_a_decay_and_an_objective_only(rule):
+    config = TrainingConfig(descent=rule, decay=0.5, objective="log_loss")
+    assert not config.normalize
+    assert descent.objective(config.update_rule.recipe) == "log_loss"
+    for option, value in {"normalize": True, "step_rule": "normalized", "momentum": 0.5}.items():
+        word = option.removesuffix("_rule")
+        with pytest.raises(ValueError, match=f"{word} applies to steepest.*descent={rule!r}"):
+            TrainingConfig(descent=rule, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"descent": "sgd"}, "descent must be one of gd, sign, coordinate, muon-signum, momentum, "),
+        ({"descent": "l0.5"}, "or a norm to descend in (l1.5, spectral, max-l2, ...), got 'l0.5'"),
+        ({"step_rule": "fast"}, "step_rule must be one of raw, normalized, loss_adaptive, log_decrease, got"),
+        ({"objective": "margin"}, "objective must be one of loss, log_loss, got 'margin'"),
+        ({"momentum": 1}, "momentum must be a finite number at least 0 and below 1, got 1"),
+        ({"momentum": -0.1}, "momentum must be"),
+        ({"decay": -1.0}, "decay must be a finite number at least 0, got -1.0"),
+        ({"normalize": True, "step_rule": "log_decrease"}, "give one of them"),
+    ],
+)
+def test_training_configs_refuse(values, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        TrainingConfig(**values)
+    assert "\n" not in str(caught.value)
 
 
 @given(steps=st.integers(0, 3000), records=st.integers(2, 80), spacing=st.sampled_from(["linear", "log"]))

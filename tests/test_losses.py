@@ -1,5 +1,6 @@
 """Losses against fifty and more digits, in both tails."""
 
+import functools
 from decimal import Decimal, localcontext
 
 import jax
@@ -17,10 +18,10 @@ MARGINS = np.array(
 FAR = np.array([746.0, 1e3])  # where the exact value is below the smallest float64
 
 
-def exact(function, values):
-    """`function` in decimals of 700 digits, rounded to float64 at the end."""
+def exact(function, values, digits=700):
+    """`function` in decimals of so many digits, rounded to float64 at the end."""
     with localcontext() as context:
-        context.prec = 700
+        context.prec = digits
         return np.array([float(function(Decimal(float(v)))) for v in values])
 
 
@@ -100,6 +101,126 @@ def test_cross_entropy_of_infinite_confidence():
     np.testing.assert_allclose(slope, [[0, 0], [-1, 1]], atol=1e-300)
 
 
+# --- logarithms of losses
+
+# both tails, where log log(1 + e^-q) is 0, and what a float64 next to 0 can be
+LOG_MARGINS = np.array([*MARGINS, *FAR, -0.5413248546129181, 1e-300, 708.4, 745.2, 1e5, 1e8])
+LOG_DIGITS = 300
+
+
+def _log_logistic(q):
+    # far out, where 1 + e^-q costs too many digits, log(1 + u) = u - u^2 / 2
+    return (1 + (-q).exp()).ln().ln() if q < 100 else -q - (-q).exp() / 2
+
+
+def _log_logistic_slope(q):
+    return -1 / ((1 + q.exp()) * (1 + (-q).exp()).ln()) if q < 100 else -1 + (-q).exp() / 2
+
+
+LOG_EXACT = {
+    "logistic": (_log_logistic, _log_logistic_slope),
+    "exponential": (lambda q: -q, lambda q: Decimal(-1)),
+}
+
+
+def log_gradient(name, margins):
+    return jax.grad(lambda q: jnp.sum(losses.LOG_MARGIN_LOSSES[name](q)))(jnp.asarray(margins))
+
+
+@pytest.mark.parametrize("name", LOG_EXACT)
+def test_logarithms_of_margin_losses_are_exact_everywhere(name):
+    value, slope = LOG_EXACT[name]
+    # values are sums of a logarithm and -q: where they pass through 0, what is kept is the absolute error
+    np.testing.assert_allclose(
+        losses.LOG_MARGIN_LOSSES[name](jnp.asarray(LOG_MARGINS)),
+        exact(value, LOG_MARGINS, LOG_DIGITS),
+        rtol=1e-15,
+        atol=1e-15,
+    )
+    np.testing.assert_allclose(
+        log_gradient(name, LOG_MARGINS), exact(slope, LOG_MARGINS, LOG_DIGITS), rtol=2e-15
+    )
+
+
+@pytest.mark.parametrize("name", LOG_EXACT)
+def test_logarithms_of_margin_losses_in_float32(name):
+    margins = np.array([-1e3, -90.0, -3.0, -1e-9, 0.0, 1e-9, 3.0, 80.0, 87.3, 90.0, 103.0, 1e8], np.float32)
+    value, slope = LOG_EXACT[name]
+    actual = losses.LOG_MARGIN_LOSSES[name](jnp.asarray(margins)), log_gradient(name, margins)
+    assert {a.dtype for a in actual} == {jnp.dtype("float32")}
+    for values, function in zip(actual, (value, slope), strict=True):
+        np.testing.assert_allclose(values, exact(function, margins, LOG_DIGITS), rtol=1e-6, atol=1e-6)
+
+
+BENDS = [-1e3, -30.0, -5.0, -0.3, 0.0, 0.3, 2.0, 30.0, 100.0, 300.0, 400.0, 1e3, 1e8]
+
+
+@functools.cache
+def curvatures():
+    """Second derivatives of log_logistic by margin, and what they should be."""
+    step = Decimal(10) ** -40
+
+    def difference(q):
+        return (_log_logistic_slope(q + step) - _log_logistic_slope(q - step)) / (2 * step)
+
+    second = jax.grad(jax.grad(lambda q: losses.log_logistic(q[None])[0]))
+    actual = jax.jit(jax.vmap(second))(jnp.asarray(BENDS))
+    return dict(zip(BENDS, zip(actual, exact(difference, BENDS, LOG_DIGITS), strict=True), strict=True))
+
+
+@pytest.mark.parametrize("margin", BENDS)
+def test_second_derivative_of_log_logistic_is_the_difference_of_exact_first_ones(margin):
+    actual, expected = curvatures()[margin]
+    # the difference of two numbers of size 1, of which the absolute error is kept
+    np.testing.assert_allclose(actual, expected, rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("gap", [-1e3, -50.0, -1.0, 0.0, 1.0, 36.0, 300.0, 700.0, 1e3, 1e8])
+def test_log_cross_entropy_is_exact_everywhere(gap):
+    # the target's logit is ahead of the three others by `gap`, so that q = gap - log 3
+    logits, target = jnp.array([[0.0, gap, 0.0, 0.0]]), jnp.array([1])
+    margin = [gap]
+    (value,) = exact(lambda q: _log_logistic(q - Decimal(3).ln()), margin, LOG_DIGITS)
+    (own,) = exact(lambda q: _log_logistic_slope(q - Decimal(3).ln()), margin, LOG_DIGITS)
+    np.testing.assert_allclose(losses.log_cross_entropy(logits, target), [value], rtol=1e-15, atol=1e-15)
+    slope = jax.grad(lambda f: losses.log_cross_entropy(f, target)[0])(logits)
+    # the argument of the exponentials, known to 1e-16 of its size where that size matters
+    np.testing.assert_allclose(slope, [[-own / 3, own, -own / 3, -own / 3]], rtol=1e-14)
+
+
+def test_log_cross_entropy_of_two_classes_is_log_logistic_of_their_difference():
+    logits = jnp.array([[3.0, -2.0], [-400.0, 500.0], [1.0, 1.0]])
+    target = jnp.array([1, 0, 0])
+    expected = losses.log_logistic(jnp.array([-5.0, -900.0, 0.0]))
+    np.testing.assert_allclose(losses.log_cross_entropy(logits, target), expected, rtol=1e-15)
+
+
+def test_logarithms_are_those_of_the_losses():
+    rng = np.random.default_rng(0)
+    q, logits, target = rng.normal(size=50) * 5, rng.normal(size=(50, 6)) * 5, rng.integers(0, 6, 50)
+    for name, loss in losses.LOG_MARGIN_LOSSES.items():
+        expected = np.log(losses.MARGIN_LOSSES[name](jnp.asarray(q)))
+        np.testing.assert_allclose(loss(jnp.asarray(q)), expected, rtol=1e-13, atol=1e-14)
+    values = losses.cross_entropy(jnp.asarray(logits), jnp.asarray(target))
+    np.testing.assert_allclose(
+        losses.log_cross_entropy(jnp.asarray(logits), jnp.asarray(target)),
+        np.log(values),
+        rtol=1e-13,
+        atol=1e-14,
+    )
+
+
+# --- margins, and losses by name
+
+
+def test_margins_of_one_output_and_of_logits():
+    np.testing.assert_array_equal(losses.margins(jnp.array([0.5, -2.0, -1.0]), sample()), [0.5, 2.0, -1.0])
+    logits = jnp.array([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0], [-1.0, -1.0, -5.0]])  # targets 0, 1, 0
+    np.testing.assert_array_equal(losses.margins(logits, sample()), [1.0, -2.0, 0.0])
+    far = jnp.array([[1e8, 0.0], [0.0, 1e8], [0.0, 1e8]])
+    np.testing.assert_array_equal(losses.margins(far, sample()), [1e8, 1e8, -1e8])
+
+
 def sample(count=3):
     index = jnp.arange(count)
     return Sample(jnp.ones((count, 2)), jnp.array([1.0, -1.0, 1.0]), index % 2, index)
@@ -115,9 +236,30 @@ def test_evaluate():
     )
 
 
+def test_evaluate_of_logarithms():
+    f = jnp.array([0.5, -2.0, -1.0])
+    for name, loss in losses.LOG_MARGIN_LOSSES.items():
+        expected = loss(jnp.array([0.5, 2.0, -1.0]))
+        np.testing.assert_array_equal(losses.evaluate(name, f, sample(), "log_loss"), expected)
+    logits = jnp.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(
+        losses.evaluate("cross_entropy", logits, sample(), of="log_loss"),
+        losses.log_cross_entropy(logits, jnp.array([0, 1, 0])),
+    )
+
+
+@pytest.mark.parametrize("name", ["hinge", "squared"])
+def test_evaluate_refuses_logarithms_of_losses_that_are_0_somewhere(name):
+    with pytest.raises(ValueError, match=f"by their logarithm, got loss='{name}'") as caught:
+        losses.evaluate(name, jnp.zeros(3), sample(), of="log_loss")
+    assert "\n" not in str(caught.value)
+    assert name not in losses.TAILED
+
+
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_evaluate_refuses_a_network_that_does_not_fit(untyped, name):
     wrong = jnp.zeros(3) if name == "cross_entropy" else jnp.zeros((3, 2))
-    with pytest.raises(ValueError, match=f"{name}.*needs a network with") as caught:
-        losses.evaluate(name, wrong, sample())
-    assert "\n" not in str(caught.value)
+    for of in ("loss", "log_loss") if name in losses.TAILED else ("loss",):
+        with pytest.raises(ValueError, match=f"{name}.*needs a network with") as caught:
+            losses.evaluate(name, wrong, sample(), of)
+        assert "\n" not in str(caught.value)

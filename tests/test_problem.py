@@ -1,4 +1,4 @@
-"""A problem's pure functions: initial scale, score, loss, and the adversary's place in it."""
+"""A problem's pure functions: initial scale, score, the loss and its logarithm, the adversary's place."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,10 @@ import pytest
 
 from dynamics.adversary import PGD, FeatureAttack
 from dynamics.data.clusters import Clusters
+from dynamics.data.teachers import FixedPoints
+from dynamics.models.activations import Activation
+from dynamics.models.homogeneous import Homogeneous
+from dynamics.models.linear import Linear
 from dynamics.models.mlp import MLP
 from dynamics.models.two_layer import TwoLayer
 from dynamics.problem import Problem
@@ -62,6 +66,141 @@ def test_adversarial_loss_is_the_loss_at_the_perturbed_inputs(adversary):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), grads, expected_grads)
     if isinstance(adversary, PGD):  # the feature direction need not hurt an untrained network
         assert value > plain.training_loss(params, draw.train, draw, KEY)
+
+
+CASES = [("logistic", 1), ("exponential", 1), ("cross_entropy", 4)]
+
+
+def value_and_grad(problem, of):
+    """Loss or its logarithm with gradient, and the draw it was taken on."""
+    params, draw = problem.init(KEY), DATA.sample(KEY)
+    objective = jax.jit(jax.value_and_grad(lambda p: problem.training_loss(p, draw.train, draw, KEY, of)))
+    return objective(params)
+
+
+@pytest.mark.parametrize(("loss", "outputs"), CASES)
+def test_the_sum_of_losses_is_their_mean_times_their_number(loss, outputs):
+    mean, total = (Problem(DATA, TwoLayer(3, outputs), loss, reduction=r) for r in ("mean", "sum"))
+    for of in ("loss", "log_loss"):
+        (value, grads), (more, more_grads) = value_and_grad(mean, of), value_and_grad(total, of)
+        factor = 16 if of == "loss" else 1
+        np.testing.assert_allclose(more, 16 * value if of == "loss" else value + np.log(16), rtol=1e-14)
+        jax.tree.map(
+            lambda a, b, f=factor: np.testing.assert_allclose(a, f * b, rtol=1e-13, atol=1e-15),
+            more_grads,
+            grads,
+        )
+
+
+def test_the_mean_is_the_default_and_totals_are_numpys():
+    values = np.random.default_rng(0).normal(size=16)
+    totals = {
+        reduction: [
+            float(Problem(DATA, TwoLayer(3), reduction=reduction).total(jnp.asarray(values), of))
+            for of in ("loss", "log_loss")
+        ]
+        for reduction in ("mean", "sum")
+    }
+    np.testing.assert_allclose(totals["mean"], [values.mean(), np.log(np.exp(values).mean())], rtol=1e-13)
+    np.testing.assert_allclose(totals["sum"], [values.sum(), np.log(np.exp(values).sum())], rtol=1e-13)
+    assert float(Problem(DATA, TwoLayer(3)).total(jnp.asarray(values))) == totals["mean"][0]
+
+
+@pytest.mark.parametrize(
+    ("case", "adversary", "reduction"),
+    [
+        *((case, None, reduction) for case in CASES for reduction in ("mean", "sum")),
+        (CASES[0], PGD(0.5, steps=3), "mean"),
+        (CASES[1], FeatureAttack(0.5), "sum"),
+        (CASES[2], PGD(0.5, "linf", steps=3), "sum"),
+    ],
+)
+def test_log_loss_is_the_logarithm_of_the_loss(case, adversary, reduction):
+    loss, outputs = case
+    problem = Problem(DATA, TwoLayer(3, outputs), loss, reduction=reduction, adversary=adversary)
+    value, grads = value_and_grad(problem, "loss")
+    log_value, log_grads = value_and_grad(problem, "log_loss")
+    # an attack by normalised gradients finds the same points on either
+    rtol = 1e-12 if adversary is None else 1e-9
+    np.testing.assert_allclose(log_value, np.log(value), rtol=rtol, atol=1e-14)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(value * a, b, rtol=rtol, atol=1e-13), log_grads, grads
+    )
+
+
+def test_log_loss_still_has_a_gradient_where_the_loss_is_zero():
+    """Margins of 1e4: e^-10000 is 0 in float64, and so is its gradient; that of the logarithm is -y x."""
+    data = FixedPoints(np.array([[1e4, 0.0], [0.0, 2e4]]), (1, -1))
+    draw = data.sample(KEY)
+    params = {"W": jnp.array([[1.0, -1.0]])}
+    for loss in ("logistic", "exponential"):
+        problem = Problem(data, Linear(), loss)
+
+        def objective(p, of, problem=problem):
+            return problem.training_loss(p, draw.train, draw, KEY, of)
+
+        np.testing.assert_array_equal(problem.margins_at(params, draw, "train"), [1e4, 2e4])
+        value, grads = jax.value_and_grad(objective)(params, "loss")
+        assert float(value) == 0
+        np.testing.assert_array_equal(grads["W"], [[0, 0]])
+        value, grads = jax.value_and_grad(objective)(params, "log_loss")
+        np.testing.assert_allclose(value, -1e4 - np.log(2), rtol=1e-15)
+        np.testing.assert_allclose(grads["W"], [[-1e4, 0]], rtol=1e-12)
+
+
+def test_log_loss_of_a_deep_network_with_huge_logits_is_finite():
+    problem = Problem(DATA, Homogeneous((4, 4), 4, Activation("leaky_relu")), "cross_entropy", init_scale=1e3)
+    params, draw = problem.init(KEY), DATA.sample(KEY)
+    outputs = problem.outputs(params, draw, "train")
+    assert float(jnp.abs(outputs).max()) > 1e4
+    # give every sample the label that the network gives it
+    sample = type(draw.train)(draw.train.x, draw.train.y, jnp.argmax(outputs, axis=1), draw.train.feature)
+    lead = np.sort(outputs, axis=1)
+    assert (lead[:, -1] - lead[:, -2]).min() > 800
+
+    def objective(p, of):
+        return problem.training_loss(p, sample, draw, KEY, of)
+
+    value, grads = jax.value_and_grad(objective)(params, "log_loss")
+    np.testing.assert_allclose(value, -(lead[:, -1] - lead[:, -2]).min() - np.log(16), rtol=1e-12)
+    for leaf in jax.tree.leaves(grads):
+        assert np.isfinite(leaf).all()
+        assert np.any(leaf != 0)
+    for leaf in jax.tree.leaves(jax.grad(objective)(params, "loss")):
+        np.testing.assert_array_equal(leaf, np.zeros(leaf.shape))
+
+
+def test_losses_and_margins_of_each_sample():
+    draw = DATA.sample(KEY)
+    for loss, outputs in CASES:
+        problem = Problem(DATA, TwoLayer(3, outputs), loss)
+        params = problem.init(KEY)
+        for points, sample in (("train", draw.train), ("test", draw.test)):
+            values = {of: problem.losses_at(params, draw, points, of) for of in ("loss", "log_loss")}
+            np.testing.assert_allclose(values["log_loss"], np.log(values["loss"]), rtol=1e-12, atol=1e-14)
+            np.testing.assert_array_equal(
+                values["log_loss"], problem.sample_losses(params, sample, "log_loss")
+            )
+            f, target = np.asarray(problem.apply(params, sample.x)), np.asarray(sample.target)
+            if outputs == 1:
+                margins = np.asarray(sample.y) * f
+            else:
+                margins = [f[i, c] - np.delete(f[i], c).max() for i, c in enumerate(target)]
+            np.testing.assert_allclose(problem.margins_at(params, draw, points), margins, rtol=1e-14)
+
+
+@pytest.mark.parametrize("reduction", ["average", "", None])
+def test_unknown_reduction_is_refused(untyped, reduction):
+    with pytest.raises(ValueError, match="reduction must be mean or sum, got"):
+        Problem(DATA, TwoLayer(3), reduction=reduction)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared"])
+def test_losses_that_reach_0_have_no_logarithm(loss):
+    draw = DATA.sample(KEY)
+    problem = Problem(DATA, TwoLayer(3), loss)
+    with pytest.raises(ValueError, match="trained on by their logarithm"):
+        problem.training_loss(problem.init(KEY), draw.train, draw, KEY, "log_loss")
 
 
 def test_unknown_loss_is_refused():

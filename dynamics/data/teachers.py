@@ -128,7 +128,7 @@ class FixedPoints:
         return Draw(points, points, x, y, jnp.asarray([-1.0, 1.0], x.dtype), _classes(y))
 
 
-def orthogonal(dim: int, num_positive: int, num_negative: int, radius: float) -> FixedPoints:
+def orthogonal(dim: int, num_positive: int, num_negative: int, radius: int | float) -> FixedPoints:
     r"""$x_i = R\,e_i$, the first `num_positive` of them labelled +1.
 
     Raises: ValueError: more points than dimensions, or no point.

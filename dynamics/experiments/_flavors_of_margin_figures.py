@@ -183,7 +183,7 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Margins of each algorithm in every norm; below: matrix, stationarity, weights, test accuracy."""
     config = _config(dataset)
     algorithms = dataset.algorithm.values.tolist()[:4]
-    figure, axes = plots.new_figure(2, 4, 16, 7)
+    figure, axes = plots.new_figure(2, 4, 16.0, 7.0)
     for ax, algorithm in zip(axes[0], algorithms, strict=False):
         _draw_margins(ax, config, dataset, algorithm)
     for ax in axes[0, len(algorithms) :]:
@@ -205,7 +205,7 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 def margin_matrix(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Which algorithm has how large a margin in which norm, and in which its soft margin ever falls."""
     config = _config(dataset)
-    figure, axes = plots.new_figure(1, 2, 10, 3.8)
+    figure, axes = plots.new_figure(1, 2, 10.0, 3.8)
     _draw_matrix(axes[0, 0], dataset)
     _draw_decreases(axes[0, 1], config, dataset)
     return figure
@@ -254,7 +254,7 @@ def _frame(column, row):
 def stationarity(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Alignment with the steepest direction and Bregman gap against log(1/L)."""
     config = _config(dataset)
-    figure, axes = plots.new_figure(1, 2, 10, 3.8)
+    figure, axes = plots.new_figure(1, 2, 10.0, 3.8)
     _draw_stationarity(axes[0, 0], config, dataset)
     _draw_stationarity(axes[0, 1], config, dataset, gap=True)
     return figure

@@ -35,6 +35,21 @@ def worst_final_ratio(name: str):
     return lambda runs: own_ratio(runs[name]).isel(step=-1).min("algorithm").values
 
 
+def shortfall_over_bound(name: str):
+    r"""The largest of the algorithms' shortfalls 1 - ratio over log n / (log(1/L) + log n), at the end.
+
+    Steepest flow from 0 has log(1/L) + log n >= g |w|, as |grad log L|_* >= g: so it is at most 1.
+    """
+
+    def measure(runs: Runs) -> PerSeed:
+        run = runs[name]
+        last = run.dataset.isel(step=-1)
+        bound = np.log(run.config.train_count) / (np.log(run.config.train_count) - last.log_loss)
+        return ((1 - own_ratio(run).isel(step=-1)) / bound).max("algorithm").values
+
+    return measure
+
+
 def worst_identity(runs: Runs) -> PerSeed:
     """One point: the farthest that any algorithm's own margin is from the dual norm, at any step."""
     return np.abs(own_ratio(runs["identity"]).isel(step=slice(1, None)) - 1).max(["algorithm", "step"]).values
@@ -55,7 +70,8 @@ def off_diagonal(norm: str, name: str = "main"):
         column = margins(run).sel(norm=norm)
         mine = [a for a in column.algorithm.values.tolist() if run.config.own_norm(a) == norm]
         others = [a for a in column.algorithm.values.tolist() if a not in mine]
-        return (column.sel(algorithm=others).max("algorithm") / column.sel(algorithm=mine[0])).values
+        largest, own_margin = column.sel(algorithm=others).max("algorithm"), column.sel(algorithm=mine[0])
+        return xr.where(own_margin > 0, largest / own_margin, np.inf).values
 
     return measure
 
@@ -77,11 +93,16 @@ def slope(algorithm: str, name: str, first: int, last: int):
     return measure
 
 
-def logarithmic_change(runs: Runs) -> PerSeed:
-    """Relative change of (1 - ratio) log t of raw gradient descent from step 10^4 to 10^5."""
+def logarithmic_growth(runs: Runs) -> PerSeed:
+    """Growth of 1/(1 - ratio) of raw gradient descent in the last half decade over that in the one before.
+
+    With (1 - ratio) = C / (log t + c) it is linear in log t, whatever C and c: the two growths are equal.
+    """
     short = 1 - own_ratio(runs["raw"]).sel(algorithm="gd")
-    ends = (short * np.log(short.step)).sel(step=[10_000, 100_000], method="nearest")
-    return np.abs(ends.isel(step=1).values / ends.isel(step=0).values - 1)
+    ends = (1 / short).sel(step=[10_000, 10_000 * 10**0.5, 100_000], method="nearest")
+    ends = ends.transpose("seed", "step")
+    growth = (ends.diff("step") / np.log(ends.step).diff("step")).values
+    return growth[:, 1] / growth[:, 0]
 
 
 def separated(run: Run, beyond: float = 0.0) -> xr.DataArray:
@@ -121,12 +142,15 @@ def final_stationarity(algorithm: str, name: str = "main"):
     return measure
 
 
-def growth_surplus(runs: Runs) -> PerSeed:
-    """By how much the growth of log soft margin exceeds its lower bound, the least of the algorithms.
+def growth_surplus(*algorithms: str):
+    """By how much the growth of log soft margin exceeds its lower bound, the least of some algorithms.
 
     The bound is the integral of L (1/beta - 1) over log of the norm, from log(1/L) = 1 on.
     """
-    run = runs["fine"]
+    return lambda runs: _surplus(runs["fine"]).sel(algorithm=list(algorithms)).min("algorithm").values
+
+
+def _surplus(run):
     degree = 3.0 if run.config.activation == "relu_power" and run.config.power == 2 else 2.0
     after = separated(run, 1.0)
     beta = own(run, run.dataset.stationarity).where(after)
@@ -135,8 +159,8 @@ def growth_surplus(runs: Runs) -> PerSeed:
     rate = degree * (1 / beta - 1)
     middle = (rate + rate.shift(step=1)) / 2
     bound = (middle * (size - size.shift(step=1))).sum("step")
-    first = soft.bfill("step").isel(step=0)
-    return (soft.isel(step=-1) - first - bound).min("algorithm").values
+    first = soft.isel(step=soft.notnull().argmax("step"))
+    return soft.isel(step=-1) - first - bound
 
 
 def _adam(runs: Runs, name: str):
@@ -192,14 +216,14 @@ def adam_final(norm: str, name: str):
 
 
 def momentum_change(algorithm: str):
-    """Relative difference of an algorithm's own final margin with momentum from that without."""
+    """Logarithm of an algorithm's own final margin with momentum over that without."""
 
     def measure(runs: Runs) -> PerSeed:
         with_, without = (
             own(runs[name], runs[name].dataset.geometric_margin).sel(algorithm=algorithm).isel(step=-1).values
             for name in ("momentum", "plain")
         )
-        return np.abs(with_ / without - 1)
+        return np.log(with_ / without)
 
     return measure
 
@@ -235,10 +259,10 @@ def worst_accuracy(name: str):
 
 
 def raw_growth(runs: Runs) -> PerSeed:
-    """The least relative growth of an own margin from step 500 to step 2,000 of the authors' rates."""
+    """The least growth of an own margin from step 500 to step 2,000 of the authors' rates, over its size."""
     run = runs["authors"]
     values = own(run, run.dataset.geometric_margin).sel(step=[500, 2000], method="nearest")
-    return (values.isel(step=1) / values.isel(step=0) - 1).min("algorithm").values
+    return ((values.isel(step=1) - values.isel(step=0)) / np.abs(values.isel(step=1))).min("algorithm").values
 
 
 def integer_distance(runs: Runs) -> PerSeed:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,11 +37,20 @@ class Engine(NamedTuple):
 
 
 class CheckRun(NamedTuple):
-    """A run that claims rest on, the most seeds it is worth (None: all), and a package it needs."""
+    """A run that claims rest on.
+
+    Attributes:
+      config: what is run.
+      max_seeds: the most seeds it is worth; None: all that are asked for.
+      package: a package that it needs.
+      min_seeds: the fewest that decide, for a mean over noisy data sets. Where fewer are asked for, the next
+        integers join them.
+    """
 
     config: Config
     max_seeds: int | None = None
     package: str | None = None
+    min_seeds: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +155,8 @@ class Experiment:
         """Make every run that the claims rest on, each distinct one once, and judge.
 
         Args:
-          seeds: how many, or which; runs of a limited number take the first ones.
+          seeds: how many, or which; runs of a limited number take the first ones, and runs that need
+            more of them take the next integers besides.
           ablations: also run every claim under its ablation; `verdict.ablation` says what came of it.
           claims: ids of the claims to check; None: all.
           say: called with a line before every run.
@@ -174,6 +185,8 @@ class Experiment:
             wanted = self.check_runs[name]
             config = dataclasses.replace(wanted.config, **change)
             chosen = tuple(listed[: wanted.max_seeds])
+            more = (seed for seed in itertools.count() if seed not in chosen)
+            chosen += tuple(itertools.islice(more, max(wanted.min_seeds - len(chosen), 0)))
             if (config, chosen) not in made:
                 say(f"run {len(made) + 1}: {name}" + (f" with {dict(change)}" if change else ""))
                 made[config, chosen] = self.run(config, seeds=chosen)

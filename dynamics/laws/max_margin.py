@@ -65,7 +65,11 @@ def _nearest_point(rows):
 
 
 def certificate(
-    rows: Float[np.ndarray, "samples parameters"], size: float, smallest: float, degree: float, norm: str
+    rows: Float[np.ndarray, "samples parameters"],
+    size: int | float,
+    smallest: int | float,
+    degree: int | float,
+    norm: str,
 ) -> float:
     r"""$\beta^* = L\,q_{\min} / (\|\theta\|\,g)$ in (0, 1], g the largest linear margin of tangent features.
 
@@ -121,7 +125,7 @@ def relu_one_point(x: Float[np.ndarray, " dim"], norm: str, active: int = 1) -> 
     return float(size * {"l2": 0.5, "l1": 0.25, "linf": active}[norm])
 
 
-def relu_orthogonal(num_positive: int, num_negative: int, radius: float) -> float:
+def relu_orthogonal(num_positive: int, num_negative: int, radius: int | float) -> float:
     r"""$R / (2 (\sqrt{n_+} + \sqrt{n_-}))$: largest l2 margin of such a network on $x_i = R e_i$.
 
     Multipliers $\lambda_i = 1 / (R \sqrt{n_{y_i}})$ certify it.

@@ -83,7 +83,7 @@ def pre_activations(params: PyTree, x: Float[Array, "samples dim"]) -> Float[Arr
     return z + params["b"][None] if "b" in params else z
 
 
-def output_weights(model: TwoLayer, params: PyTree) -> Float[Array, "outputs neurons"]:
+def output_weights(model: nn.Module, params: PyTree) -> Float[Array, "outputs neurons"]:
     """The second layer, fixed or trained."""
     return params["a"] if "a" in params else jnp.asarray(model.initial_output, geometry.float_type(params))
 
@@ -95,7 +95,7 @@ def biases(params: PyTree) -> Float[Array, " neurons"]:
     return jnp.zeros(geometry.num_neurons(params), geometry.float_type(params))
 
 
-def neuron_labels(model: TwoLayer, params: PyTree) -> Float[Array, " neurons"]:
+def neuron_labels(model: nn.Module, params: PyTree) -> Float[Array, " neurons"]:
     """What a neuron speaks for: the sign of its output weight (binary), or its class (multi-class)."""
     a = output_weights(model, params)
     return jnp.sign(a[0]) if model.num_outputs == 1 else jnp.argmax(a, axis=0).astype(a.dtype)

@@ -1,0 +1,66 @@
+r"""Shampoo as an optax transformation: steepest descent in the spectral norm, with a memory."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree, ScalarLike
+
+from dynamics import linalg, norms
+
+
+class ShampooState(NamedTuple):
+    r"""Averages of $G G^\top$ and $G^\top G$, vectors being matrices of one row."""
+
+    left: PyTree
+    right: PyTree
+
+
+def shampoo(learning_rate: ScalarLike, b2: ScalarLike = 0.0) -> optax.GradientTransformation:
+    r"""Steps $-\eta\, L^{-1/4} G R^{-1/4}$ for matrices, $-\eta\, H^{-1/2} g$ for vectors.
+
+    $L \leftarrow b_2 L + (1 - b_2)\, G G^\top$ from 0, $R$ likewise of $G^\top G$, $H$ of $g g^\top$; their roots
+    are pseudo-inverse, without eigenvalues that are 0 up to round-off. With $b_2 = 0$ the step is
+    $\eta\, U V^\top$: normalised steepest descent in the spectral norm of each layer.
+
+    Reference: Gupta, Koren & Singer 2018, arXiv:1802.09568, Algorithm 1, with averages for sums.
+    """
+
+    def init(params):
+        def zeros(side):
+            def of(leaf):
+                size = norms.as_matrix(leaf).shape[side]
+                return jnp.zeros((size, size), leaf.dtype)
+
+            return jax.tree.map(of, params)
+
+        return ShampooState(zeros(0), zeros(1))
+
+    def update(grads, state, params=None):
+        del params
+        leaves, structure = jax.tree.flatten(grads)
+        lefts, rights = structure.flatten_up_to(state.left), structure.flatten_up_to(state.right)
+        steps, kept = [], []
+        for leaf, left, right in zip(leaves, lefts, rights, strict=True):
+            g = norms.as_matrix(leaf)
+            left = b2 * left + (1 - b2) * (g @ g.T)
+            right = b2 * right + (1 - b2) * (g.T @ g)
+            if norms.is_matrix(leaf):
+                step = _power(left, -0.25) @ g @ _power(right, -0.25)
+            else:
+                step = (_power(right, -0.5) @ g.T).T
+            steps.append(-learning_rate * step.reshape(leaf.shape))
+            kept.append((left, right))
+        state = ShampooState(*(jax.tree.unflatten(structure, side) for side in zip(*kept, strict=True)))
+        return jax.tree.unflatten(structure, steps), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _power(matrix: Float[Array, "n n"], power: float) -> Float[Array, "n n"]:
+    """A power of a symmetric positive semi-definite matrix, on its range."""
+    values, vectors = linalg.eigh(matrix)
+    some = values > len(values) * jnp.finfo(matrix.dtype).eps * values[-1]
+    powers = jnp.where(some, jnp.where(some, values, 1) ** power, 0)
+    return (vectors * powers[None]) @ vectors.T

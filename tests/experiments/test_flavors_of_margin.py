@@ -1,0 +1,216 @@
+"""Every claim about flavors of margin holds over seeds and its ablation breaks it; runs of other settings."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from dynamics import descent, experiments, load
+from dynamics.data import images, teachers
+from dynamics.experiments import flavors_of_margin as module
+from dynamics.laws import max_margin
+from dynamics.results import first_step
+
+EXPERIMENT = experiments.get("flavors_of_margin")
+Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
+IDS = [claim.id for claim in EXPERIMENT.claims]
+SEEDS = 3
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    """Exit code and verdicts of a check with ablations."""
+    folder = tmp_path_factory.mktemp("check")
+    command = ["dynamics", "check", "flavors_of_margin", "--seeds", str(SEEDS), "--ablations"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--json", "verdicts.json"],
+        cwd=folder,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (folder / "verdicts.json").exists(), done.stderr[-2000:]
+    return done, {v["id"]: v for v in json.loads((folder / "verdicts.json").read_text())}
+
+
+@pytest.mark.slow
+def test_exit_code_says_that_every_claim_holds(checked):
+    done, verdicts = checked
+    assert list(verdicts) == IDS
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", IDS)
+def test_claim_holds(checked, claim):
+    assert checked[1][claim]["holds"], checked[1][claim]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", IDS)
+def test_ablation_breaks_the_claim(checked, claim):
+    assert checked[1][claim]["ablation"]["holds"] is False, checked[1][claim]
+
+
+@pytest.mark.slow
+def test_means_over_noisy_data_take_the_seeds_that_they_need(checked):
+    assert len(checked[1]["A10-sparse"]["per_seed"]) == 32
+    assert len(checked[1]["A7-l2"]["per_seed"]) == SEEDS
+    assert len(checked[1]["A11-l1"]["per_seed"]) == 2
+
+
+# --- one run, from its numbers to its pictures
+
+
+@pytest.fixture(scope="module")
+def linear():
+    config = dataclasses.replace(PRESETS["linear"], steps=400, records=21)
+    return config, EXPERIMENT.run(config, seeds=[3, 1])
+
+
+def test_the_optimum_is_the_linear_program_of_the_seeds_own_data(linear):
+    config, run = linear
+    for algorithm, norm in (("gd", "l2"), ("sign", "linf"), ("coordinate", "l1")):
+        one = run.sel(algorithm=algorithm, seed=1)
+        rows = one.signed_inputs.values
+        duals = {"l2": 2, "linf": 1, "l1": np.inf}
+        assert np.linalg.norm(rows, duals[norm], axis=1).max() == pytest.approx(1, rel=1e-12)
+        for name in ("l1", "l2", "linf"):
+            assert float(one.optimum.sel(norm=name)) == pytest.approx(
+                max_margin.linear(rows, name)[0], rel=1e-9
+            )
+        assert float(one.geometric_margin.isel(step=-1).sel(norm=norm) / one.optimum.sel(norm=norm)) > 0.8
+    ratio = run.geometric_margin / run.optimum
+    assert float(ratio.max()) <= 1 + 1e-6
+    assert config.measured_norms == ("l1", "l2", "linf")
+
+
+def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path):
+    from dynamics import save
+
+    save(linear[1], tmp_path / "result.nc")
+    saved = load(tmp_path / "result.nc")
+    drawn = {name: draw(saved) for name, draw in EXPERIMENT.figures.items()}
+    assert {name for name, figure in drawn.items() if figure is None} == {"adam"}
+    for figure in drawn.values():
+        assert figure is None or all(
+            ax.get_xlabel() for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"
+        )
+    assert "coordinate" in EXPERIMENT.summary(saved)
+
+
+def test_the_first_perfect_step(linear):
+    run = linear[1]
+    found = first_step(run.train_accuracy >= 1)
+    assert found.dims == ("algorithm", "seed")
+    for i, j in np.ndindex(found.shape):
+        accuracy = run.train_accuracy.isel(algorithm=i, seed=j)
+        steps = run.step.values[accuracy.values >= 1]
+        assert float(found[i, j]) == steps[0]
+    assert np.isnan(first_step(run.train_accuracy > 2)).all()
+    with pytest.raises(ValueError, match="needs the dimension step"):
+        first_step(run.optimum > 0)
+
+
+def test_float32_or_float64_as_the_config_says():
+    small = dataclasses.replace(PRESETS["linear"], steps=3, records=2)
+    for float64, kind in ((True, np.float64), (False, np.float32)):
+        with jax.enable_x64(not float64):
+            run = EXPERIMENT.run(dataclasses.replace(small, float64=float64), seeds=1)
+        assert run.geometric_margin.dtype == kind
+        assert run.attrs["float64"] == str(float64)
+
+
+OTHER = {
+    "optax and norms": {
+        "algorithms": ("adam", "muon", "momentum", "l1.5", "max-l2", "muon-signum", "rmsprop")
+    },
+    "newton-schulz": {"algorithms": ("spectral", "sign"), "newton_schulz": 5, "momentum": 0.9},
+    "digits": {"data": "digits", "num_samples": 30, "num_test": 40, "algorithms": ("gd",)},
+    "deep": {"widths": (6, 5), "activation": "leaky_relu", "algorithms": ("gd", "spectral")},
+    "diagonal": {"model": "diagonal", "data": "linear", "algorithms": ("gd", "sign")},
+    "certificate": {"certificate": True, "algorithms": ("gd", "coordinate"), "steps": 300},
+    "mixed rules": {
+        "algorithms": ("gd", "sign"),
+        "step_rule": ("raw", "normalized"),
+        "learning_rate": (0.1, 0.01),
+    },
+    "minibatches": {"batch_size": 5, "algorithms": ("gd",)},
+    "logistic": {"loss": "logistic", "shared_data": True, "algorithms": ("gd", "coordinate")},
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_makes_sense_runs(name):
+    small = {"widths": (8,), "steps": 30, "records": 4, "num_samples": 12, "num_test": 20} | OTHER[name]
+    config = dataclasses.replace(PRESETS["small"], **small)
+    run = EXPERIMENT.run(config, seeds=2)
+    assert run.algorithm.values.tolist() == list(config.algorithms)
+    assert (run.first_nonfinite_step == -1).all()
+    assert np.isfinite(run.geometric_margin).all()
+    assert (run.log_loss.isel(step=-1) < run.log_loss.isel(step=0)).any()
+    if name == "certificate":
+        ratios = run.certificate.sel(norm=["l1", "l2", "linf"]).values
+        beta = (
+            run.stationarity.isel(step=-1)
+            .sel(norm=["l1", "l2", "linf"])
+            .transpose(*run.certificate.dims)
+            .values
+        )
+        kept = np.isfinite(ratios)
+        assert kept.any()
+        assert (ratios[kept] <= 1 + 1e-6).all()
+        assert (ratios[kept] >= beta[kept] - 0.1).all()  # beta uses soft support vectors
+    if name == "diagonal":
+        rows = run.signed_inputs.sel(algorithm="gd").isel(seed=0).values
+        assert float(run.optimum.sel(norm="l2")[0, 0]) == pytest.approx(max_margin.linear(rows, "l1")[0] / 2)
+
+
+def test_the_sum_of_losses_is_minimised_and_rules_are_those_of_the_config():
+    config = dataclasses.replace(PRESETS["teacher"], momentum=0.5, decay=0.1)
+    problem = module.problem(config, "l1.25")
+    assert problem.reduction == "sum"
+    assert isinstance(problem.data, teachers.ReluTeacher)
+    assert problem.model.degree == 2
+    rule = module.update_rule(config, "l1.25")
+    assert descent.objective(rule.recipe) == "log_loss"
+    assert dict(rule.recipe.constants)["name"] == "l1.25"
+    assert {"momentum", "decay", "cap", "learning_rate"} == set(rule.recipe.numbers)
+    digits = module.data(PRESETS["digits"], "gd")
+    assert isinstance(digits, images.LabelledImages)
+    assert digits.class_signs == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"algorithms": ()}, "algorithms must be different update rules"),
+        ({"algorithms": ("gd", "gd")}, "algorithms must be different update rules"),
+        ({"algorithms": ("sgd",)}, "descent must be one of .* got 'sgd'"),
+        (
+            {"learning_rate": (0.1, 0.2)},
+            "learning_rate must be one value for all of the 4 algorithms or one each",
+        ),
+        ({"step_rule": ("slow",)}, "step_rule must be"),
+        ({"norms": ("l0",)}, "norm must be l1"),
+        ({"activation": "gelu"}, "activation must be homogeneous"),
+        ({"widths": ()}, "at least one hidden layer"),
+        ({"data": "nowhere"}, "data must be linear, .* or an existing path"),
+        ({"data": "mnist", "classes": (2,)}, "classes must be two different labels"),
+        ({"data": "orthogonal", "num_positive": 20}, "orthogonal points need"),
+        ({"data": "point", "point": (0.0, 0.0)}, "an entry other than 0"),
+        ({"teacher_fraction": 0.01}, "one input of dim=10"),
+        ({"batch_size": 21}, "batch_size must be at most the 20 training samples"),
+        ({"algorithms": ("adam",), "objective": "loss", "adam_eps": 0.0}, "adam_eps must be above 0"),
+    ],
+)
+def test_bad_configs(change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        dataclasses.replace(PRESETS["small"], **change)
+    assert "\n" not in str(caught.value)
