@@ -82,7 +82,7 @@ def _legend_of_norms(figure, dataset):
     ]
     lines.append(Line2D([], [], color=plots.GREY, linewidth=2.2, label="thick: the algorithm's own norm"))
     lines.append(Line2D([], [], color=plots.GREY, linestyle=":", label="dotted: soft margin of the own norm"))
-    figure.legend(handles=lines, loc="outside upper right", ncols=len(lines), title="margins (upper row)")
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), title="margins, upper row")
 
 
 def _log_steps(ax, dataset):
@@ -140,7 +140,8 @@ def _draw_stationarity(ax, config, dataset, gap=False):
         ax.axhline(1.0, **plots.THEORY)
         ax.set_ylabel(r"$\beta = \langle\theta,-g\rangle\,/\,\|\theta\|\|g\|_*$")
     ax.set_title("Bregman gap of the own norm" if gap else "stationarity in the own norm")
-    ax.legend(loc="lower left" if gap else "upper left", ncols=1 if gap else 2)
+    if not gap:
+        ax.legend(loc="upper left", ncols=2)
 
 
 class _Run:
@@ -161,7 +162,7 @@ def _draw_weights(ax, dataset):
             baseline=1e-6,
         )
     ax.set_yscale("log")
-    ax.set_ylim(1e-5, 1.5)
+    ax.set_ylim(1e-5, 30)
     ax.set_xlabel(r"$|\theta_i|\,/\,\max_j|\theta_j|$")
     ax.set_ylabel("share of parameters")
     ax.set_title("weights at the end (mean over seeds)")
@@ -169,9 +170,10 @@ def _draw_weights(ax, dataset):
 
 
 def _draw_accuracy(ax, dataset):
+    trained = dataset.sel(step=dataset.step > 0) if dataset.sizes["step"] > 1 else dataset
     for colour, algorithm in zip(plots.COLOURS, dataset.algorithm.values.tolist(), strict=False):
-        values = dataset.test_accuracy.sel(algorithm=algorithm).transpose("seed", "step").values
-        plots.band(ax, dataset.step.values, values, color=colour, label=_name(algorithm))
+        values = trained.test_accuracy.sel(algorithm=algorithm).transpose("seed", "step").values
+        plots.band(ax, trained.step.values, values, color=colour, label=_name(algorithm))
     _log_steps(ax, dataset)
     ax.set_ylabel("test accuracy")
     ax.set_title("generalisation")
@@ -281,8 +283,9 @@ def rates(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     for colour, algorithm in zip(plots.COLOURS, dataset.algorithm.values.tolist(), strict=False):
         values = short.sel(algorithm=algorithm)
         values = values.where((values > 0) & (values < 1)).transpose("seed", "step")
-        if bool(values.notnull().any()):
-            plots.band(ax, dataset.step.values, values.values, color=colour, label=_name(algorithm))
+        values = values.dropna("step", how="all")
+        if values.size:
+            plots.band(ax, values.step.values, values.values, color=colour, label=_name(algorithm))
     if config.model == "linear":
         _draw_rate(ax, config, dataset.step.values, short)
     _log_steps(ax, dataset)
