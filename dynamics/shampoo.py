@@ -20,8 +20,8 @@ class ShampooState(NamedTuple):
 def shampoo(learning_rate: ScalarLike, b2: ScalarLike = 0.0) -> optax.GradientTransformation:
     r"""Steps $-\eta\, L^{-1/4} G R^{-1/4}$ for matrices, $-\eta\, H^{-1/2} g$ for vectors.
 
-    $L \leftarrow b_2 L + (1 - b_2)\, G G^\top$ from 0, $R$ of $G^\top G$ and $H$ of $g g^\top$. Their roots are
-    pseudo-inverse, without eigenvalues that are 0 up to round-off. With $b_2 = 0$ the step is
+    $L \leftarrow b_2 L + (1 - b_2) G G^\top$ from 0; so do $R$ of $G^\top G$ and $H$ of $g g^\top$. The roots
+    are pseudo-inverse, without eigenvalues that are 0 up to round-off. With $b_2 = 0$ the step is
     $\eta\, U V^\top$: normalised steepest descent in the spectral norm of each layer.
 
     Reference: Gupta, Koren & Singer 2018, arXiv:1802.09568, Algorithm 1, with averages for sums.

@@ -23,7 +23,7 @@ from dynamics.results import load
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-KILLS, INTERRUPTIONS = 20, 8
+KILLS, INTERRUPTIONS = 20, 4
 SIZES = {
     "dim": 16,
     "num-clusters": 2,

@@ -92,7 +92,7 @@ class Config(RunConfig):
     steps: int = setting(10_000, "number of steps T", low=0)
     records: int = setting(201, "recording times", low=2)
     spacing: Literal["linear", "log"] = setting("linear", "spacing of the recording times")
-    float64: bool = setting(True, "compute in float64")
+    float64: bool = setting(True, "compute in float64, with or without --x64")
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -365,7 +365,7 @@ def run(config: Config, engine: Engine) -> xr.Dataset:
             **engine.keywords(algorithm),
         )
 
-    with jax.enable_x64(config.float64):
+    with jax.enable_x64(config.float64 or bool(jax.config.jax_enable_x64)):
         dataset = run_arms("algorithm", dict.fromkeys(config.algorithms, arm))
     dataset = dataset.assign(optimum=_optima(config, dataset))
     if config.certificate:

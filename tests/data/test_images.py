@@ -178,6 +178,71 @@ def test_load_path_without_a_split(tmp_path):
     assert data.test_inputs is None
 
 
+@pytest.mark.parametrize("classes", [(2, 7), (7, 2), (5, 0, 9), tuple(range(10))])
+def test_load_takes_some_classes_only_in_the_order_given(classes):
+    shipped = digits()
+    data = load("digits", num_train=100, num_test=0, classes=classes)
+    kept = np.isin(shipped.y_train, classes)
+    np.testing.assert_array_equal(data.inputs, shipped.x_train[kept].reshape(-1, 64))
+    np.testing.assert_array_equal(data.classes, [classes.index(y) for y in shipped.y_train[kept]])
+    assert data.class_signs == odd_even(len(classes))
+    assert data.num_test == kept.sum() - 100
+    draw = data.sample(jax.random.key(0))
+    if len(classes) == 2:  # the first is -1, the second +1
+        assert data.class_signs == (-1, 1)
+        np.testing.assert_array_equal(draw.train.y, np.where(np.asarray(draw.train.target) == 1, 1, -1))
+
+
+@pytest.mark.parametrize("classes", [(1, 3), (3, 1), [3, 0, 1]])
+def test_load_takes_some_classes_of_both_parts_of_a_split(tmp_path, classes):
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=X, y_train=Y, x_test=X[:8] + 100, y_test=Y[:8])
+    data = load(path, num_train=1, num_test=0, signs="first_half", classes=classes)
+    for inputs, labels, x, y in (
+        (data.inputs, data.classes, X, Y),
+        (data.test_inputs, data.test_classes, X[:8] + 100, Y[:8]),
+    ):
+        kept = np.isin(y, classes)
+        np.testing.assert_array_equal(inputs, x[kept])
+        np.testing.assert_array_equal(labels, [classes.index(label) for label in y[kept]])
+    assert data.class_signs == first_half(len(classes))
+    assert data.num_test == 2 * len(classes)
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize(
+    ("classes", "wrong"),
+    [
+        ((1, 7), "have no label 7"),
+        ((-1, 2), "have no label -1"),
+        ((1, 1), r"classes must be at least two different labels, got \[1, 1\]"),
+        ((3, 1, 3), "at least two different labels"),
+        ((2,), r"at least two different labels, got \[2\]"),
+        ((), "at least two different labels"),
+    ],
+)
+def test_load_refuses_classes_that_are_not_there_or_not_different(tmp_path, classes, wrong, fixed):
+    path = tmp_path / "a.npz"
+    parts = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y} if fixed else {"x": X, "y": Y}
+    np.savez(path, **parts)
+    with pytest.raises(ValueError, match=wrong) as caught:
+        load(path, num_train=1, num_test=1, classes=classes)
+    assert "\n" not in str(caught.value)
+
+
+def test_load_refuses_classes_that_one_part_of_a_split_lacks(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=X, y_train=Y, x_test=X[:3], y_test=Y[:3])
+    with pytest.raises(ValueError, match=r"a\.npz have no label 3"):
+        load(path, num_train=1, num_test=1, classes=(0, 3))
+
+
+def test_counts_are_those_of_the_classes_taken():
+    count = int(np.isin(digits().y_train, (2, 7)).sum())
+    with pytest.raises(ValueError, match=f"num_train must lie between 1 and {count - 1} for the images"):
+        load("digits", num_train=count, num_test=0, classes=(2, 7))
+
+
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [

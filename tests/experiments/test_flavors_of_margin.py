@@ -120,11 +120,15 @@ def test_the_first_perfect_step(linear):
 
 def test_float32_or_float64_as_the_config_says():
     small = dataclasses.replace(PRESETS["linear"], steps=3, records=2)
-    for float64, kind in ((True, np.float64), (False, np.float32)):
-        with jax.enable_x64(not float64):
+    for x64, float64, kind in (
+        (False, True, np.float64),
+        (False, False, np.float32),
+        (True, False, np.float64),
+    ):
+        with jax.enable_x64(x64):
             run = EXPERIMENT.run(dataclasses.replace(small, float64=float64), seeds=1)
         assert run.geometric_margin.dtype == kind
-        assert run.attrs["float64"] == str(float64)
+        assert run.attrs["float64"] == str(kind is np.float64)
 
 
 OTHER = {

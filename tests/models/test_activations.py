@@ -1,4 +1,4 @@
-"""Activations by themselves: powers against closed forms and their derivatives at and around 0."""
+"""Activations by themselves: powers against closed forms, derivatives at and around 0, degrees."""
 
 from typing import get_args
 
@@ -79,6 +79,33 @@ def test_sees_norms(name):
     z = jnp.linspace(-1.0, 2.0, 6)[:, None]
     differ = not np.array_equal(activation(z, jnp.ones(1)), activation(z, jnp.full(1, 2.0)))
     assert activation.sees_norms == differ == (name == "prelu")
+
+
+DEGREES = {
+    "relu": 1,
+    "leaky_relu": 1,
+    "prelu": 1,
+    "linear": 1,
+    "odd_power": 2.5,
+    "relu_power": 2.5,
+    "quadratic": 2,
+    "gelu": None,
+    "smoothed_relu": None,
+}
+
+
+@pytest.mark.parametrize("name", get_args(ActivationName))
+def test_degree(name):
+    """phi(c z) = c^p phi(z) for c > 0, the norms of the weights growing as z does."""
+    activation, c = Activation(name, power=2.5, slope=0.2), 1.7
+    assert activation.degree == DEGREES[name]
+    z = jnp.asarray(POINTS)[:, None]
+    value, scaled = activation(z, jnp.ones(1)), activation(c * z, jnp.full(1, c))
+    if activation.degree is None:
+        ratios = scaled[value != 0] / value[value != 0]
+        assert ratios.max() / ratios.min() > 1.1
+    else:
+        np.testing.assert_allclose(scaled, c**activation.degree * value, rtol=1e-14)
 
 
 def test_weight_norms():
