@@ -203,7 +203,7 @@ def steepest_rule(
             length = rate * size / (value if of == "loss" else 1)
         else:
             if params is None:
-                raise ValueError(optax.NO_PARAMS_MSG)
+                raise ValueError("step 'log_decrease' needs the parameters: update(grads, state, params)")
             slope = size if momentum is None else norms.dual_norm(grads, name)
             slope = slope / value if of == "loss" else slope
             length = jnp.minimum(rate / slope, cap * norms.norm(params, name))
@@ -323,12 +323,12 @@ def named(
     if decay is None:
         rule = traced(_OPTAX[name].factory, **arguments)
     else:
-        rule = traced(_decayed, factory=_OPTAX[name].factory, decay=_number(decay), **arguments)
+        rule = traced(_decayed, make=_OPTAX[name].factory, decay=_number(decay), **arguments)
     return on_log_loss(rule) if of == "log_loss" else rule
 
 
-def _decayed(factory, decay, learning_rate, **arguments):
+def _decayed(make, decay, learning_rate, **arguments):
     def rate(count):
         return learning_rate * (count + 1.0) ** -decay
 
-    return optax.chain(factory(learning_rate=1.0, **arguments), optax.scale_by_schedule(rate))
+    return optax.chain(make(learning_rate=1.0, **arguments), optax.scale_by_schedule(rate))

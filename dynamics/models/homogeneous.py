@@ -72,7 +72,7 @@ class Homogeneous(nn.Module):
     def degree(self) -> float | None:
         """Degree of homogeneity L in all parameters together; None if the activation has none."""
         p, degree = self.activation.degree, 0.0
-        if p is None:
+        if p is None or (self.activation.sees_norms and len(self.widths) > 1):
             return None
         for _ in self.widths:
             degree = p * (degree + 1)

@@ -1,6 +1,7 @@
 """Observables: pure functions of (parameters, problem, draw) whose results have named dimensions."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ class Observable:
     Attributes:
       measure: the function behind it, with its options.
       dims: names of the result's dimensions. An option of the same name as a dimension gives that
-        dimension's coordinates.
+        dimension's coordinates, given or by default.
       about: long name, for labels and files.
       units: unit of the result, "" if it has none.
       random: whether the function takes a `key`.
@@ -42,8 +43,13 @@ class Observable:
     @property
     def coordinates(self) -> dict[str, np.ndarray]:
         """Coordinates of the dimensions that an option of the same name describes."""
-        options = {**dict(self.measure.constants), **self.measure.numbers}
-        return {dim: np.asarray(options[dim]) for dim in self.dims if dim in options}
+        declared = inspect.signature(self.measure.function).parameters
+        options = {name: declared[name].default for name in self.dims if name in declared}
+        options |= {**dict(self.measure.constants), **self.measure.numbers}
+        known = {dim: options[dim] for dim in self.dims if dim in options}
+        return {
+            dim: np.asarray(value) for dim, value in known.items() if value is not inspect.Parameter.empty
+        }
 
 
 def observable(
