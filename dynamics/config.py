@@ -107,6 +107,12 @@ class TrainingConfig(RunConfig):
     learning_rate: float = setting(1e-3, "step size eta", above=0)
 
     @property
+    def is_gradient_descent(self) -> bool:
+        """Whether the rule is plain gradient descent, which closed forms of its time course are about."""
+        plain = self.step_rule == "raw" and self.objective == "loss" and not self.normalize
+        return self.descent in ("gd", "l2") and plain and not self.momentum and not self.decay
+
+    @property
     def update_rule(self) -> Descent:
         """The update rule.
 

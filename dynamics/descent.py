@@ -188,8 +188,11 @@ def steepest_rule(
         state = SteepestState(
             None if state.count is None else state.count + 1, None if momentum is None else average
         )
+        scale = 1.0
+        if needs_value and of == "loss":  # a loss of 0 has a gradient of 0: no step, and not 0/0
+            scale = jnp.where(value > 0, value, 1)
         if is_linear(name, step):  # the average itself, with no detour over its norm
-            factor = 1 if not needs_value else jnp.exp(value) if step == "raw" else 1 / value
+            factor = jnp.exp(value) if needs_value and step == "raw" else 1 / scale
             return jax.tree.map(lambda m: -rate * factor * m, average), state
         if newton_schulz is None:
             v, size = norms.steepest(average, name)
@@ -200,13 +203,13 @@ def steepest_rule(
         elif step == "normalized":
             length = rate
         elif step == "loss_adaptive":
-            length = rate * size / (value if of == "loss" else 1)
+            length = rate * size / scale
         else:
             if params is None:
                 raise ValueError("step 'log_decrease' needs the parameters: update(grads, state, params)")
             slope = size if momentum is None else norms.dual_norm(grads, name)
-            slope = slope / value if of == "loss" else slope
-            length = jnp.minimum(rate / slope, cap * norms.norm(params, name))
+            wanted = jnp.where(slope > 0, rate * scale / jnp.where(slope > 0, slope, 1), 0)
+            length = jnp.minimum(wanted, cap * norms.norm(params, name))
         return jax.tree.map(lambda d: -length * d, v), state
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -76,11 +76,23 @@ def log_logistic(margins: Float[Array, " samples"]) -> Float[Array, " samples"]:
 @log_logistic.defjvp
 def _log_logistic_jvp(primals, tangents):
     (q,), (dq,) = primals, tangents
+    return log_logistic(q), -_log_logistic_slope(q) * dq
+
+
+@jax.custom_jvp
+def _log_logistic_slope(q):
+    """s = 1 / ((1 + e^q) log(1 + e^-q)), which tends to 1; its derivative is s (s - sigmoid(q))."""
     tail = jnp.exp(-jnp.maximum(q, 0))
     low = jnp.minimum(q, 0)
     body = jax.nn.sigmoid(-low) / jax.nn.softplus(-low)
-    slope = jnp.where(q > 0, 1 / ((1 + tail) * _log1p_ratio(tail)), body)
-    return log_logistic(q), -slope * dq
+    return jnp.where(q > 0, 1 / ((1 + tail) * _log1p_ratio(tail)), body)
+
+
+@_log_logistic_slope.defjvp
+def _log_logistic_slope_jvp(primals, tangents):
+    (q,), (dq,) = primals, tangents
+    s = _log_logistic_slope(q)
+    return s, s * (s - jax.nn.sigmoid(q)) * dq
 
 
 def _log1p_ratio(u):

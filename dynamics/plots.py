@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from dynamics.files import write_atomically, write_text
 
@@ -69,7 +69,7 @@ def time_axis(ax: "matplotlib.axes.Axes", steps: Sequence[int], logarithmic: boo
 
 def band(
     ax: "matplotlib.axes.Axes",
-    x: Float[np.ndarray, " points"],
+    x: Real[np.ndarray, " points"],
     values: Float[np.ndarray, "samples points"],
     **line: Any,
 ) -> None:

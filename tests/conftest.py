@@ -30,6 +30,26 @@ jax.config.update("jax_default_matmul_precision", "float32")  # the highest ther
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("repeatable")
 
+LONGEST = (
+    "experiments",
+    "test_readme",
+    "test_gram",
+    "test_kills",
+    "test_batching",
+    "test_processes",
+    "test_cli",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, so that no worker is left alone with one at the end."""
+
+    def place(item):
+        return next((i for i, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST))
+
+    items.sort(key=place)
+
+
 REFERENCE = Path(__file__).parent / "reference"
 
 

@@ -473,3 +473,12 @@ def test_bad_arguments(untyped, call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("step", ["loss_adaptive", "log_decrease"])
+@pytest.mark.parametrize("norm", ["l2", "linf", "l1", "spectral"])
+def test_where_loss_and_gradient_have_underflowed_there_is_no_step(norm, step):
+    params = {"W": jnp.ones((2, 3)), "a": jnp.ones(2)}
+    rule, zeros = steepest(norm, 0.1, step=step), jax.tree.map(jnp.zeros_like, params)
+    change, _ = rule.update(zeros, rule.init(params), params, value=jnp.asarray(0.0))
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(change))

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.S)
-# run elsewhere: `check` by tests/experiments, the set-up of the environment by .ci/run
-COMMANDS = [line for line in SHELL if line.startswith("dynamics ") and not line.startswith("dynamics check")]
+# run elsewhere: the set-up of the environment by .ci/run
+COMMANDS = [line for line in SHELL if line.startswith("dynamics ")]
 
 
 def test_ci_runs_the_test_command_to_the_letter():

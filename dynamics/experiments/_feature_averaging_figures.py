@@ -38,7 +38,7 @@ def _config(dataset: xr.Dataset):
 def _laws_apply(config) -> bool:
     plain = config.activation == "relu" and not config.train_output and not config.train_radius
     theorem = not config.on_images and config.correlation == 0 and config.start == "random"
-    return plain and theorem and config.descent == "gd" and not config.normalize
+    return plain and theorem and config.is_gradient_descent
 
 
 def _draw_alignment(ax, config, name, arm):

@@ -178,7 +178,7 @@ def on_clusters(*supervisions):
 
 def grows(supervision):
     def applies(config) -> bool:
-        flow = config.descent == "gd" and not config.normalize and not config.batch_size
+        flow = config.is_gradient_descent and not config.batch_size
         return on_clusters(supervision)(config) and flow
 
     return applies

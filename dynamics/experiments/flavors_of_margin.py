@@ -116,8 +116,6 @@ class Config(RunConfig):
                 raise ValueError("widths must name at least one hidden layer, got none")
             if Activation(self.activation, power=self.power).degree is None:
                 raise ValueError(f"activation must be homogeneous, got {self.activation!r}")
-            if self.activation == "prelu":
-                raise ValueError("activation 'prelu' is homogeneous in a single layer only; use relu_power")
         if self.adam_eps == 0 and self.objective == "loss" and "adam" in self.algorithms:
             raise ValueError(
                 "adam_eps must be above 0 with objective 'loss': gradients underflow to 0/0, got 0.0"

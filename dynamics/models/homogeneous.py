@@ -72,8 +72,10 @@ class Homogeneous(nn.Module):
     def degree(self) -> float | None:
         """Degree of homogeneity L in all parameters together; None if the activation has none."""
         p, degree = self.activation.degree, 0.0
-        if p is None or (self.activation.sees_norms and len(self.widths) > 1):
+        if p is None:
             return None
+        if self.activation.sees_norms:  # prelu: degree 1 in its weights, its power in its input
+            return float(sum(self.activation.power**i for i in range(len(self.widths)))) + 1
         for _ in self.widths:
             degree = p * (degree + 1)
         return degree + 1

@@ -1,61 +1,53 @@
-"""Every claim of the paper holds over seeds and its ablation breaks it: the README's `check` command."""
-
-import json
-import os
-import shlex
-import subprocess
-import sys
-from pathlib import Path
+"""Every claim of the paper holds over seeds and its ablation breaks it."""
 
 import pytest
 
 from dynamics import experiments
 
 EXPERIMENT = experiments.get("feature_averaging")
-README = Path(__file__).parents[2] / "README.md"
 IDS = [claim.id for claim in EXPERIMENT.claims]
+ONE_RUN = [claim.id for claim in EXPERIMENT.claims if claim.runs == ("main",)]
+SWEEPS = [claim for claim in IDS if claim not in ONE_RUN]
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory):
-    """Exit code and verdicts of the command as the README prints it."""
-    (line,) = [
-        ln for ln in README.read_text().splitlines() if ln.startswith("dynamics check feature_averaging")
-    ]
-    folder = tmp_path_factory.mktemp("check")
-    command = [sys.executable, "-m", *shlex.split(line)]
-    done = subprocess.run(
-        command, cwd=folder, env=dict(os.environ), capture_output=True, text=True, check=False
-    )
-    assert (folder / "verdicts.json").exists(), done.stderr[-2000:]
-    verdicts = {v["id"]: v for v in json.loads((folder / "verdicts.json").read_text())}
-    return done, verdicts
+def one_run(check):
+    return check("feature_averaging", 2, ONE_RUN)
 
 
-def test_exit_code_says_that_every_claim_holds(checked):
-    done, verdicts = checked
-    assert list(verdicts) == IDS
-    assert done.returncode == 0, done.stdout
+@pytest.fixture(scope="module")
+def sweeps(check):
+    return check("feature_averaging", 2, SWEEPS)
 
 
-def test_each_distinct_run_is_made_once(checked):
-    lines = [ln.split(": ", 1)[1] for ln in checked[0].stderr.splitlines() if "] run " in ln]
-    assert len(lines) == len(set(lines)) > 30
-
-
-@pytest.mark.parametrize("claim", IDS)
-def test_claim_holds(checked, claim):
-    verdict = checked[1][claim]
+def assert_decided(verdict):
     assert verdict["holds"], verdict
     assert len(verdict["per_seed"]) == 2
     low, high = verdict["interval"]
     assert low <= verdict["measured"] <= high
+    assert verdict["ablation"]["holds"] is False, verdict
+    assert verdict["ablation"]["about"]
 
 
-@pytest.mark.parametrize("claim", IDS)
-def test_ablation_breaks_the_claim(checked, claim):
-    ablation = checked[1][claim]["ablation"]
-    assert ablation["holds"] is False, checked[1][claim]
-    assert ablation["about"]
+def test_exit_code_says_that_every_claim_holds(one_run):
+    done, verdicts = one_run
+    assert list(verdicts) == ONE_RUN
+    assert done.returncode == 0, done.stdout
+
+
+def test_each_distinct_run_is_made_once(one_run):
+    lines = [ln.split(": ", 1)[1] for ln in one_run[0].stderr.splitlines() if "] run " in ln]
+    assert len(lines) == len(set(lines)) > 5
+
+
+@pytest.mark.parametrize("claim", ONE_RUN)
+def test_claim_holds_and_its_ablation_does_not(one_run, claim):
+    assert_decided(one_run[1][claim])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("claim", SWEEPS)
+def test_claim_over_several_runs_holds_and_its_ablation_does_not(sweeps, claim):
+    assert_decided(sweeps[1][claim])
