@@ -15,7 +15,7 @@ from dynamics.results import first_step
 EXPERIMENT = experiments.get("flavors_of_margin")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
-SEEDS = 3
+SEEDS = 2
 SHORT_RUNS = {"identity", "wide", "tall", "sqrt", "raw", "main", "point", "orthogonal"}
 SHORT = [claim.id for claim in EXPERIMENT.claims if set(claim.runs) <= SHORT_RUNS]
 LONG = [claim for claim in IDS if claim not in SHORT]
@@ -131,21 +131,19 @@ def test_float32_or_float64_as_the_config_says():
 
 
 OTHER = {
-    "optax and norms": {
-        "algorithms": ("adam", "muon", "momentum", "l1.5", "max-l2", "muon-signum", "rmsprop")
-    },
-    "newton-schulz": {"algorithms": ("spectral", "sign"), "newton_schulz": 5, "momentum": 0.9},
+    "optax and norms": {"algorithms": ("muon", "shampoo", "l1.5", "muon-signum")},
+    "newton-schulz": {"algorithms": ("spectral",), "newton_schulz": 5, "momentum": 0.9},
     "digits": {"data": "digits", "num_samples": 30, "num_test": 40, "algorithms": ("gd",)},
-    "deep": {"widths": (6, 5), "activation": "leaky_relu", "algorithms": ("gd", "spectral")},
-    "diagonal": {"model": "diagonal", "data": "linear", "algorithms": ("gd", "sign")},
-    "certificate": {"certificate": True, "algorithms": ("gd", "coordinate"), "steps": 300},
+    "deep": {"widths": (6, 5), "activation": "leaky_relu", "algorithms": ("spectral",)},
+    "diagonal": {"model": "diagonal", "data": "linear", "algorithms": ("gd",)},
+    "certificate": {"certificate": True, "algorithms": ("gd",), "steps": 300},
     "mixed rules": {
         "algorithms": ("gd", "sign"),
         "step_rule": ("raw", "normalized"),
         "learning_rate": (0.1, 0.01),
     },
     "minibatches": {"batch_size": 5, "algorithms": ("gd",)},
-    "logistic": {"loss": "logistic", "shared_data": True, "algorithms": ("gd", "coordinate")},
+    "logistic": {"loss": "logistic", "shared_data": True, "algorithms": ("coordinate",)},
 }
 
 
