@@ -23,7 +23,7 @@ from dynamics.results import load
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-KILLS, INTERRUPTIONS = 20, 4
+INTERRUPTIONS = 4
 SIZES = {
     "dim": 16,
     "num-clusters": 2,
@@ -162,9 +162,10 @@ def resumed(nursery, folder, whole):
     assert left == {"run.json", "result.nc", "claims.json"}
 
 
-def test_killed_at_any_moment(nursery, tmp_path, whole):
+@pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.exhaustive)])
+def test_killed_at_any_moment(kills, nursery, tmp_path, whole):
     dataset, seconds = whole
-    moments = (np.arange(KILLS) + np.random.default_rng(7).uniform(size=KILLS)) / KILLS * seconds
+    moments = (np.arange(kills) + np.random.default_rng(7).uniform(size=kills)) / kills * seconds
     in_the_middle, recorded = 0, 0
     for i, moment in enumerate(moments.tolist()):
         folder = tmp_path / f"run{i}"
@@ -177,8 +178,8 @@ def test_killed_at_any_moment(nursery, tmp_path, whole):
                 load(folder)
         assert_nothing_false(folder, dataset)
         resumed(nursery, folder, dataset)
-    assert in_the_middle >= 0.7 * KILLS, in_the_middle
-    assert recorded >= 0.2 * KILLS, recorded
+    assert in_the_middle >= 0.7 * kills, in_the_middle
+    assert recorded >= 0.2 * kills, recorded
 
 
 def test_killed_again_and_again(nursery, tmp_path, whole):

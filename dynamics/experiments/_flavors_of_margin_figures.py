@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics import plots
+from dynamics.claims import Run
 from dynamics.experiments._flavors_of_margin_measures import increments, own
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _draw_matrix(ax, dataset):
 
 
 def _draw_stationarity(ax, config, dataset, gap=False):
-    run = _Run(config, dataset)
+    run = Run(config, dataset)
     values = own(run, dataset.bregman_gap if gap else dataset.stationarity)
     for colour, algorithm in zip(plots.COLOURS, dataset.algorithm.values.tolist(), strict=False):
         x = -dataset.log_loss.sel(algorithm=algorithm)
@@ -142,11 +143,6 @@ def _draw_stationarity(ax, config, dataset, gap=False):
     ax.set_title("Bregman gap of the own norm" if gap else "stationarity in the own norm")
     if not gap:
         ax.legend(loc="upper left", ncols=2)
-
-
-class _Run:
-    def __init__(self, config, dataset):
-        self.config, self.dataset = config, dataset
 
 
 def _draw_weights(ax, dataset):
@@ -215,7 +211,7 @@ def margin_matrix(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 
 def _draw_decreases(ax, config, dataset):
     """The share of records between which each soft margin falls, once the loss is below 1."""
-    change = increments(_Run(config, dataset), dataset.soft_margin)
+    change = increments(Run(config, dataset), dataset.soft_margin)
     falls = (
         (change < -1e-9).where(change.notnull()).mean(["seed", "step"]).transpose("algorithm", "norm").values
     )
@@ -274,7 +270,7 @@ def weights(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 def rates(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     """How fast the own margins come to the largest possible; None where that is not known."""
     config = _config(dataset)
-    run = _Run(config, dataset)
+    run = Run(config, dataset)
     short = 1 - own(run, dataset.geometric_margin) / own(run, dataset.optimum)
     if not bool(np.isfinite(own(run, dataset.optimum)).any()):
         return None
@@ -396,7 +392,7 @@ def margin_table(dataset: xr.Dataset) -> str:
     known = bool(np.isfinite(dataset.optimum).all())
     last = dataset.isel(step=-1)
     values = last.geometric_margin / dataset.optimum if known else last.geometric_margin
-    beta = own(_Run(config, dataset), dataset.stationarity).isel(step=-1)
+    beta = own(Run(config, dataset), dataset.stationarity).isel(step=-1)
     names = dataset.norm.values.tolist()
     head = "margin / largest possible" if known else "margin"
     lines = [

@@ -96,7 +96,7 @@ def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path):
     save(linear[1], tmp_path / "result.nc")
     saved = load(tmp_path / "result.nc")
     drawn = {name: draw(saved) for name, draw in EXPERIMENT.figures.items()}
-    assert {name for name, figure in drawn.items() if figure is None} == {"adam"}
+    assert {name for name, figure in drawn.items() if figure is None} == {"adam", "neurons"}
     for figure in drawn.values():
         assert figure is None or all(
             ax.get_xlabel() for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"
