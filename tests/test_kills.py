@@ -178,7 +178,7 @@ def test_killed_at_any_moment(kills, nursery, tmp_path, whole):
                 load(folder)
         assert_nothing_false(folder, dataset)
         resumed(nursery, folder, dataset)
-    assert in_the_middle >= 0.7 * kills, in_the_middle
+    assert in_the_middle >= 0.5 * kills, in_the_middle
     assert recorded >= 0.2 * kills, recorded
 
 
