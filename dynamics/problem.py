@@ -1,5 +1,6 @@
 """A problem: data, model and loss, and an adversary if training is adversarial; pure functions only."""
 
+import dataclasses
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from dynamics import geometry, losses
+from dynamics.adversary import ball
 from dynamics.data.sample import Draw, Sample
 from dynamics.descent import Objective
 from dynamics.parts import part, static
@@ -30,6 +32,8 @@ class Problem:
         `models.handmade`); `init_scale` does not apply to it.
       adversary: None, or a part with `perturb(key, objective, sample, draw)`; training then takes the
         loss at the perturbed inputs, which are held fixed when differentiating (Danskin).
+      adversarial_weight: lambda in [0, 1]; the loss is lambda times that at the perturbed inputs plus
+        1 - lambda times that at the clean ones. None: at the perturbed inputs alone.
     Raises: ValueError: unknown loss or reduction.
     """
 
@@ -40,6 +44,7 @@ class Problem:
     readout: Readout = static("max_logit")
     init_scale: Any = 1.0
     adversary: Any = None
+    adversarial_weight: Any = None
     start: Any = None
 
     def __post_init__(self):
@@ -47,6 +52,9 @@ class Problem:
             raise ValueError(f"loss must be one of {', '.join(losses.LOSSES)}, got {self.loss!r}")
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be mean or sum, got {self.reduction!r}")
+        weights = ball.known(self.adversarial_weight)
+        if weights is not None and not ((weights >= 0) & (weights <= 1)).all():
+            raise ValueError(f"adversarial_weight must lie in [0, 1], got {self.adversarial_weight}")
 
     def sample(self, key: Key[Array, ""]) -> Draw:
         """One seed's data."""
@@ -127,12 +135,19 @@ class Problem:
         self, params: PyTree, sample: Sample, draw: Draw, key: Key[Array, ""], of: Objective = "loss"
     ) -> Float[Array, ""]:
         """What a step lowers: the loss over `sample`, or its logarithm, at inputs that an adversary moved."""
-        if self.adversary is not None:
-            fixed = jax.lax.stop_gradient(params)
+        if self.adversary is None:
+            return self.total(self.sample_losses(params, sample, of), of)
+        fixed = jax.lax.stop_gradient(params)
 
-            def objective(x):
-                return losses.evaluate(self.loss, self.apply(fixed, x), sample, of)
+        def objective(x):
+            return losses.evaluate(self.loss, self.apply(fixed, x), sample, of)
 
-            x = jax.lax.stop_gradient(self.adversary.perturb(key, objective, sample, draw))
-            sample = Sample(x, sample.y, sample.target, sample.feature)
-        return self.total(self.sample_losses(params, sample, of), of)
+        x = jax.lax.stop_gradient(self.adversary.perturb(key, objective, sample, draw))
+        moved = self.total(self.sample_losses(params, dataclasses.replace(sample, x=x), of), of)
+        weight = self.adversarial_weight
+        if weight is None:
+            return moved
+        clean = self.total(self.sample_losses(params, sample, of), of)
+        if of == "loss":
+            return (1 - weight) * clean + weight * moved
+        return jnp.logaddexp(jnp.log1p(-weight) + clean, jnp.log(weight) + moved)

@@ -1,7 +1,17 @@
 """Attacks on inputs, and the smallest radius at which one succeeds."""
 
-from dynamics.adversary.attacks import FGSM, PGD, FeatureAttack, along, feature_direction, fgsm, pgd
+from dynamics.adversary.attacks import (
+    FGSM,
+    PGD,
+    FeatureAttack,
+    along,
+    feature_direction,
+    feature_span,
+    fgsm,
+    pgd,
+)
 from dynamics.adversary.ball import NORMS, Box, project
+from dynamics.adversary.patches import FeatureFlip, FeatureShift, GradientStep, own_directions
 from dynamics.adversary.search import smallest_radius
 
 __all__ = [
@@ -10,9 +20,14 @@ __all__ = [
     "PGD",
     "Box",
     "FeatureAttack",
+    "FeatureFlip",
+    "FeatureShift",
+    "GradientStep",
     "along",
     "feature_direction",
+    "feature_span",
     "fgsm",
+    "own_directions",
     "pgd",
     "project",
     "smallest_radius",

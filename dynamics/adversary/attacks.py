@@ -11,17 +11,21 @@ outside the box, that coordinate may only move towards it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from dynamics import linalg
 from dynamics.adversary import ball
 from dynamics.adversary.ball import Arrays, Box, Radius
 from dynamics.data.sample import Draw, Sample
 from dynamics.parts import Axis, part, static
+
+Span = Literal["all", "features"]
+Restriction = Callable[[Array], Array]
 
 
 def fgsm(
@@ -31,17 +35,20 @@ def fgsm(
     *,
     norm: str = "linf",
     box: Box = None,
+    restrict: Restriction | None = None,
 ) -> Float[Array, "samples *shape"]:
     r"""One step of length `radius` along the steepest ascent direction of the objective at `x`.
 
-    $x + r\,\mathrm{sign}(g)$ for linf, $x + r\,g/\|g\|$ for l2. A zero gradient is no step.
+    $x + r\,\mathrm{sign}(g)$ for linf, $x + r\,g/\|g\|$ for l2, and that for each patch by itself for
+    max-l2. A zero gradient is no step.
 
     Args:
       objective: maps inputs to one number per sample, to be increased.
       x: inputs.
       radius: length of the step.
-      norm: `"l2"` or `"linf"`.
+      norm: `"l2"`, `"linf"` or `"max-l2"`.
       box: (low, high) that every coordinate must keep to; see the module's docstring.
+      restrict: maps gradients to the allowed directions, such as `feature_span`.
 
     Raises: ValueError: unknown `norm`, bad `box`, or a known `radius` that is negative or not finite.
     Reference: Goodfellow et al. 2015, arXiv:1412.6572.
@@ -51,6 +58,7 @@ def fgsm(
     x = jnp.asarray(x)
     values, pull = jax.vjp(objective, x)
     (gradient,) = pull(jnp.ones_like(values))
+    gradient = gradient if restrict is None else restrict(gradient)
     return ball.place(
         x, ball.project(ball.column(radius, x) * ball.ascent(gradient, norm), radius, norm), box
     )
@@ -68,25 +76,27 @@ def pgd(
     random_start: bool = True,
     restarts: int = 1,
     box: Box = None,
+    restrict: Restriction | None = None,
 ) -> Float[Array, "samples *shape"]:
     r"""Projected gradient ascent; returns per sample the best point that was visited.
 
     $x_{t+1} = \Pi(x_t + \alpha\, s_t)$ with $s_t = g_t/\|g_t\|$ for l2 and $s_t = \mathrm{sign}(g_t)$
-    for linf, where $\Pi$ projects on the ball and then on the box. Visited are all iterates of all
-    restarts and `x` itself. A zero gradient is no step, and coordinates of a gradient that are not
-    finite count as zero.
+    for linf (max-l2: as l2, patch by patch), where $\Pi$ projects on the ball and then on the box. Visited
+    are all iterates of all restarts and `x` itself. A zero gradient is no step, and coordinates of a
+    gradient that are not finite count as zero.
 
     Args:
       key: for the random starts.
       objective: maps inputs to one number per sample, to be increased; NaN is never the best.
       x: inputs.
       radius: of the ball around each input.
-      norm: `"l2"` or `"linf"`.
+      norm: `"l2"`, `"linf"` or `"max-l2"`.
       steps: number of steps; static.
       step_size: absolute step $\alpha$; 2.5 radius / steps if None.
       random_start: start uniformly in the ball (linf: in the cube), otherwise at `x`.
       restarts: number of random starts; static.
       box: (low, high) that every coordinate must keep to; see the module's docstring.
+      restrict: maps gradients and random starts to the allowed directions, such as `feature_span`.
 
     Raises: ValueError: unknown `norm`, `steps` or `restarts` below 1, restarts without random starts,
       bad `box`, or a known `radius` or `step_size` that is negative or not finite.
@@ -101,13 +111,15 @@ def pgd(
         step_size = 2.5 * jnp.asarray(radius, x.dtype) / steps
     else:
         ball.check_radius(step_size, "step_size")
-    visit = ascender(objective, x, norm, steps, box)
+    visit = ascender(objective, x, norm, steps, box, restrict)
     best = start_best(objective, x)
     if not random_start:
         return visit(x, radius, step_size, best)[1]
 
     def restart(best, key):
-        start = ball.place(x, ball.project(ball.uniform_points(key, x, radius, norm), radius, norm), box)
+        start = ball.uniform_points(key, x, radius, norm)
+        start = start if restrict is None else restrict(start)
+        start = ball.place(x, ball.project(start, radius, norm), box)
         return visit(start, radius, step_size, best), None
 
     (_, point), _ = jax.lax.scan(restart, best, jax.random.split(key, restarts))
@@ -153,6 +165,40 @@ def feature_direction(
     return ball.ascent(total[None, :], "l2")[0]
 
 
+def feature_span(sample: Sample, draw: Draw) -> Restriction:
+    """The projection of steps on the span of the features, for inputs like those of `sample`.
+
+    A patch moves in the features of its own family only, and a patch of noise not at all; inputs that are
+    not made of patches move in all features.
+    """
+    features = draw.features
+    gram, allowed = features @ features.T, None
+    if sample.patches is not None:
+        families = draw.feature_families
+        gram = jnp.where(families[:, None] == families[None], gram, 0)
+        allowed = sample.patches.family[..., None] == families[None, None]
+    dual = linalg.solve(gram, features)
+
+    def project(step):
+        coordinates = step @ features.T
+        return (coordinates if allowed is None else jnp.where(allowed, coordinates, 0)) @ dual
+
+    return project
+
+
+def restriction(span: Span, sample: Sample, draw: Draw) -> Restriction | None:
+    """What the attack's option `span` asks for."""
+    return feature_span(sample, draw) if span == "features" else None
+
+
+def check_span(span: Any, norm: str) -> None:
+    """Refuse an unknown span, and one that steps in the norm would leave."""
+    if span not in get_args(Span):
+        raise ValueError(f"span must be one of {', '.join(get_args(Span))}, got {span!r}")
+    if span == "features" and norm == "linf":
+        raise ValueError("span 'features' needs norm 'l2' or 'max-l2': sign steps leave the span")
+
+
 def start_best(objective, x):
     value = objective(x).astype(x.dtype)
     return jnp.where(jnp.isnan(value), -jnp.inf, value), x
@@ -164,7 +210,7 @@ def better(best, value, point):
     return jnp.where(better, value, best[0]), jnp.where(ball.column(better, point), point, best[1])
 
 
-def ascender(objective, x, norm, steps, box):
+def ascender(objective, x, norm, steps, box, restrict=None):
     """A function that climbs from `start` and returns the best value and point, `best` included."""
 
     def visit(start, radius, step_size, best):
@@ -174,6 +220,7 @@ def ascender(objective, x, norm, steps, box):
             point, best = carry
             value, pull = jax.vjp(objective, point)
             (gradient,) = pull(jnp.ones_like(value))
+            gradient = gradient if restrict is None else restrict(gradient)
             best = better(best, value, point)
             moved = point - x + step_size * ball.ascent(gradient, norm)
             return ball.place(x, ball.project(moved, radius, norm), box), best
@@ -190,26 +237,30 @@ class FGSM:
 
     Attributes:
       radius: of the ball around each input, one number or one per sample.
-      norm: `"l2"` or `"linf"`.
+      norm: `"l2"`, `"linf"` or `"max-l2"`.
       box: (low, high) of every coordinate, or None.
+      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2).
 
-    Raises: ValueError: a radius that is negative or not finite, an unknown norm, a bad box.
+    Raises: ValueError: a radius that is negative or not finite, an unknown norm or span, a bad box.
     """
 
     radius: Radius | Axis
     norm: str = static("linf")
     box: Any = static(None)
+    span: Span = static("all")
 
     def __post_init__(self):
         ball.check_radius(self.radius)
         ball.check_norm(self.norm)
         ball.check_box(self.box)
+        check_span(self.span, self.norm)
 
     def perturb(
         self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
     ) -> Float[Array, "samples *shape"]:
-        """Inputs moved to increase `objective`; `key` and `draw` are not used."""
-        return fgsm(objective, sample.x, self.radius, norm=self.norm, box=self.box)
+        """Inputs moved to increase `objective`; `key` is not used."""
+        restrict = restriction(self.span, sample, draw)
+        return fgsm(objective, sample.x, self.radius, norm=self.norm, box=self.box, restrict=restrict)
 
 
 @part
@@ -218,15 +269,16 @@ class PGD:
 
     Attributes:
       radius: of the ball around each input, one number or one per sample.
-      norm: `"l2"` or `"linf"`.
+      norm: `"l2"`, `"linf"` or `"max-l2"`.
       steps: number of steps.
       relative_step: step size times steps over radius.
       random_start: start uniformly in the ball, otherwise at the input.
       restarts: number of random starts.
       box: (low, high) of every coordinate, or None.
+      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2).
 
-    Raises: ValueError: a radius that is negative or not finite, an unknown norm, steps or restarts
-      below 1, restarts without random starts, a relative step that is not positive, a bad box.
+    Raises: ValueError: a radius that is negative or not finite, an unknown norm or span, steps or
+      restarts below 1, restarts without random starts, a relative step that is not positive, a bad box.
     """
 
     radius: Radius | Axis
@@ -236,12 +288,14 @@ class PGD:
     random_start: bool = static(True)
     restarts: int = static(1)
     box: Any = static(None)
+    span: Span = static("all")
 
     def __post_init__(self):
         ball.check_radius(self.radius)
         ball.check_norm(self.norm)
         ball.check_counts(self.steps, self.restarts, self.random_start)
         ball.check_box(self.box)
+        check_span(self.span, self.norm)
         step = ball.known(self.relative_step)
         if step is not None and not (np.isfinite(step) & (step > 0)).all():
             raise ValueError(f"relative_step must be finite and positive, got {self.relative_step}")
@@ -249,7 +303,7 @@ class PGD:
     def perturb(
         self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
     ) -> Float[Array, "samples *shape"]:
-        """The best inputs found for `objective`; `draw` is not used."""
+        """The best inputs found for `objective`."""
         radius = jnp.asarray(self.radius, sample.x.dtype)
         return pgd(
             key,
@@ -262,6 +316,7 @@ class PGD:
             random_start=self.random_start,
             restarts=self.restarts,
             box=self.box,
+            restrict=restriction(self.span, sample, draw),
         )
 
 

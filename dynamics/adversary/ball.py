@@ -1,4 +1,8 @@
-"""Norm balls and boxes: projection, steps that round inwards, and the checks of radii and norms."""
+"""Norm balls and boxes: projection, steps that round inwards, and the checks of radii and norms.
+
+The norms of an input are `l2` and `linf` over all its coordinates, and `max-l2`, the largest l2 norm among
+its patches (rows along the last axis), whose ball lets every patch move by the radius.
+"""
 
 import math
 from typing import Any
@@ -14,19 +18,22 @@ Box = tuple[float, float] | None
 Arrays = Array | np.ndarray
 Radius = ScalarLike | Float[Array | np.ndarray, " samples"]
 
-NORMS = ("l2", "linf")
+NORMS = ("l2", "linf", "max-l2")
 
 
 def project(
     delta: Float[Arrays, "samples *shape"], radius: Radius, norm: str
 ) -> Float[Array, "samples *shape"]:
-    r"""The point of the l2 or linf ball nearest to each `delta`; a point inside stays as it is.
+    r"""The point of the ball nearest to each `delta`; a point inside stays as it is.
 
     Raises: ValueError: unknown `norm`, or a known `radius` that is negative or not finite.
     """
     check_norm(norm)
     check_radius(radius)
     delta = jnp.asarray(delta)
+    if norm == "max-l2":
+        rows, radius = by_patch(delta, radius)
+        return project(rows, radius, "l2").reshape(delta.shape)
     radius = column(radius, delta)
     if norm == "linf":
         return jnp.clip(delta, -radius, radius)
@@ -44,8 +51,20 @@ def column(values: Any, like: Shaped[Array, "samples *shape"]) -> Shaped[Array, 
     return values.reshape(values.shape + (1,) * (like.ndim - 1)) if values.ndim else values
 
 
+def by_patch(
+    x: Float[Array, "samples *shape"], radius: Radius
+) -> tuple[Float[Array, "rows dim"], Float[Array, " rows"]]:
+    """Every patch as a sample of its own, with the radius of the sample it is part of."""
+    rows = x.reshape(-1, x.shape[-1])
+    per_sample = jnp.broadcast_to(jnp.asarray(radius, x.dtype), x.shape[:1])
+    return rows, jnp.repeat(per_sample, rows.shape[0] // max(x.shape[0], 1))
+
+
 def norms(delta: Float[Array, "samples *shape"], norm: str) -> Float[Array, " samples"]:
     """Norm of each sample; scaled, since squares of small float32 gradients underflow."""
+    if norm == "max-l2":
+        rows = norms(delta.reshape(-1, delta.shape[-1]), "l2")
+        return rows.reshape(len(delta), -1).max(axis=1, initial=0)
     flat = jnp.abs(delta.reshape(len(delta), -1))
     largest = flat.max(axis=1, initial=0)
     if norm == "linf":
@@ -55,7 +74,9 @@ def norms(delta: Float[Array, "samples *shape"], norm: str) -> Float[Array, " sa
 
 
 def ascent(gradient: Float[Array, "samples *shape"], norm: str) -> Float[Array, "samples *shape"]:
-    """Steepest ascent direction of unit norm per sample; zero for a zero gradient."""
+    """Steepest ascent direction of unit norm per sample; zero for a zero gradient (of a patch, in max-l2)."""
+    if norm == "max-l2":
+        return ascent(gradient.reshape(-1, gradient.shape[-1]), "l2").reshape(gradient.shape)
     gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
     if norm == "linf":
         return jnp.sign(gradient)
@@ -81,6 +102,9 @@ def uniform_points(
     key: PRNGKeyArray, x: Float[Array, "samples *shape"], radius: Radius, norm: str
 ) -> Float[Array, "samples *shape"]:
     """Uniform points of the ball, one per sample."""
+    if norm == "max-l2":
+        rows, radius = by_patch(x, radius)
+        return uniform_points(key, rows, radius, "l2").reshape(x.shape)
     if norm == "linf":
         return column(radius, x) * jax.random.uniform(key, x.shape, x.dtype, -1, 1)
     direction_key, length_key = jax.random.split(key)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from dynamics.data.clusters import Clusters
-from dynamics.data.sample import Draw, Sample
+from dynamics.data.sample import Draw, Patches, Sample
 from dynamics.keys import named_key
 from dynamics.parts import Axis, is_number, part, static
 
@@ -24,8 +24,8 @@ class SignalNoise:
 
     Inputs have shape (samples, patches, dim). A noise patch is $\sigma (I - w^* w^{*\top}) \xi$ with
     $\xi \sim N(0, I_d)$ and $\|w^*\| = 1$. The only feature is $w^*$, of shape (1, dim); class 0 has label
-    +1 and class 1 label -1. Direction, labels, noise, signal positions and test samples come from keys of
-    their own, and another signal position only swaps two patches.
+    +1 and class 1 label -1. The only family is 0, the signal. Direction, labels, noise, signal positions
+    and test samples come from keys of their own, and another signal position only swaps two patches.
 
     Attributes:
       dim: patch dimension d, at least 2.
@@ -92,16 +92,21 @@ class SignalNoise:
             else:
                 xi = xi - jnp.sum(xi * feature[None], axis=-1, keepdims=True) * feature[None]
             x = jnp.concatenate([signal, jnp.asarray(self.sigma, dtype) * xi], axis=1)
+            family = jnp.broadcast_to(jnp.where(jnp.arange(self.num_patches) == 0, 0, -1), x.shape[:2])
             if self.signal_patch == "random":
                 p = jax.random.randint(named_key(key, "position"), (count, 1), 0, self.num_patches)
                 patch = jnp.arange(self.num_patches)[None]
                 source = jnp.where(patch == p, 0, jnp.where(patch == 0, p, patch))
                 x = jnp.take_along_axis(x, source[:, :, None], axis=1)
-            return Sample(x, y, target, jnp.zeros_like(target))
+                family = jnp.take_along_axis(family, source, axis=1)
+            amplitude = jnp.where(family == 0, jnp.asarray(self.alpha, dtype), 0)
+            return Sample(x, y, target, jnp.zeros_like(target), Patches(family, amplitude))
 
         train = points(named_key(key, "train"), self.num_samples)
         test = points(named_key(key, "test"), self.num_test)
-        return Draw(train, test, feature, signs[:1], signs, jnp.zeros(1, train.target.dtype))
+        zero = jnp.zeros(1, train.target.dtype)
+        carried = signs[None, :, None] * feature[:, None]
+        return Draw(train, test, feature, signs[:1], signs, zero, carried, zero)
 
     def feature(self, key: Key[Array, ""]) -> Float[Array, "1 dim"]:
         """The unit vector $w^*$."""
@@ -118,6 +123,7 @@ class RobustNonRobust:
     shape (samples, patches, dim): $x_p = \alpha_p u_c + \sigma\xi_p$ in S patches and
     $x_p = \beta_p v_c + \sigma\xi_p$ in $P_N$ patches, with c the class and $\xi_p \sim N(0, I_d)$.
     `features` are $u_1 .. u_k, v_1 .. v_k$, of shape (2k, dim); a sample's `feature` is that of $u_c$.
+    Robust patches are family 0, non-robust ones family 1.
     The first half of the classes (rounded up) has binary label +1, the rest -1. Features, labels, noise,
     amplitudes, patch order and test samples come from keys of their own, and `shuffle` only permutes the
     patches of each sample.
@@ -198,15 +204,18 @@ class RobustNonRobust:
             amplitude = sizes[kinds][None] * (1 + jnp.asarray(self.spread, dtype) * factor)
             own = features[target[:, None] + k * kinds[None]]
             x = amplitude[:, :, None] * own + jnp.asarray(self.noise, dtype) * xi
+            family = jnp.broadcast_to(kinds[None], shape)
             if self.shuffle:
                 order = jax.random.uniform(named_key(key, "order"), shape, dtype).argsort(axis=1)
                 x = jnp.take_along_axis(x, order[:, :, None], axis=1)
-            return Sample(x, signs[target], target, target)
+                family, amplitude = (jnp.take_along_axis(a, order, axis=1) for a in (family, amplitude))
+            return Sample(x, signs[target], target, target, Patches(family, amplitude))
 
         train = points(named_key(key, "train"), self.num_samples)
         test = points(named_key(key, "test"), self.num_test)
-        classes = jnp.tile(jnp.arange(k), 2)
-        return Draw(train, test, features, signs[classes], signs, classes)
+        classes, families = jnp.tile(jnp.arange(k), 2), jnp.repeat(jnp.arange(2), k)
+        carried = features.reshape(2, k, self.dim)
+        return Draw(train, test, features, signs[classes], signs, classes, carried, families)
 
 
 def _orthonormal(key: Key[Array, ""], count: int, dim: int) -> Float[Array, "count dim"]:

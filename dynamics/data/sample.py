@@ -6,6 +6,19 @@ from dynamics.parts import part
 
 
 @part
+class Patches:
+    """What the patches of inputs carry: `amplitude` times a unit vector of the sample's class, and noise.
+
+    Attributes:
+      family: which of the class's directions (`Draw.carried`) the patch holds; -1: noise alone.
+      amplitude: its strength; 0 in a patch of noise.
+    """
+
+    family: Int[Array, "samples patches"]
+    amplitude: Float[Array, "samples patches"]
+
+
+@part
 class Sample:
     """Inputs with their labels.
 
@@ -14,12 +27,14 @@ class Sample:
       y: binary labels, -1 or +1.
       target: class index that a multi-class network is trained on.
       feature: index of the feature (cluster, signal, class) that generated the input.
+      patches: what each patch carries, for data made of patches; else None.
     """
 
     x: Float[Array, "samples *shape"]
     y: Float[Array, " samples"]
     target: Int[Array, " samples"]
     feature: Int[Array, " samples"]
+    patches: Patches | None = None
 
 
 @part
@@ -32,6 +47,8 @@ class Draw:
       feature_signs: binary label -1 or +1 of each feature.
       class_signs: binary label -1 or +1 of each target class.
       feature_classes: target class of each feature; None where every feature is its own class.
+      carried: of data made of patches, the unit vector that a patch of each family carries for each class.
+      feature_families: of data made of patches, the family of each feature.
     """
 
     train: Sample
@@ -40,3 +57,5 @@ class Draw:
     feature_signs: Float[Array, " features"]
     class_signs: Float[Array, " classes"]
     feature_classes: Int[Array, " features"] | None = None
+    carried: Float[Array, "families classes dim"] | None = None
+    feature_families: Int[Array, " features"] | None = None

@@ -15,6 +15,13 @@ from dynamics.observables.alignment import (
     weights,
 )
 from dynamics.observables.base import Observable, observable
+from dynamics.observables.landscape import (
+    gradient_supremum,
+    hessian_eigenvalues,
+    input_gradient,
+    loss_rise,
+    loss_slice,
+)
 from dynamics.observables.margin import (
     class_accuracy,
     log_loss,
@@ -24,13 +31,23 @@ from dynamics.observables.margin import (
     train_accuracy,
     training_loss,
 )
+from dynamics.observables.patches import (
+    feature_strength,
+    patch_alignment,
+    patch_projection,
+    patch_scores,
+    test_patch_scores,
+)
 from dynamics.observables.predictor import linear_predictor, signed_inputs, signed_tangents
 from dynamics.observables.robustness import (
+    accuracy,
     attack_radius,
     attained_radius,
     certified_radius,
     pgd_accuracy,
     point_feature,
+    robust_accuracy,
+    robust_curve,
     universal_accuracy,
 )
 from dynamics.observables.steepest import (
@@ -47,6 +64,7 @@ from dynamics.observables.steepest import (
 
 __all__ = [
     "Observable",
+    "accuracy",
     "activation_pattern",
     "alignment",
     "attack_radius",
@@ -59,10 +77,16 @@ __all__ = [
     "coefficients",
     "dead",
     "effective_sparsity",
+    "feature_strength",
     "features",
     "geometric_margin",
+    "gradient_supremum",
+    "hessian_eigenvalues",
+    "input_gradient",
     "linear_predictor",
     "log_loss",
+    "loss_rise",
+    "loss_slice",
     "magnitudes",
     "margins",
     "neuron_norm",
@@ -71,9 +95,14 @@ __all__ = [
     "output_weights",
     "own",
     "parameter_norm",
+    "patch_alignment",
+    "patch_projection",
+    "patch_scores",
     "pgd_accuracy",
     "point_feature",
     "projection",
+    "robust_accuracy",
+    "robust_curve",
     "saturated",
     "signed_inputs",
     "signed_tangents",
@@ -81,6 +110,7 @@ __all__ = [
     "soft_margin",
     "stationarity",
     "test_accuracy",
+    "test_patch_scores",
     "train_accuracy",
     "training_loss",
     "universal_accuracy",

@@ -1,19 +1,98 @@
 """Robust accuracy under attacks, and robust radii with the certificates that bound them."""
 
 import dataclasses
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key, PyTree
 
-from dynamics import adversary, certificates, geometry
+from dynamics import adversary, certificates, geometry, losses
+from dynamics.data.sample import Draw, Sample
 from dynamics.models import two_layer
 from dynamics.observables.base import observable
+from dynamics.problem import Problem
 
 
 def _attacked(draw, num_points):
     test = draw.test
     return (test.x, test.y) if num_points is None else (test.x[:num_points], test.y[:num_points])
+
+
+def attacked(
+    params: PyTree,
+    problem: Problem,
+    draw: Draw,
+    key: Key[Array, ""],
+    points: geometry.Points,
+    attack: Any,
+    *,
+    num_points: int | None = None,
+    objective: Literal["loss", "margin"] = "loss",
+) -> Sample:
+    """The first `num_points` training or test samples, moved by an attack of `dynamics.adversary`.
+
+    It raises the training loss, or lowers the margin: $y f(x)$, or the target's lead over the next logit.
+
+    Raises: ValueError: unknown objective, or an attack that does not suit the data.
+    """
+    if objective not in ("loss", "margin"):
+        raise ValueError(f"objective must be loss or margin, got {objective!r}")
+    sample = jax.tree.map(lambda leaf: leaf[:num_points], getattr(draw, points))
+    params = geometry.plain(params)
+
+    def raised(x):
+        if objective == "loss":
+            return problem.sample_losses(params, dataclasses.replace(sample, x=x))
+        return -losses.margins(problem.apply(params, x), sample)
+
+    return dataclasses.replace(sample, x=attack.perturb(key, raised, sample, draw))
+
+
+def _share_of_positive_margins(params, problem, sample):
+    margins = losses.margins(problem.apply(geometry.plain(params), sample.x), sample)
+    return jnp.mean((margins > 0).astype(margins.dtype))
+
+
+@observable(about="accuracy")
+def accuracy(params, problem, draw, points="test"):
+    """Share of test (or training) samples of positive margin: of logits, the target's is the largest."""
+    margins = problem.margins_at(params, draw, points)
+    return jnp.mean((margins > 0).astype(margins.dtype))
+
+
+@observable(about="robust accuracy", random=True)
+def robust_accuracy(params, problem, draw, key, attack, points="test", objective="loss", num_points=None):
+    """Share of the first `num_points` test (or training) samples of positive margin after `attack`.
+
+    An attack that fails proves nothing: the true robust accuracy is at most this.
+    """
+    chosen = {"num_points": num_points, "objective": objective}
+    moved = attacked(params, problem, draw, key, points, attack, **chosen)
+    return _share_of_positive_margins(params, problem, moved)
+
+
+@observable(("radius",), about="robust accuracy", random=True)
+def robust_curve(
+    params,
+    problem,
+    draw,
+    key,
+    attack,
+    radius: Float[Array, " radii"],
+    points="test",
+    objective="loss",
+    num_points=None,
+) -> Float[Array, " radii"]:
+    """As `robust_accuracy`, with the attack's radius replaced by each of `radius`."""
+    chosen = {"num_points": num_points, "objective": objective}
+
+    def share(r):
+        stronger = dataclasses.replace(attack, radius=r)
+        moved = attacked(params, problem, draw, key, points, stronger, **chosen)
+        return _share_of_positive_margins(params, problem, moved)
+
+    return jax.lax.map(share, radius)
 
 
 def _share_correct(score, y):
