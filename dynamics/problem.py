@@ -12,7 +12,7 @@ from dynamics import geometry, losses
 from dynamics.adversary import ball
 from dynamics.data.sample import Draw, Sample
 from dynamics.descent import Objective
-from dynamics.parts import part, static
+from dynamics.parts import Axis, part, static
 from dynamics.readouts import Readout, read_out
 
 
@@ -34,7 +34,8 @@ class Problem:
         loss at the perturbed inputs, which are held fixed when differentiating (Danskin).
       adversarial_weight: lambda in [0, 1]; the loss is lambda times that at the perturbed inputs plus
         1 - lambda times that at the clean ones. None: at the perturbed inputs alone.
-    Raises: ValueError: unknown loss or reduction.
+    Raises: ValueError: unknown loss or reduction, an adversary without `perturb`, or a weight that is not
+      one number in [0, 1] or has no adversary.
     """
 
     data: Any
@@ -52,9 +53,15 @@ class Problem:
             raise ValueError(f"loss must be one of {', '.join(losses.LOSSES)}, got {self.loss!r}")
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be mean or sum, got {self.reduction!r}")
-        weights = ball.known(self.adversarial_weight)
-        if weights is not None and not ((weights >= 0) & (weights <= 1)).all():
-            raise ValueError(f"adversarial_weight must lie in [0, 1], got {self.adversarial_weight}")
+        if self.adversary is not None and not hasattr(self.adversary, "perturb"):
+            raise ValueError(f"adversary must be None or a part with perturb, got {self.adversary!r}")
+        if (weight := self.adversarial_weight) is None:
+            return
+        if self.adversary is None:
+            raise ValueError(f"adversarial_weight needs an adversary, got {weight} without one")
+        values, single = ball.known(weight), isinstance(weight, Axis) or jnp.ndim(weight) == 0
+        if not single or (values is not None and not ((values >= 0) & (values <= 1)).all()):
+            raise ValueError(f"adversarial_weight must be one number in [0, 1], got {weight}")
 
     def sample(self, key: Key[Array, ""]) -> Draw:
         """One seed's data."""

@@ -11,6 +11,7 @@ outside the box, that coordinate may only move towards it.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_args
 
 import jax
@@ -169,19 +170,28 @@ def feature_span(sample: Sample, draw: Draw) -> Restriction:
     """The projection of steps on the span of the features, for inputs like those of `sample`.
 
     A patch moves in the features of its own family only, and a patch of noise not at all; inputs that are
-    not made of patches move in all features.
+    not made of patches move in all features. Features may be correlated, linearly dependent or zero.
+
+    Raises: ValueError: data made of patches that do not say of which family their features are.
     """
-    features = draw.features
-    gram, allowed = features @ features.T, None
+    features, allowed = draw.features, None
     if sample.patches is not None:
-        families = draw.feature_families
-        gram = jnp.where(families[:, None] == families[None], gram, 0)
-        allowed = sample.patches.family[..., None] == families[None, None]
-    dual = linalg.solve(gram, features)
+        if draw.feature_families is None:
+            raise ValueError("span 'features' needs data that say of which family of patches a feature is")
+        allowed = sample.patches.family[..., None] == draw.feature_families[None, None]
+    multiply = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    gram = multiply(features, features.T)
+    same = jnp.ones_like(gram, bool)
+    if allowed is not None:
+        same = draw.feature_families[:, None] == draw.feature_families[None]
+    values, vectors = linalg.eigh(jnp.where(same, gram, 0))
+    kept = values > len(values) * jnp.finfo(values.dtype).eps * jnp.max(values)
+    inverse = multiply(vectors * jnp.where(kept, 1 / jnp.where(kept, values, 1), 0)[None], vectors.T)
+    dual = multiply(jnp.where(same, inverse, 0), features)
 
     def project(step):
-        coordinates = step @ features.T
-        return (coordinates if allowed is None else jnp.where(allowed, coordinates, 0)) @ dual
+        coordinates = multiply(step, features.T)
+        return multiply(coordinates if allowed is None else jnp.where(allowed, coordinates, 0), dual)
 
     return project
 
@@ -191,12 +201,14 @@ def restriction(span: Span, sample: Sample, draw: Draw) -> Restriction | None:
     return feature_span(sample, draw) if span == "features" else None
 
 
-def check_span(span: Any, norm: str) -> None:
-    """Refuse an unknown span, and one that steps in the norm would leave."""
+def check_span(span: Any, norm: str, box: Box = None) -> None:
+    """Refuse an unknown span, and one that steps in the norm or the box would leave."""
     if span not in get_args(Span):
         raise ValueError(f"span must be one of {', '.join(get_args(Span))}, got {span!r}")
     if span == "features" and norm == "linf":
-        raise ValueError("span 'features' needs norm 'l2' or 'max-l2': sign steps leave the span")
+        raise ValueError("span 'features' needs norm 'l2' or 'max-l2', got 'linf': sign steps leave the span")
+    if span == "features" and box is not None:
+        raise ValueError(f"span 'features' needs box None, got {box!r}: its sides cut across the span")
 
 
 def start_best(objective, x):
@@ -239,7 +251,8 @@ class FGSM:
       radius: of the ball around each input, one number or one per sample.
       norm: `"l2"`, `"linf"` or `"max-l2"`.
       box: (low, high) of every coordinate, or None.
-      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2).
+      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2,
+        no box); see `feature_span`.
 
     Raises: ValueError: a radius that is negative or not finite, an unknown norm or span, a bad box.
     """
@@ -253,7 +266,7 @@ class FGSM:
         ball.check_radius(self.radius)
         ball.check_norm(self.norm)
         ball.check_box(self.box)
-        check_span(self.span, self.norm)
+        check_span(self.span, self.norm, self.box)
 
     def perturb(
         self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
@@ -272,10 +285,12 @@ class PGD:
       norm: `"l2"`, `"linf"` or `"max-l2"`.
       steps: number of steps.
       relative_step: step size times steps over radius.
-      random_start: start uniformly in the ball, otherwise at the input.
+      random_start: start uniformly in the ball (at that point's projection on the span), otherwise at
+        the input.
       restarts: number of random starts.
       box: (low, high) of every coordinate, or None.
-      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2).
+      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2,
+        no box); see `feature_span`.
 
     Raises: ValueError: a radius that is negative or not finite, an unknown norm or span, steps or
       restarts below 1, restarts without random starts, a relative step that is not positive, a bad box.
@@ -295,7 +310,7 @@ class PGD:
         ball.check_norm(self.norm)
         ball.check_counts(self.steps, self.restarts, self.random_start)
         ball.check_box(self.box)
-        check_span(self.span, self.norm)
+        check_span(self.span, self.norm, self.box)
         step = ball.known(self.relative_step)
         if step is not None and not (np.isfinite(step) & (step > 0)).all():
             raise ValueError(f"relative_step must be finite and positive, got {self.relative_step}")
@@ -335,6 +350,11 @@ class FeatureAttack:
 
     def __post_init__(self):
         ball.check_radius(self.radius)
+
+    @property
+    def norm(self) -> str:
+        """The norm of the ball that inputs stay in."""
+        return "l2"
 
     def perturb(
         self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw

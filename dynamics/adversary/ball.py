@@ -69,8 +69,14 @@ def norms(delta: Float[Array, "samples *shape"], norm: str) -> Float[Array, " sa
     largest = flat.max(axis=1, initial=0)
     if norm == "linf":
         return largest
-    scale = jnp.where(largest > 0, largest, 1)
-    return largest * jnp.sqrt(jnp.sum((flat / scale[:, None]) ** 2, axis=1))
+    squares = jnp.sum(_relative(flat, largest[:, None]) ** 2, axis=1)
+    return largest * jnp.sqrt(jnp.where(largest > 0, squares, 1))  # with derivative 0 at 0
+
+
+def _relative(values, largest):
+    """`values / largest`, of large numbers too: compilers multiply by 1 / largest, which may be subnormal."""
+    smaller = jnp.where(largest > 1, jnp.asarray(1 / 16, largest.dtype), 1)
+    return values * smaller / jnp.where(largest > 0, largest * smaller, 1)
 
 
 def ascent(gradient: Float[Array, "samples *shape"], norm: str) -> Float[Array, "samples *shape"]:
@@ -81,7 +87,7 @@ def ascent(gradient: Float[Array, "samples *shape"], norm: str) -> Float[Array, 
     if norm == "linf":
         return jnp.sign(gradient)
     largest = column(norms(gradient, "linf"), gradient)
-    gradient = gradient / jnp.where(largest > 0, largest, 1)
+    gradient = _relative(gradient, largest)
     size = column(norms(gradient, "l2"), gradient)
     return gradient / jnp.where(size > 0, size, 1)
 
@@ -132,9 +138,10 @@ def known(value: Any) -> np.ndarray | None:
 
 
 def check_radius(radius: Any, name: str = "radius") -> None:
-    """Refuse a known radius that is negative or not finite."""
+    """Refuse what is no number, and a known radius that is negative or not finite."""
     values = known(radius)
-    if values is not None and not (np.isfinite(values) & (values >= 0)).all():
+    wrong = radius is None or isinstance(radius, bool | str)
+    if wrong or (values is not None and not (np.isfinite(values) & (values >= 0)).all()):
         raise ValueError(f"{name} must be finite and not negative, got {radius}")
 
 

@@ -17,17 +17,28 @@ from dynamics.parts import Axis, part, static
 def own_directions(sample: Sample, draw: Draw) -> Float[Array, "samples patches dim"]:
     """The unit vector that every patch carries; zero for a patch of noise.
 
-    Raises: ValueError: data that are not made of patches.
+    Raises: ValueError: data that are not made of patches, or do not say what each class carries.
     """
     return _directions(sample, draw, sample.target)
 
 
+def _check_patches(sample, draw):
+    if sample.patches is None:
+        raise ValueError("attacks on what patches carry need data made of patches, such as RobustNonRobust")
+    if draw.carried is None:
+        raise ValueError("attacks on what patches carry need data that say what it is, class by class")
+
+
 def _directions(sample, draw, classes):
-    if sample.patches is None or draw.carried is None:
-        raise ValueError("this attack needs data made of patches, whose features are known")
+    _check_patches(sample, draw)
     family = sample.patches.family
     chosen = draw.carried[jnp.maximum(family, 0), classes[:, None]]
     return jnp.where((family >= 0)[..., None], chosen, 0)
+
+
+def _moved(x, step, radius):
+    """`x + step`, rounded so that every patch stays within the radius."""
+    return ball.place(x, ball.project(step, radius, "max-l2"), None)
 
 
 @part
@@ -39,18 +50,23 @@ class FeatureShift:
     training on other data.
 
     Attributes:
-      radius: $\max_p r_p$, in the l2 norm of a patch; one number.
+      radius: $\max_p r_p$, in the l2 norm of a patch; one number or one per sample.
       stop: do not go beyond amplitude 0.
 
     Raises: ValueError: a radius that is negative or not finite.
     Reference: Li & Li 2025, arXiv:2306.01271 (adversarial examples of the true feature).
     """
 
-    radius: ScalarLike | Axis
+    radius: Radius | Axis
     stop: bool = static(False)
 
     def __post_init__(self):
         ball.check_radius(self.radius)
+
+    @property
+    def norm(self) -> str:
+        """The norm of the ball that inputs stay in."""
+        return "max-l2"
 
     def perturb(
         self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
@@ -59,10 +75,10 @@ class FeatureShift:
 
         Raises: ValueError: data that are not made of patches.
         """
-        directions = own_directions(sample, draw)
-        length = jnp.asarray(self.radius, sample.x.dtype)
-        length = jnp.minimum(length, sample.patches.amplitude) if self.stop else length
-        return sample.x - jnp.broadcast_to(length, sample.patches.amplitude.shape)[..., None] * directions
+        directions, amplitude = own_directions(sample, draw), sample.patches.amplitude
+        length = jnp.broadcast_to(ball.column(self.radius, amplitude), amplitude.shape)
+        length = jnp.minimum(length, amplitude) if self.stop else length
+        return _moved(sample.x, -length[..., None] * directions, self.radius)
 
 
 @part
@@ -73,16 +89,21 @@ class FeatureFlip:
     objective is kept. Patches of noise stay.
 
     Attributes:
-      radius: r, in the l2 norm of a patch; one number.
+      radius: r, in the l2 norm of a patch; one number or one per sample.
 
     Raises: ValueError: a radius that is negative or not finite.
     Reference: Li & Li 2025, arXiv:2410.08503 (adversarial examples along negative features).
     """
 
-    radius: ScalarLike | Axis
+    radius: Radius | Axis
 
     def __post_init__(self):
         ball.check_radius(self.radius)
+
+    @property
+    def norm(self) -> str:
+        """The norm of the ball that inputs stay in."""
+        return "max-l2"
 
     def perturb(
         self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
@@ -92,35 +113,87 @@ class FeatureFlip:
         Raises: ValueError: data that are not made of patches.
         """
         own = own_directions(sample, draw)
-        num_classes = draw.carried.shape[1]
 
-        def towards(best, offset):
-            away = _directions(sample, draw, (sample.target + offset) % num_classes) - own
-            shape = away.shape
-            step = ball.ascent(away.reshape(-1, shape[-1]), "l2").reshape(shape)
-            point = sample.x + jnp.asarray(self.radius, sample.x.dtype) * step
-            value = objective(point).astype(sample.x.dtype)
-            larger = value > best[0]
-            chosen = jnp.where(ball.column(larger, point), point, best[1])
-            return (jnp.where(larger, value, best[0]), chosen), None
+        def step(target):
+            away = _directions(sample, draw, target) - own
+            return ball.ascent(away.reshape(-1, away.shape[-1]), "l2").reshape(away.shape)
 
-        lowest = jnp.full(sample.x.shape[:1], -jnp.inf, sample.x.dtype)
-        (_, point), _ = jax.lax.scan(towards, (lowest, sample.x), jnp.arange(1, num_classes))
-        return point
+        return _best_class(objective, sample, draw, self.radius, step)
+
+
+def _best_class(objective, sample, draw, radius, step):
+    """`x + radius * step(t)` with the other class t, one a sample, that raises the objective most."""
+    num_classes = draw.carried.shape[1]
+
+    def towards(best, offset):
+        direction = step((sample.target + offset) % num_classes)
+        point = _moved(sample.x, ball.column(radius, direction) * direction, radius)
+        value = objective(point).astype(sample.x.dtype)
+        larger = value > best[0]
+        chosen = jnp.where(ball.column(larger, point), point, best[1])
+        return (jnp.where(larger, value, best[0]), chosen), None
+
+    lowest = jnp.full(sample.x.shape[:1], -jnp.inf, sample.x.dtype)
+    (_, point), _ = jax.lax.scan(towards, (lowest, sample.x), jnp.arange(1, num_classes))
+    return point
+
+
+@part
+class FeaturePlant:
+    r"""Adds another class's feature where it does not belong: $x_p + r u_t$ in patches of other families.
+
+    $u_t$ is class t's direction in `family`; the patches of that family itself, and of noise, stay. Each of
+    the other classes is tried, as in `FeatureFlip`. Weak features planted in many patches outweigh a strong
+    one in few.
+
+    Attributes:
+      radius: r, in the l2 norm of a patch; one number or one per sample.
+      family: of the feature that is planted.
+
+    Raises: ValueError: a radius that is negative or not finite.
+    """
+
+    radius: Radius | Axis
+    family: int = static(0)
+
+    def __post_init__(self):
+        ball.check_radius(self.radius)
+
+    @property
+    def norm(self) -> str:
+        """The norm of the ball that inputs stay in."""
+        return "max-l2"
+
+    def perturb(
+        self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
+    ) -> Float[Array, "samples patches dim"]:
+        """The inputs with the class of the largest `objective` planted; `key` is not used.
+
+        Raises: ValueError: data that are not made of patches.
+        """
+        _check_patches(sample, draw)
+        others = (sample.patches.family >= 0) & (sample.patches.family != self.family)
+
+        def step(target):
+            return jnp.where(others[..., None], draw.carried[self.family, target][:, None], 0)
+
+        return _best_class(objective, sample, draw, self.radius, step)
 
 
 @part
 class GradientStep:
     r"""One step along the gradient itself, drawn back into the ball: $\Pi(x + s\,\nabla_x)$.
 
-    Unlike `FGSM` the step is short where the objective is flat.
+    Unlike `FGSM` the step is short where the objective is flat. Coordinates of the step that are not finite
+    count as zero.
 
     Attributes:
       radius: of the ball around each input, one number or one per sample.
       step: s, a multiple of the gradient of a single sample's objective.
       norm: `"l2"`, `"linf"` or `"max-l2"`.
       box: (low, high) of every coordinate, or None.
-      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2).
+      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2,
+        no box); see `feature_span`.
 
     Raises: ValueError: a radius or step that is negative or not finite, an unknown norm or span, a bad box.
     """
@@ -136,7 +209,7 @@ class GradientStep:
         ball.check_radius(self.step, "step")
         ball.check_norm(self.norm)
         ball.check_box(self.box)
-        check_span(self.span, self.norm)
+        check_span(self.span, self.norm, self.box)
 
     def perturb(
         self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
@@ -148,4 +221,5 @@ class GradientStep:
         if (restrict := restriction(self.span, sample, draw)) is not None:
             gradient = restrict(gradient)
         step = jnp.asarray(self.step, x.dtype) * gradient
+        step = jnp.where(jnp.isfinite(step), step, 0)
         return ball.place(x, ball.project(step, self.radius, self.norm), self.box)

@@ -43,7 +43,7 @@ def smallest_radius(
       score: maps inputs to one score per sample.
       x, y: inputs and their labels, -1 or +1.
       max_radius: largest radius searched.
-      norm: `"l2"` or `"linf"`.
+      norm: `"l2"`, `"linf"` or `"max-l2"`.
       steps: PGD steps in each round; static.
       rounds: number of radii tried by PGD; static, 0 for directions only.
       directions: arrays of shape (dim,) or (samples, dim) along which to search.

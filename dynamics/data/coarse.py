@@ -14,6 +14,8 @@ from dynamics.parts import part
 class BinaryClasses:
     """`source` with class 0 for label +1 and class 1 for label -1: what finer labels add is taken away.
 
+    Of data made of patches, a class no longer says which feature a patch carries: `carried` is None.
+
     Attributes:
       source: a part with `sample(key) -> Draw`.
     """
@@ -40,4 +42,5 @@ class BinaryClasses:
             draw.feature_signs,
             jnp.asarray(self.class_signs, draw.features.dtype),
             classes(draw.feature_signs),
+            feature_families=draw.feature_families,
         )

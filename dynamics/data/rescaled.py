@@ -35,5 +35,12 @@ class Rescaled:
         draw = self.source.sample(key)
         largest = jnp.max(jax.vmap(lambda x: norms.dual_norm(x, self.norm))(draw.train.x))
         scale = 1 / jnp.where(largest > 0, largest, 1)
-        train, test = (dataclasses.replace(s, x=s.x * scale) for s in (draw.train, draw.test))
+
+        def rescaled(sample):
+            patches = sample.patches
+            if patches is not None:
+                patches = dataclasses.replace(patches, amplitude=patches.amplitude * scale)
+            return dataclasses.replace(sample, x=sample.x * scale, patches=patches)
+
+        train, test = rescaled(draw.train), rescaled(draw.test)
         return dataclasses.replace(draw, train=train, test=test, features=draw.features * scale)

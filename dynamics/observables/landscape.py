@@ -26,6 +26,12 @@ def dual_size(gradient: Float[Array, "samples *shape"], norm: str) -> Float[Arra
     return jnp.sum(rows.reshape(len(gradient), -1), axis=1)
 
 
+def _norm_of(attack):
+    if getattr(attack, "norm", None) not in ball.NORMS:
+        raise ValueError(f"the attack must have a norm, one of {', '.join(ball.NORMS)}, got {attack!r}")
+    return attack.norm
+
+
 def _input_gradients(params, problem, sample, x):
     values, pull = jax.vjp(lambda p: problem.sample_losses(params, dataclasses.replace(sample, x=p)), x)
     return pull(jnp.ones_like(values))[0]
@@ -78,11 +84,15 @@ def input_gradient(
     points="train",
     num_points=None,
 ) -> Float[Array, " radii"]:
-    r"""Mean over samples of $\|\nabla_x L\|_*$ where `attack` moves them, in the dual of its norm."""
+    r"""Mean over samples of $\|\nabla_x L\|_*$ where `attack` moves them, in the dual of its norm.
+
+    Raises: ValueError: an attack without a norm.
+    """
+    norm = _norm_of(attack)
 
     def size(params, clean, moved):
         gradient = _input_gradients(params, problem, moved, moved.x)
-        return jnp.mean(dual_size(gradient, attack.norm))
+        return jnp.mean(dual_size(gradient, norm))
 
     return _at_each(radius, params, problem, draw, key, attack, points, num_points, size)
 
@@ -101,12 +111,15 @@ def gradient_supremum(
     r"""Mean over samples of $\max_{\|\xi\| \le r} \|\nabla_x L(x + \xi)\|_*$: global flatness.
 
     The attack climbs the gradient's dual norm itself, so that this is a lower bound.
+
+    Raises: ValueError: an attack without a norm.
     """
+    norm = _norm_of(attack)
     params = geometry.plain(params)
     sample = jax.tree.map(lambda leaf: leaf[:num_points], getattr(draw, points))
 
     def size(x):
-        return dual_size(_input_gradients(params, problem, sample, x), attack.norm)
+        return dual_size(_input_gradients(params, problem, sample, x), norm)
 
     def at(r):
         return jnp.mean(size(dataclasses.replace(attack, radius=r).perturb(key, size, sample, draw)))
@@ -143,16 +156,19 @@ def loss_slice(
 def hessian_eigenvalues(params, problem, draw, key, count=1, depth=32) -> Float[Array, " eigenvalues"]:
     r"""The `count` largest eigenvalues of $\nabla^2_\theta$ of the (clean) training loss, descending.
 
-    By `depth` steps of Lanczos from a random start (matfree, fully reorthogonalised), each one product with
-    the Hessian: Ritz values, which approach the eigenvalues from below.
+    They are the largest Ritz values in the space that `depth` steps of Lanczos span from a random start,
+    which approach the eigenvalues from below as `depth` grows; each step takes two products with the
+    Hessian. The space is made orthonormal again: where Lanczos has found an invariant space (a Hessian of
+    low rank, or 0), its further vectors are rounding errors, and its own matrix has eigenvalues of no kind.
 
-    Raises: ValueError: `count` above `depth`, or either below 1.
+    Raises: ValueError: `count` below 1, or above `depth` or the number of parameters.
     """
     from matfree import decomp  # heavy, and of use here only
 
-    if not 1 <= count <= depth:
-        raise ValueError(f"count must be from 1 to depth={depth}, got {count}")
     flat, unravel = ravel_pytree(geometry.plain(params))
+    if not 1 <= count <= min(depth, flat.size):
+        limits = f"depth={depth} and the number of parameters {flat.size}"
+        raise ValueError(f"count must be at least 1 and at most {limits}, got {count}")
 
     def loss(vector):
         return problem.total(problem.sample_losses(unravel(vector), draw.train))
@@ -160,7 +176,12 @@ def hessian_eigenvalues(params, problem, draw, key, count=1, depth=32) -> Float[
     def product(vector):
         return jax.jvp(jax.grad(loss), (flat,), (vector,))[1]
 
-    depth = min(depth, flat.size)
     start = jax.random.normal(key, flat.shape, flat.dtype)
-    _, tridiagonal, *_ = decomp.tridiag_sym(depth)(product, start)
-    return linalg.eigvalsh(tridiagonal)[::-1][:count]
+    # in units of the Hessian's size: late in training its squares would underflow
+    size = jnp.max(jnp.abs(product(start)))
+    unit = jnp.where(size > 0, size, 1)
+    lanczos = decomp.tridiag_sym(min(depth, flat.size), custom_vjp=False)
+    vectors = lanczos(lambda vector: product(vector) / unit, start)[0]
+    basis, _ = linalg.qr(jnp.where(jnp.isfinite(vectors), vectors, 0))
+    ritz = basis.T @ (jax.lax.map(product, basis.T).T / unit)
+    return unit * linalg.eigvalsh((ritz + ritz.T) / 2)[::-1][:count]

@@ -1,10 +1,13 @@
 """Networks on patches: how strongly features are learned, and which patches a network's outputs rest on."""
 
 import dataclasses
+import math
 
 import jax.numpy as jnp
+import numpy as np
 
 from dynamics import geometry
+from dynamics.models.patch_cnn import PatchCNN
 from dynamics.observables.alignment import cosines, own_features
 from dynamics.observables.base import observable
 from dynamics.observables.robustness import attacked
@@ -12,7 +15,10 @@ from dynamics.observables.robustness import attacked
 
 @observable(("feature",), about="largest projection of a feature's own neurons")
 def feature_strength(params, problem, draw):
-    r"""$\max_r \langle w_r, u_j\rangle/\|u_j\|$ over the neurons of the feature's sign or class."""
+    r"""$\max_r \langle w_r, u_j\rangle/\|u_j\|$ over the neurons of the feature's sign or class.
+
+    -inf for a feature that no neuron speaks for.
+    """
     lengths = jnp.sqrt(geometry.feature_gram(params, draw).diagonal())
     inner = geometry.projections(params, draw) / jnp.where(lengths > 0, lengths, 1)[None]
     return jnp.max(jnp.where(own_features(params, problem, draw), inner, -jnp.inf), axis=0)
@@ -20,26 +26,50 @@ def feature_strength(params, problem, draw):
 
 @observable(("neuron", "sample", "patch"), about="inner product of neuron and training patch")
 def patch_projection(params, problem, draw):
-    r"""$\langle w_r, x_p\rangle$ (without bias) of every patch of every training sample."""
-    z = geometry.pre_activations(params, draw, "train")
-    bias = jnp.reshape(params["b"], (1, 1, -1)) if "b" in params else 0
-    return jnp.moveaxis(z - bias, -1, 0)
+    r"""$\langle w_r, x_p\rangle$ (without bias) of every patch of every training sample.
+
+    Raises: ValueError: data that are not made of patches, or a network that does not see patches.
+    """
+    _check_patches(problem, draw.train)
+    if isinstance(params, geometry.SpanParams):
+        z = params.train.T.reshape(*draw.train.x.shape[:-1], -1)
+    else:
+        z = draw.train.x @ params["W"].T
+    return jnp.moveaxis(z, -1, 0)
 
 
 @observable(("neuron", "sample", "patch"), about="cosine of neuron and training patch")
 def patch_alignment(params, problem, draw):
-    r"""$\langle w_r, x_p\rangle/(\|w_r\|\|x_p\|)$ of every training patch; 0 for a zero patch."""
+    r"""$\langle w_r, x_p\rangle/(\|w_r\|\|x_p\|)$ of every training patch; 0 for a zero patch or neuron.
+
+    Raises: ValueError: as `patch_projection`.
+    """
     inner = patch_projection.measure(params, problem, draw)
     lengths = jnp.sqrt(jnp.sum(jnp.square(draw.train.x), axis=-1))
     flat = cosines(inner.reshape(len(inner), -1), geometry.norms(params), lengths.reshape(-1))
     return flat.reshape(inner.shape)
 
 
+def _check_patches(problem, sample):
+    if sample.patches is None:
+        raise ValueError("observables of patches need data made of patches, such as RobustNonRobust")
+    if not isinstance(problem.model, PatchCNN):
+        raise ValueError(f"observables of patches need a PatchCNN, got {type(problem.model).__name__}")
+
+
 def _scores(params, problem, draw, key, points, family, attack):
     """What patches of one family add to y f(x), or to the target's logit."""
     sample = getattr(draw, points)
-    if sample.patches is None:
-        raise ValueError("patch scores need data made of patches, whose contents are known")
+    _check_patches(problem, sample)
+    if (
+        not isinstance(family, tuple)
+        or not family
+        or not all(isinstance(f, int | np.integer) for f in family)
+    ):
+        raise ValueError(f"family must be a tuple of families of patches, such as (0, -1), got {family!r}")
+    known = math.inf if draw.carried is None else draw.carried.shape[0]
+    if unknown := [int(f) for f in family if not -1 <= f < known]:
+        raise ValueError(f"the data has families of patches -1 to {known - 1}, got {unknown[0]} in family")
     if attack is None:
         z, others = geometry.pre_activations(params, draw, points), params
     else:
@@ -64,9 +94,11 @@ def patch_scores(params, problem, draw, key, family=(0,), attack=None):
     r"""What patches of each family add to $y f(x)$, or to the target's logit, of training samples.
 
     `family` lists families of patches, -1 being patches of noise: there the score is what is memorised of
-    the sample. With an `attack`, scores are those of the inputs that it moved to raise the training loss.
+    the sample. Over all families scores add up to $y f(x)$. A bias counts in every patch. With an `attack`,
+    scores are those of the inputs that it moved to raise the training loss.
 
-    Raises: ValueError: data that are not made of patches.
+    Raises: ValueError: data that are not made of patches, a network that does not see patches, or a
+      family that the data do not have.
     """
     return _scores(params, problem, draw, key, "train", family, attack)
 
