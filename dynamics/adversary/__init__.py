@@ -11,7 +11,7 @@ from dynamics.adversary.attacks import (
     pgd,
 )
 from dynamics.adversary.ball import NORMS, Box, project
-from dynamics.adversary.patches import FeatureFlip, FeatureShift, GradientStep, own_directions
+from dynamics.adversary.patches import FeatureFlip, FeaturePlant, FeatureShift, GradientStep, own_directions
 from dynamics.adversary.search import smallest_radius
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Box",
     "FeatureAttack",
     "FeatureFlip",
+    "FeaturePlant",
     "FeatureShift",
     "GradientStep",
     "along",

@@ -69,8 +69,9 @@ def norms(delta: Float[Array, "samples *shape"], norm: str) -> Float[Array, " sa
     largest = flat.max(axis=1, initial=0)
     if norm == "linf":
         return largest
+    largest = jax.lax.stop_gradient(largest)  # a scale only; with it, the derivative at 0 is 0 and not NaN
     squares = jnp.sum(_relative(flat, largest[:, None]) ** 2, axis=1)
-    return largest * jnp.sqrt(jnp.where(largest > 0, squares, 1))  # with derivative 0 at 0
+    return largest * jnp.sqrt(jnp.where(largest > 0, squares, 1))
 
 
 def _relative(values, largest):

@@ -1,8 +1,8 @@
-r"""Two-layer ReLU networks written down instead of trained, as starting points of a `Problem`.
+r"""Two-layer networks written down instead of trained, as starting points of a `Problem`.
 
-With centres $\mu_j$ of norm R they are the reference models of Li et al. 2025, arXiv:2410.10322 (Figure 1 and
-Proposition 4.8): their robust radii are closed forms. Each has `params(model, draw)`, the parameters of
-a `TwoLayer` in the place of random ones; training may go on from there.
+With centres $\mu_j$ of norm R, `Averaging` and `Mixed` are the reference models of Li et al. 2025,
+arXiv:2410.10322 (Figure 1 and Proposition 4.8): their robust radii are closed forms. Each has
+`params(model, draw)`, parameters in the place of random ones; training may go on from there.
 """
 
 from typing import Any
@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from dynamics.data.sample import Draw
+from dynamics.models.patch_cnn import PatchCNN
 from dynamics.models.two_layer import TwoLayer
-from dynamics.parts import is_number, part
+from dynamics.parts import is_number, part, static
 
 
 @part
@@ -64,6 +65,33 @@ class Mixed:
         same = (draw.feature_signs[:, None] == draw.feature_signs[None]).astype(duals.dtype)
         mixed = (1 - self.mixing) * duals + self.mixing * (same @ duals)
         return _with_bias(model, jnp.repeat(mixed, model.width, axis=0), self.bias)
+
+
+@part
+class PureFeatures:
+    r"""$w_{i,r} = c\,u_i$ for every neuron of class i of a `PatchCNN`, $u_i$ its direction in one family.
+
+    Networks that rest on robust, or on non-robust, features alone.
+
+    Attributes:
+      size: c.
+      family: which of the class's directions.
+    Reference: the setting of Li & Li 2025, arXiv:2410.08503.
+    """
+
+    size: Any = 1.0
+    family: int = static(0)
+
+    def params(self, model: PatchCNN, draw: Draw) -> PyTree:
+        """Parameters of a multi-class `model`. Raises ValueError unless the data's patches suit it."""
+        if draw.carried is None or not self.family < draw.carried.shape[0]:
+            raise ValueError(f"pure features need data made of patches with a family {self.family}")
+        if model.num_outputs != draw.carried.shape[1]:
+            raise ValueError(f"pure features need one output for each of {draw.carried.shape[1]} classes")
+        params = {"W": self.size * jnp.repeat(draw.carried[self.family], model.width, axis=0)}
+        if model.use_bias:
+            params["b"] = jnp.zeros(params["W"].shape[0], params["W"].dtype)
+        return params
 
 
 def _duals(draw: Draw) -> Float[Array, "features dim"]:

@@ -26,7 +26,8 @@ class PatchCNN(nn.Module):
       signed: give a binary network neurons of both signs.
       use_bias: train a bias for each neuron.
       activation: see `Activation`.
-    Raises: ValueError: `width` or `num_outputs` below 1, or `signed` with several outputs.
+      counts: of identical patches, how many each given patch stands for; none given: one each.
+    Raises: ValueError: `width` or `num_outputs` below 1, `signed` with several outputs, a negative count.
     Reference: Li & Li 2025, arXiv:2306.01271 (binary, `odd_power`) and arXiv:2410.08503 (multi-class,
       `smoothed_relu`).
     """
@@ -36,6 +37,7 @@ class PatchCNN(nn.Module):
     signed: bool = False
     use_bias: bool = False
     activation: Activation = Activation()
+    counts: tuple[int, ...] = ()
 
     def __post_init__(self):
         for name in ("width", "num_outputs"):
@@ -43,6 +45,8 @@ class PatchCNN(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.signed and self.num_outputs > 1:
             raise ValueError(f"signed is for a single output, got num_outputs={self.num_outputs}")
+        if any(count < 0 for count in self.counts):
+            raise ValueError(f"counts must not be negative, got {self.counts}")
         super().__post_init__()
 
     @nn.compact
@@ -73,7 +77,12 @@ class PatchCNN(nn.Module):
         if norms is None:
             seen = self.activation.sees_norms
             norms = weight_norms(params["W"]) if seen else jnp.ones(self.num_neurons, z.dtype)
-        hidden = jnp.sum(self.activation(z, norms), axis=1)
+        hidden = self.activation(z, norms)
+        if self.counts:
+            if len(self.counts) != z.shape[1]:
+                raise ValueError(f"counts must be one for each of {z.shape[1]} patches, got {self.counts}")
+            hidden = hidden * jnp.asarray(self.counts, z.dtype)[None, :, None]
+        hidden = jnp.sum(hidden, axis=1)
         a = jnp.asarray(self.initial_output, hidden.dtype)
         return hidden @ a[0] if self.num_outputs == 1 else hidden @ a.T
 

@@ -61,6 +61,7 @@ from dynamics.observables.steepest import (
     stationarity,
     vanishing,
 )
+from dynamics.observables.transfer import share_taken_for, targeted_examples
 
 __all__ = [
     "Observable",
@@ -104,11 +105,13 @@ __all__ = [
     "robust_accuracy",
     "robust_curve",
     "saturated",
+    "share_taken_for",
     "signed_inputs",
     "signed_tangents",
     "smallest_margin",
     "soft_margin",
     "stationarity",
+    "targeted_examples",
     "test_accuracy",
     "test_patch_scores",
     "train_accuracy",
