@@ -1,0 +1,300 @@
+"""What the claims of clean generalisation and robust overfitting measure, and where they apply."""
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from dynamics.claims import Run
+
+Runs = dict[str, Run]
+PerSeed = Float[np.ndarray, " seeds"]
+SIGNAL, NOISE = 0, -1  # families of patches
+
+
+def single(run: Run) -> xr.Dataset:
+    """The first network under the first adversary."""
+    return run.dataset.isel(arm=0, gamma=0)
+
+
+def last(run: Run) -> xr.Dataset:
+    """Its last recorded values."""
+    return single(run).isel(step=-1)
+
+
+def signal_margin(dataset: xr.Dataset) -> xr.DataArray:
+    r"""$\alpha^q U$: what the signal patch adds to the clean score, the same for every sample."""
+    return dataset.scores.sel(family=SIGNAL, drop=True).mean("sample")
+
+
+def residual_margin(dataset: xr.Dataset) -> xr.DataArray:
+    r"""$\alpha'^q U$: what it adds after the adversary."""
+    return dataset.robust_scores.sel(family=SIGNAL, drop=True).mean("sample")
+
+
+def memory(dataset: xr.Dataset) -> xr.DataArray:
+    r"""$V_i$: what the noise patches add to each sample's score."""
+    return dataset.scores.sel(family=NOISE, drop=True)
+
+
+def final(name: str, run: str = "main"):
+    """A recorded number at the end."""
+    return lambda runs: last(runs[run])[name].values
+
+
+def final_memory(reduce: str, run: str = "main"):
+    """The mean, smallest or largest memory of a sample at the end."""
+    return lambda runs: getattr(memory(last(runs[run])), reduce)("sample").values
+
+
+def final_signal(runs: Runs) -> PerSeed:
+    return signal_margin(last(runs["main"])).values
+
+
+def crossing(values: xr.DataArray, level: float) -> PerSeed:
+    """The first time a curve (seed, step) is above a level, linear between records; NaN if it never is."""
+    found = np.full(values.sizes["seed"], np.nan)
+    steps = values.step.values
+    for i, curve in enumerate(values.transpose("seed", "step").values):
+        above = np.flatnonzero(curve > level)
+        if above.size == 0:
+            continue
+        j = above[0]
+        share = 1.0 if j == 0 else (level - curve[j - 1]) / (curve[j] - curve[j - 1])
+        found[i] = steps[j] if j == 0 else steps[j - 1] + share * (steps[j] - steps[j - 1])
+    return found
+
+
+def signal_time(run: Run) -> PerSeed:
+    r"""T1: when $\alpha^q U$ passes 1."""
+    return crossing(signal_margin(single(run)), 1.0)
+
+
+def memory_time(run: Run) -> PerSeed:
+    """T3: when the mean memory passes 1/2."""
+    return crossing(memory(single(run)).mean("sample"), 0.5)
+
+
+def phase_ratio(runs: Runs) -> PerSeed:
+    """T1/T3; 0 for a network that starts with the signal."""
+    return signal_time(runs["main"]) / memory_time(runs["main"])
+
+
+def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Least-squares slope of y (points, ...) on x; NaN where all x are equal."""
+    x = np.asarray(x, float) - np.mean(x)
+    square = np.sum(x**2)
+    return np.tensordot(x, np.asarray(y), 1) / (square if square > 0 else np.nan)
+
+
+def memory_exponent(field: str, *names: str):
+    """Exponent of a config's number in the mean over seeds of T3: one number for all seeds."""
+
+    def measure(runs: Runs) -> PerSeed:
+        values = [np.atleast_1d(getattr(runs[name].config, field))[0] for name in names]
+        times = [np.mean(memory_time(runs[name])) for name in names]
+        return np.atleast_1d(slope(np.log(values), np.log(times)))
+
+    return measure
+
+
+def signal_exponent(*names: str):
+    r"""Slope of log U in log alpha, seed by seed."""
+
+    def measure(runs: Runs) -> PerSeed:
+        alphas = np.asarray([runs[name].config.alpha for name in names])
+        powers = np.asarray([runs[name].config.power for name in names])
+        margins = np.asarray([signal_margin(last(runs[name])).values for name in names])
+        return slope(np.log(alphas), np.log(margins / alphas[:, None] ** powers[:, None]))
+
+    return measure
+
+
+def exponent_difference(first: tuple[str, ...], second: tuple[str, ...]):
+    return lambda runs: signal_exponent(*first)(runs) - signal_exponent(*second)(runs)
+
+
+def scan(run: Run) -> xr.Dataset:
+    """Values at the end of a run over gamma."""
+    return run.dataset.isel(arm=0, step=-1)
+
+
+def worst_over(name: str, reduce: str, low: float, high: float):
+    """The largest or smallest of a number at the end over the adversaries with gamma in a range."""
+
+    def measure(runs: Runs) -> PerSeed:
+        values = scan(runs["gammas"])[name]
+        inside = (values.gamma >= low - 1e-9) & (values.gamma <= high + 1e-9)
+        return getattr(values.isel(gamma=np.flatnonzero(inside.values)), reduce)("gamma").values
+
+    return measure
+
+
+def thresholds(runs: Runs) -> np.ndarray:
+    """For every run the first gamma with mean robust test accuracy above 0.9; NaN if there is none."""
+    found = []
+    for run in runs.values():
+        mean = scan(run).robust_test.mean("seed")
+        passed = mean.gamma.values[mean.values > 0.9]
+        found.append(passed[0] if passed.size else np.nan)
+    return np.asarray(found)
+
+
+def threshold_exponent(runs: Runs) -> PerSeed:
+    """Exponent of N in the threshold: one number for all seeds."""
+    counts = [run.config.num_samples[0] for run in runs.values()]
+    return np.atleast_1d(slope(np.log(counts), np.log(thresholds(runs))))
+
+
+def largest_threshold_ratio(runs: Runs) -> PerSeed:
+    """The largest ratio of the threshold at one N and at the next smaller one."""
+    found = thresholds(runs)
+    return np.atleast_1d(np.max(found[1:] / found[:-1]))
+
+
+def odd_power(values: xr.DataArray, power: float) -> xr.DataArray:
+    return np.sign(values) * np.abs(values) ** power
+
+
+def score_error(runs: Runs) -> PerSeed:
+    r"""Largest deviation of the scores from $\alpha^q U + V_i$ and $\alpha'^q U + V_i$, over their size."""
+    run = runs["main"]
+    data, config = single(run), run.config
+    total = odd_power(data.signals.sel(feature=0, drop=True), config.power).sum("neuron")
+    clean = config.alpha**config.power * total
+    moved = (config.residuals[0] * config.alpha) ** config.power * total
+    scale = np.abs(data.margins).max(["sample", "step"])
+    errors = [
+        np.abs(data.margins - clean - memory(data)),
+        np.abs(data.robust_scores.sum("family") - moved - memory(data)),
+    ]
+    return np.max([(error.max(["sample", "step"]) / scale).values for error in errors], axis=0)
+
+
+def update_error(runs: Runs) -> PerSeed:
+    r"""Largest deviation of $u_r$ after a step from the reduced dynamics, over its size."""
+    run = runs["every_step"]
+    data, config = single(run), run.config
+    q, weight = config.power, config.adversarial_weight
+    clean, moved = (a**q for a in (config.alpha, config.residuals[0] * config.alpha))
+    u = data.signals.sel(feature=0, drop=True)
+    total = odd_power(u, q).sum("neuron")
+    c = (1 - weight) / (1 + np.exp(clean * total + memory(data)))
+    a = weight / (1 + np.exp(moved * total + memory(data)))
+    pull = (clean * c + moved * a).mean("sample")
+    expected = u + config.learning_rate * q * np.abs(u) ** (q - 1) * pull
+    before, after = expected.isel(step=slice(0, -1)), u.isel(step=slice(1, None))
+    error = np.abs(after.drop_vars("step") - before.drop_vars("step")).max(["neuron", "step"])
+    return (error / np.abs(u).max(["neuron", "step"])).values
+
+
+def attack_gap(runs: Runs) -> PerSeed:
+    """Largest difference of the test accuracies under the fixed shift and under PGD along w*."""
+    end = last(runs["attacked"])
+    return np.abs(end.shift_test - end.span_test).max("radius").values
+
+
+def full_accuracy(points: str, radius: float = 1.0):
+    """Accuracy under PGD in all directions at one radius."""
+    name = f"full_{points}"
+    return lambda runs: last(runs["attacked"])[name].sel(radius=radius, method="nearest").values
+
+
+def held_balls(runs: Runs) -> PerSeed:
+    """The smaller of clean test accuracy and of what attacks leave of the training inputs."""
+    end = last(runs["construction"])
+    return np.minimum(end.clean_test, robust_points(end, "train")).values
+
+
+def robust_points(end: xr.Dataset, points: str) -> xr.DataArray:
+    """The smaller of the accuracies under the attacks that were made."""
+    names = [f"robust_{points}_{attack}" for attack in ("shift", "pgd")]
+    return xr.concat([end[name] for name in names if name in end], "attack", coords="minimal").min("attack")
+
+
+def robust_error(run: str):
+    return lambda runs: 1 - robust_points(last(runs[run]), "test").values
+
+
+def unseen(config) -> float:
+    r"""$(1 - 2^{-(D-1)})^N$: how often a test input's signs are those of no training input."""
+    return (1 - 2.0 ** (1 - config.dim)) ** config.num_samples[0]
+
+
+def count_error(runs: Runs) -> PerSeed:
+    """Largest deviation of the number of parameters from N (10 D + 2) + 1."""
+    errors = []
+    for run in runs.values():
+        law = run.config.num_samples[0] * (10 * run.config.dim + 2) + 1
+        errors.append(np.abs(last(run).num_parameters.values - law))
+    return np.max(errors, axis=0)
+
+
+def smallest_rise(name: str):
+    """The smallest gain of a number from one width to the next."""
+
+    def measure(runs: Runs) -> PerSeed:
+        values = [last(run)[name].values for run in runs.values()]
+        return np.min(np.diff(values, axis=0), axis=0)
+
+    return measure
+
+
+def larger_of_robust(runs: Runs) -> PerSeed:
+    """The larger of robust training and test accuracy."""
+    (run,) = runs.values()
+    return np.maximum(last(run).robust_train, last(run).robust_test).values
+
+
+def robust_gap(runs: Runs) -> PerSeed:
+    (run,) = runs.values()
+    return (last(run).robust_train - last(run).robust_test).values
+
+
+def loss_rise(points: str, factor: float):
+    """Mean rise of the loss within `factor` times the training radius."""
+
+    def measure(runs: Runs) -> PerSeed:
+        (run,) = runs.values()
+        rise = last(run)[f"loss_rise_{points}"]
+        return rise.sel(radius=factor * run.config.radius, method="nearest").values
+
+    return measure
+
+
+def rise_ratio(factor: float):
+    """The rise at test points over that at training points."""
+    return lambda runs: loss_rise("test", factor)(runs) / loss_rise("train", factor)(runs)
+
+
+# --- where a single run decides
+
+
+def trains_once(config) -> bool:
+    """One network on patches under one adversary, as the laws have it."""
+    return config.laws_apply and len(config.arms) == len(config.residuals) == 1
+
+
+def overfits(config) -> bool:
+    """The theorem's setting: an adversary far beyond the threshold, and time to memorise."""
+    if not trains_once(config) or not 0.5 <= config.adversarial_weight < 1 or config.num_patches < 2:
+        return False
+    count = config.num_samples[0]
+    long_enough = config.steps > 2.5 * config.phase_times(count)[1]
+    return long_enough and abs(config.residuals[0]) < 0.5 * config.threshold(count)
+
+
+def attacks(config) -> bool:
+    return overfits(config) and bool(config.attack_steps)
+
+
+def like_defaults(config) -> bool:
+    """The setting of the prototype, from whose few seeds some bands are."""
+    sizes = (config.dim, config.num_patches, config.num_samples, config.width, config.power, config.steps)
+    scales = (config.alpha, config.sigma, config.sigma_0, config.learning_rate)
+    default = (100**0.249, 100**-0.509, 0.1, 0.02)
+    near = bool(np.allclose(scales, default)) and config.adversarial_weight == 0.9
+    return overfits(config) and near and sizes == (100, 2, (20,), (20,), 3.0, 10_000)
+
+
+def attacks_at_one(config) -> bool:
+    return like_defaults(config) and attacks(config) and 1.0 in config.evaluation_radii

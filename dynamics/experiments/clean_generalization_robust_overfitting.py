@@ -1,0 +1,545 @@
+"""Why does adversarial training generalise on clean data and overfit robustly?
+
+Li & Li 2025, "On the Clean Generalization and Robust Overfitting in Adversarial Training from Two
+Theoretical Views: Representation Complexity and Training Dynamics", arXiv:2306.01271.
+"""
+
+import dataclasses
+import itertools
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
+
+from dynamics import geometry, observables
+from dynamics.adversary import PGD, FeatureAttack, FeatureShift
+from dynamics.adversary.ball import check_radius, column
+from dynamics.config import TrainingConfig, setting
+from dynamics.data.parity import Parity
+from dynamics.data.patches import SignalNoise
+from dynamics.data.shared import Shared
+from dynamics.engine.simulate import simulate
+from dynamics.experiments import _clean_generalization_robust_overfitting_claims as claims
+from dynamics.experiments import _clean_generalization_robust_overfitting_figures as figures
+from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
+from dynamics.laws import clean_generalization_robust_overfitting as laws
+from dynamics.models import memorised_balls
+from dynamics.models.activations import Activation
+from dynamics.models.mlp import MLP
+from dynamics.models.patch_cnn import PatchCNN
+from dynamics.observables import observable
+from dynamics.parts import Axis, part
+from dynamics.problem import Problem
+
+SHIPPED_COUNTS = {"mnist": 5000, "digits": 1797}
+SYNTHETIC = ("patches", "parity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(TrainingConfig):
+    """Adversarial training on patches of signal and noise or on images, or networks written down.
+
+    Where `num_samples`, `width` or `gamma` are lists, every combination is trained.
+    """
+
+    data: str = setting("patches", "patches, parity, mnist, digits, or a path of image or feature files")
+    dim: int = setting(100, "dimension of a patch d; of parity D", low=2)
+    num_patches: int = setting(2, "patches P of an input, the signal patch included", low=1)
+    num_samples: tuple[int, ...] = setting((20,), "training samples N", low=1)
+    num_test: int = setting(500, "test samples", low=1)
+    num_points: int = setting(200, "of the training and of the test samples, how many PGD attacks", low=1)
+    signal: float = setting(0.0, "signal strength alpha; 0: d^0.249; of parity: a, 0: 0.1", low=0)
+    noise: float = setting(0.0, "noise sigma, standard deviation per coordinate; 0: d^-0.509", low=0)
+    direction: Literal["first_axis", "random"] = setting("first_axis", "signal direction w*")
+    signal_patch: Literal["first", "random"] = setting("first", "which patch holds the signal")
+    labels: Literal["balanced", "random"] = setting("balanced", "labels in turn, or drawn")
+    width: tuple[int, ...] = setting((20,), "neurons m (of each sign if signed; images: hidden units)", low=1)
+    activation: Literal["odd_power", "relu_power", "relu"] = setting(
+        "odd_power", "sign(z)|z|^q, ReLU(z)^q, or ReLU(z)"
+    )
+    power: float = setting(3.0, "power q of the activation", low=1)
+    signed: bool = setting(False, "neurons with second layer -1 beside those with +1")
+    init_scale: float = setting(0.0, "initial standard deviation sigma_0 of the weights; 0: d^-1/2", low=0)
+    attack: Literal["fixed", "model", "pgd", "none"] = setting(
+        "fixed",
+        "training adversary: against w* whatever the network, the worse of both shifts along w*, "
+        "PGD in all directions (l2; images: linf), none",
+    )
+    gamma: tuple[float, ...] = setting(
+        (0.02,), "what the adversary leaves of the signal, (alpha - delta)/alpha", low=-1, high=1
+    )
+    radius: float = setting(0.0, "radius delta of the adversary, in place of gamma; 0: by gamma", low=0)
+    adversarial_weight: float = setting(
+        0.9, "weight lambda of the adversarial loss beside 1 - lambda of the clean one", low=0, high=1
+    )
+    learning_rate: float = setting(0.02, "step size eta", above=0)
+    steps: int = setting(10_000, "number of steps T", low=0)
+    records: int = setting(121, "recording times", low=2)
+    train_attack_steps: int = setting(5, "PGD steps of training", low=1)
+    attack_steps: int = setting(20, "PGD steps of the evaluation at the end; 0: none", low=0)
+    radii: tuple[float, ...] = setting(
+        (), "radii of the evaluation; none given: up to alpha + 0.1; images: up to twice the radius", low=0
+    )
+    classifier: Literal["memorising", "clean", "robust"] = setting(
+        "memorising", "network written down on parity: clean with memorised balls, clean, or the parity"
+    )
+    ramp: float = setting(0.1, "width tau of the edge of a memorised ball", above=0)
+
+    def check(self) -> None:
+        """Refuse what does not fit together."""
+        super().check()
+        for name in ("num_samples", "width", "gamma"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} must be one value or several different ones, got {values!r}")
+        if self.batch_size > min(self.num_samples):
+            raise ValueError(
+                f"batch_size must be at most num_samples={min(self.num_samples)}, got {self.batch_size}"
+            )
+        if any(b <= a for a, b in pairwise(self.radii)):
+            raise ValueError(f"radii must increase, got {', '.join(f'{r:g}' for r in self.radii)}")
+        if self.radius and len(self.gamma) > 1:
+            raise ValueError(f"radius is one number for all: give it or several gamma, got {self.gamma}")
+        if self.data == "parity":
+            self._check_parity()
+        elif self.data != "patches":
+            self._check_images()
+
+    def _check_parity(self) -> None:
+        if self.steps:
+            raise ValueError(f"networks on parity are written down, not trained: steps=0, got {self.steps}")
+        if len(self.width) > 1 or len(self.gamma) > 1:
+            raise ValueError("networks on parity have no width or gamma: give one of each")
+        if not self.radius + self.ramp < 1:
+            raise ValueError(
+                "balls of opposite labels must be disjoint: radius + ramp below 1, "
+                f"got {self.radius:g} + {self.ramp:g}"
+            )
+
+    def _check_images(self) -> None:
+        shipped = SHIPPED_COUNTS.get(self.data)
+        if shipped is None and not Path(self.data).exists():
+            raise ValueError(
+                f"data must be patches, parity, mnist, digits or an existing path, got {self.data!r}"
+            )
+        if shipped is not None and max(self.num_samples) + self.num_test > shipped:
+            raise ValueError(
+                f"num_samples + num_test must be at most the {shipped} images of {self.data}, "
+                f"got {max(self.num_samples)} + {self.num_test}"
+            )
+        if self.attack in ("fixed", "model"):
+            raise ValueError(
+                f"images have no signal to shift: attack must be pgd or none, got {self.attack!r}"
+            )
+        if not self.radius:
+            raise ValueError("images need the radius of the adversary, got 0")
+
+    @property
+    def on_images(self) -> bool:
+        """Whether the data are images."""
+        return self.data not in SYNTHETIC
+
+    @property
+    def alpha(self) -> float:
+        """The signal strength."""
+        return self.signal or (0.1 if self.data == "parity" else self.dim**0.249)
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation of the noise."""
+        return self.noise or self.dim**-0.509
+
+    @property
+    def noise_square(self) -> float:
+        r"""$E\|\xi\|^2 = \sigma^2(d-1)$ of a noise patch."""
+        return self.sigma**2 * (self.dim - 1)
+
+    @property
+    def sigma_0(self) -> float:
+        """The initial standard deviation of the weights."""
+        return self.init_scale or self.dim**-0.5
+
+    @property
+    def residuals(self) -> tuple[float, ...]:
+        r"""$\gamma$ in use: $\alpha'/\alpha$ of each adversary."""
+        return ((self.alpha - self.radius) / self.alpha,) if self.radius else self.gamma
+
+    @property
+    def shifts(self) -> tuple[float, ...]:
+        r"""Radius $\delta$ of each adversary."""
+        return (self.radius,) if self.radius else tuple(self.alpha * (1 - g) for g in self.gamma)
+
+    @property
+    def arms(self) -> dict[str, tuple[int, int]]:
+        """Number of samples and width of each network, by name."""
+        pairs = itertools.product(self.num_samples, self.width)
+        return {f"N={count}, m={width}": (count, width) for count, width in pairs}
+
+    @property
+    def evaluation_radii(self) -> tuple[float, ...]:
+        """Radii of the evaluation at the end."""
+        if self.radii:
+            return self.radii
+        if self.on_images:
+            return tuple(factor * self.radius for factor in (0.5, 1.0, 1.5, 2.0))
+        return tuple(sorted({1.0, *np.linspace(0.5, self.alpha + 0.1, 7).tolist()}))
+
+    def race(self, num_samples: int, residual: float) -> laws.Race:
+        """What the laws depend on, for one number of samples and one adversary."""
+        return laws.Race(
+            signal=self.alpha,
+            residual=abs(residual) * self.alpha,
+            noise_square=self.noise_square,
+            num_samples=num_samples,
+            adversarial_weight=self.adversarial_weight,
+            learning_rate=self.learning_rate,
+            power=self.power,
+        )
+
+    @property
+    def starts(self) -> tuple[float, float]:
+        r"""About the largest initial signal and memory: $\sigma_0\sqrt{2\ln m}$, and that times $\|\xi\|$."""
+        width = self.width[0]
+        length = math.sqrt(self.noise_square)
+        return tuple(laws.largest_start(self.sigma_0, size, width) for size in (1.0, length))
+
+    def phase_times(self, num_samples: int) -> tuple[float, float]:
+        """About the steps at which the signal is learned (phase I) and the noise is memorised (phase III)."""
+        race = self.race(num_samples, 0.0)
+        signal, memory = self.starts
+        return race.signal_time(signal), race.memory_time(memory)
+
+    def threshold(self, num_samples: int) -> float:
+        r"""About $\gamma_c$, from the largest starts and the laws alone; nan where there is no race."""
+        if not 0 < self.adversarial_weight < 1 or self.num_patches < 2:
+            return math.nan
+        race = self.race(num_samples, 0.0)
+        signal, memory = self.starts
+        strength = race.signal_strength(self.phase_times(num_samples)[1], signal)
+        return race.threshold(strength, memory)
+
+    @property
+    def laws_apply(self) -> bool:
+        """Whether the closed forms are about this training."""
+        plain = self.data == "patches" and self.activation == "odd_power" and self.power >= 2
+        full = self.is_gradient_descent and not self.batch_size
+        return plain and full and self.attack in ("fixed", "model") and self.adversarial_weight > 0
+
+
+_SMALL = Config()
+_DIGITS = Config(
+    data="digits",
+    width=(4, 16, 64, 256),
+    num_samples=(600,),
+    num_test=600,
+    num_points=600,
+    attack="pgd",
+    radius=0.15,
+    adversarial_weight=1.0,
+    descent="adam",
+    learning_rate=3e-3,
+    batch_size=100,
+    steps=3000,
+    records=16,
+)
+PRESETS = {
+    "small": _SMALL,
+    "paper": dataclasses.replace(
+        _SMALL, dim=400, num_patches=4, num_samples=(64,), width=(64,), learning_rate=0.01, steps=40_000
+    ),
+    "threshold": dataclasses.replace(
+        _SMALL,
+        num_samples=(10, 20, 40),
+        gamma=(0.02, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12),
+        steps=24_000,
+        records=61,
+        attack_steps=0,
+    ),
+    "construction": dataclasses.replace(
+        _SMALL, data="parity", dim=12, num_samples=(200,), num_test=1000, radius=0.2, steps=0, records=2
+    ),
+    "digits": _DIGITS,
+    "mnist": dataclasses.replace(
+        _DIGITS, data="mnist", width=(4, 16, 64, 256), num_samples=(4000,), num_test=1000, radius=0.3
+    ),
+}
+
+
+@part
+class WorseShift:
+    r"""The worse of $x - \delta y w^*$ and $x + \delta y w^*$ for the network at hand.
+
+    The worst case in the span of the signal wherever the score is monotone in the signal's strength: with
+    the odd power it always is, and the first is the worse one exactly where U > 0. No gradient is needed,
+    which of a loss of $e^{-100}$ would be 0.
+    """
+
+    radius: ScalarLike | Axis
+
+    def __post_init__(self):
+        check_radius(self.radius)
+
+    def perturb(
+        self, key: PRNGKeyArray, objective: Any, sample: Any, draw: Any
+    ) -> Float[Array, "samples patches dim"]:
+        """The shifted inputs of the larger `objective`; `key` is not used."""
+        against = FeatureShift(self.radius).perturb(key, objective, sample, draw)
+        along = 2 * sample.x - against
+        return jnp.where(column(objective(against) >= objective(along), along), against, along)
+
+
+@observable(("sample",), about="largest memory of a noise patch by one neuron")
+def memory_strength(params, problem, draw):
+    r"""$\max_{r,p} y_i\langle w_r, \xi_{ip}\rangle$ over the noise patches of each training sample."""
+    z = geometry.pre_activations(params, draw, "train") * draw.train.y[:, None, None]
+    is_noise = (draw.train.patches.family < 0)[..., None]
+    return jnp.max(jnp.where(is_noise, z, -jnp.inf), axis=(1, 2))
+
+
+@observable(("sample",), about="largest squared norm of a noise patch")
+def noise_square(params, problem, draw):
+    r"""$\max_p \|\xi_{ip}\|^2$ of each training sample."""
+    squares = jnp.sum(jnp.square(draw.train.x), axis=-1)
+    return jnp.max(jnp.where(draw.train.patches.family < 0, squares, 0), axis=1)
+
+
+@observable(about="parameters other than 0")
+def num_parameters(params, problem, draw):
+    """How many weights and biases are not 0."""
+    counts = [jnp.count_nonzero(leaf) for leaf in jax.tree.leaves(params)]
+    return sum(counts).astype(draw.train.x.dtype)
+
+
+def data(config: Config, num_samples: int):
+    """The data distribution."""
+    if config.on_images:
+        from dynamics.data import images
+
+        return images.load(config.data, num_train=num_samples, num_test=config.num_test)
+    if config.data == "parity":
+        return Parity(config.dim, num_samples, config.num_test, signal=config.alpha)
+    return SignalNoise(
+        config.dim,
+        config.num_patches,
+        num_samples,
+        config.num_test,
+        direction=config.direction,
+        signal_patch=config.signal_patch,
+        labels=config.labels,
+        signal=config.alpha,
+        noise=config.sigma,
+    )
+
+
+def _radius(config: Config) -> float | Axis:
+    return config.shifts[0] if len(config.shifts) == 1 else Axis("gamma", config.shifts)
+
+
+def adversary(config: Config) -> Any:
+    """The adversary of training, or None."""
+    if config.attack == "none" or config.adversarial_weight == 0 or config.data == "parity":
+        return None
+    if config.attack == "pgd":
+        norm, box = ("linf", (0.0, 1.0)) if config.on_images else ("l2", None)
+        return PGD(_radius(config), norm=norm, steps=config.train_attack_steps, box=box)
+    return (FeatureShift if config.attack == "fixed" else WorseShift)(_radius(config))
+
+
+def problem(config: Config, num_samples: int, width: int) -> Problem:
+    """The problem of one number of samples and one width."""
+    source = data(config, num_samples)
+    if config.data == "parity":
+        return _written_down(config, source)
+    attack = adversary(config)
+    weight = config.adversarial_weight if attack is not None and config.adversarial_weight < 1 else None
+    shared = {"adversary": attack, "adversarial_weight": weight}
+    if config.on_images:
+        model = MLP((width,), len(source.class_signs))
+        loss = {"loss": "cross_entropy"}
+    else:
+        activation = Activation(config.activation, power=config.power)
+        model = PatchCNN(width, signed=config.signed, activation=activation)
+        loss = {"loss": "logistic", "init_scale": config.sigma_0}
+    return Problem(Shared(source) if config.shared_data else source, model, **loss, **shared)
+
+
+def _written_down(config, source):
+    radius = config.shifts[0]
+    if config.classifier == "robust":
+        shape = 1, memorised_balls.parity_widths(config.dim)
+        start = memorised_balls.SignParity(1 - radius)
+    else:
+        shape = source.num_samples, memorised_balls.ball_widths(config.dim)
+        height = None if config.classifier == "memorising" else 0.0
+        start = memorised_balls.MemorisedBalls(radius, config.ramp, height)
+    return Problem(source, memorised_balls.Towers(*shape), start=start)
+
+
+def observed(config: Config) -> tuple[dict, dict]:
+    """What is recorded at every recording time, and at the end."""
+    o = observables
+    always = {
+        "training_loss": o.training_loss,
+        "clean_train": o.accuracy.given(points="train"),
+        "clean_test": o.accuracy.given(points="test"),
+    }
+    if config.data == "parity":
+        return always, _construction(config)
+    if config.on_images:
+        return always, _on_images(config)
+    shift = FeatureShift(_radius(config))
+    for points in ("train", "test"):
+        always[f"robust_{points}"] = o.robust_accuracy.given(attack=shift, points=points)
+    families = {"family": (0, -1)}
+    always |= {
+        "margins": o.margins,
+        "scores": o.patch_scores.given(**families),
+        "robust_scores": o.patch_scores.given(**families, attack=shift),
+        "signals": o.projection,
+        "alignment": o.alignment,
+    }
+    end = {"test_scores": o.test_patch_scores.given(**families)}
+    if config.num_patches > 1:
+        always["memory_strength"] = memory_strength
+        end |= {"noise_square": noise_square, "patch_alignment": o.patch_alignment}
+    if config.attack_steps:
+        given = {"radius": jnp.asarray(config.evaluation_radii, float), "objective": "margin"}
+        given["num_points"] = config.num_points
+        within = PGD(0.0, steps=config.attack_steps, span="features")
+        everywhere = PGD(0.0, steps=config.attack_steps)
+        for points in ("train", "test"):
+            for name, attack in (("shift", shift), ("span", within), ("full", everywhere)):
+                if points == "test" or name == "full":
+                    attack = dataclasses.replace(attack, radius=0.0)
+                    end[f"{name}_{points}"] = o.robust_curve.given(attack=attack, points=points, **given)
+    return always, end
+
+
+def _construction(config):
+    o, end = observables, {"num_parameters": num_parameters}
+    attacks = {"shift": FeatureAttack(config.shifts[0])}
+    if config.attack_steps:
+        attacks["pgd"] = PGD(config.shifts[0], norm="linf", steps=config.attack_steps)
+    for points, (name, attack) in itertools.product(("train", "test"), attacks.items()):
+        given = {"attack": attack, "points": points, "objective": "margin", "num_points": config.num_points}
+        end[f"robust_{points}_{name}"] = o.robust_accuracy.given(**given)
+    return end
+
+
+def _on_images(config):
+    o, end = observables, {"num_parameters": num_parameters}
+    if not config.attack_steps:
+        return end
+    attack = PGD(config.radius, norm="linf", steps=config.attack_steps, box=(0.0, 1.0))
+    given = {"radius": jnp.asarray(config.evaluation_radii, float), "num_points": config.num_points}
+    for points in ("train", "test"):
+        one = {"attack": attack, "points": points, "num_points": config.num_points}
+        end[f"robust_{points}"] = o.robust_accuracy.given(**one)
+        for name, what in (
+            ("robust_curve", o.robust_curve),
+            ("loss_rise", o.loss_rise),
+            ("input_gradient", o.input_gradient),
+            ("gradient_supremum", o.gradient_supremum),
+        ):
+            end[f"{name}_{points}"] = what.given(attack=attack, points=points, **given)
+    return end
+
+
+def run(config: Config, engine: Engine) -> xr.Dataset:
+    """Train every network asked for; dimensions `arm` (samples and width) and `gamma` tell them apart."""
+
+    def arm(name):
+        always, end = observed(config)
+        dataset = simulate(
+            problem(config, *config.arms[name]),
+            config.update_rule,
+            steps=config.steps,
+            observe=always,
+            observe_end=end,
+            when=config.recording_times(),
+            batch_size=config.batch_size or None,
+            **engine.keywords(name.replace("=", "").replace(", ", "_")),
+        )
+        gamma = np.asarray(config.residuals)
+        dataset = dataset if "gamma" in dataset.dims else dataset.expand_dims("gamma")
+        return dataset.assign_coords(gamma=gamma)
+
+    return run_arms("arm", dict.fromkeys(config.arms, arm))
+
+
+def _check_runs() -> dict[str, CheckRun]:
+    """The runs that the claims rest on, at the sizes of the specification's acceptance table."""
+    change = dataclasses.replace
+    construction = PRESETS["construction"]
+    bare = change(PRESETS["small"], attack_steps=0)
+    ends = change(bare, records=2)
+    runs = {
+        "main": bare,
+        "attacked": change(PRESETS["small"], records=2),
+        "standard": change(bare, adversarial_weight=0.0),
+        "weak": change(bare, gamma=(0.3,)),
+        "every_step": change(bare, steps=300, records=301, spacing="linear"),
+        "gammas": change(ends, gamma=(0.02, 0.05, 0.07, 0.09, 0.11), steps=12_000),
+        "construction": construction,
+        "parity": change(construction, classifier="robust"),
+    }
+    for count, steps in ((8, 8000), (16, 10_000), (32, 20_000)):
+        runs[f"samples_{count}"] = change(bare, num_samples=(count,), steps=steps)
+    for weight in (0.3, 0.6, 0.9):
+        runs[f"weight_{weight}"] = change(bare, adversarial_weight=weight, steps=20_000)
+    for alpha, (power, steps) in itertools.product((1.5, 2.0, 3.0, 4.5), ((3.0, 15_000), (4.0, 60_000))):
+        # the quartic starts as small as the cubic: from 0.2 some networks hold the signal at once
+        runs[f"alpha_{alpha:g}_q{power:g}"] = change(
+            ends,
+            signal=alpha,
+            gamma=(0.05 / alpha,),
+            power=power,
+            init_scale=0.1,
+            learning_rate=0.01,
+            steps=steps,
+        )
+    for count, steps, gammas in (
+        (10, 8000, (0.06, 0.08, 0.10, 0.12)),
+        (20, 12_000, (0.06, 0.07, 0.08, 0.09)),
+        (40, 24_000, (0.045, 0.06, 0.075, 0.09)),
+    ):
+        runs[f"threshold_{count}"] = change(ends, num_samples=(count,), gamma=gammas, steps=steps)
+    for count, dim in ((50, 8), (100, 8), (50, 16)):
+        runs[f"balls_{count}_{dim}"] = change(
+            construction, num_samples=(count,), dim=dim, num_test=10, num_points=10, attack_steps=0
+        )
+    checks = {name: CheckRun(config) for name, config in runs.items()}
+    for name in checks:
+        if name.startswith("threshold"):
+            checks[name] = CheckRun(runs[name], max_seeds=8, min_seeds=4)
+        if name.startswith(("samples", "weight")):
+            checks[name] = CheckRun(runs[name], min_seeds=4)
+        if name.startswith("balls"):
+            checks[name] = CheckRun(runs[name], max_seeds=1)
+    for width in (4, 16, 64, 256):
+        digits = change(PRESETS["digits"], width=(width,), records=2)
+        checks[f"digits_{width}"] = CheckRun(digits, max_seeds=2, package="sklearn")
+    return checks
+
+
+EXPERIMENT = Experiment(
+    name="clean_generalization_robust_overfitting",
+    title="On the Clean Generalization and Robust Overfitting in Adversarial Training from Two Theoretical "
+    "Views: Representation Complexity and Training Dynamics",
+    arxiv="2306.01271",
+    about="adversarial training learns the signal in part and memorises the noise of its samples",
+    Config=Config,
+    presets=PRESETS,
+    simulate=run,
+    claims=claims.CLAIMS,
+    check_runs=_check_runs(),
+    figures=figures.FIGURES,
+    summary=figures.summary,
+)
