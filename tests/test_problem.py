@@ -1,11 +1,13 @@
 """A problem's pure functions: initial scale, score, the loss and its logarithm, the adversary's place."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics.adversary import PGD, FeatureAttack
+from dynamics.adversary import FGSM, PGD, FeatureAttack
 from dynamics.data.clusters import Clusters
 from dynamics.data.teachers import FixedPoints
 from dynamics.models.activations import Activation
@@ -13,6 +15,7 @@ from dynamics.models.homogeneous import Homogeneous
 from dynamics.models.linear import Linear
 from dynamics.models.mlp import MLP
 from dynamics.models.two_layer import TwoLayer
+from dynamics.parts import Axis
 from dynamics.problem import Problem
 from dynamics.readouts import read_out
 
@@ -206,3 +209,79 @@ def test_losses_that_reach_0_have_no_logarithm(loss):
 def test_unknown_loss_is_refused():
     with pytest.raises(ValueError, match="loss must be one of"):
         Problem(DATA, TwoLayer(3), loss="hindge")
+
+
+# --- mixed losses
+
+WEIGHTS = (0.0, 0.3, 1.0)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_weight_mixes_the_losses_at_clean_and_moved_inputs(reduction):
+    """Loss, log-loss and their gradients, by hand from the two losses; 0 and 1 are the ends of the mix."""
+    draw, adversary = DATA.sample(KEY), FGSM(0.5, norm="l2")
+    plain = Problem(DATA, TwoLayer(3), reduction=reduction)
+    params = plain.init(KEY)
+
+    @jax.jit
+    def both(params):
+        moved = dataclasses.replace(plain, adversary=adversary)
+        return [
+            jax.value_and_grad(p.training_loss)(params, draw.train, draw, KEY, of)
+            for of in ("loss", "log_loss")
+            for p in (plain, moved)
+        ]
+
+    (clean, clean_grads), (hard, hard_grads), *logs = both(params)
+    assert hard > clean * 1.05
+
+    @jax.jit
+    def mixed(params, weight):
+        problem = dataclasses.replace(plain, adversary=adversary, adversarial_weight=weight)
+        return [
+            jax.value_and_grad(problem.training_loss)(params, draw.train, draw, KEY, of)
+            for of in ("loss", "log_loss")
+        ]
+
+    for weight in WEIGHTS:
+        (value, grads), (log_value, log_grads) = mixed(params, weight)
+        expected = (1 - weight) * clean + weight * hard
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+        np.testing.assert_allclose(log_value, np.log(expected), rtol=1e-12, atol=1e-13)
+        for name in params:
+            mix = (1 - weight) * clean_grads[name] + weight * hard_grads[name]
+            np.testing.assert_allclose(grads[name], mix, rtol=1e-10, atol=1e-13)
+            np.testing.assert_allclose(log_grads[name], mix / expected, rtol=1e-10, atol=1e-13)
+    assert mixed._cache_size() == 1
+    # the ends, in logarithms too, and without a weight
+    for (log_value, log_grads), weight in zip(logs, (0.0, 1.0), strict=True):
+        found, grads = mixed(params, weight)[1]
+        np.testing.assert_allclose(found, log_value, rtol=1e-13, atol=1e-14)
+        np.testing.assert_allclose(grads["W"], log_grads["W"], rtol=1e-12, atol=1e-15)
+
+
+def test_the_mix_of_losses_that_are_zero_has_a_logarithm():
+    """Margins of 1e4 clean and 9e3 moved: both losses are 0, and the moved one decides the mix."""
+    data = FixedPoints(np.array([[1e4, 0.0], [0.0, 2e4]]), (1, -1))
+    draw = data.sample(KEY)
+    params = {"W": jnp.array([[1.0, -1.0]])}
+    attack = FGSM(1e3, norm="linf")
+    for weight, expected in ((0.0, -1e4), (0.25, -8e3 + np.log(0.25)), (1, -8e3)):
+        problem = Problem(data, Linear(), adversary=attack, adversarial_weight=weight)
+        value, grads = jax.value_and_grad(problem.training_loss)(params, draw.train, draw, KEY, "log_loss")
+        np.testing.assert_allclose(value, expected - np.log(2), rtol=1e-13)
+        assert np.isfinite(grads["W"]).all()
+        assert float(problem.training_loss(params, draw.train, draw, KEY)) == 0
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.5, np.nan, Axis("w", [0.5, 2.0]), np.array([0.5, 0.5])])
+def test_weights_that_are_none_are_refused(untyped, weight):
+    with pytest.raises(ValueError, match=r"^adversarial_weight must be one number in \[0, 1\], got"):
+        Problem(DATA, TwoLayer(3), adversary=FGSM(0.1), adversarial_weight=weight)
+
+
+def test_a_weight_without_an_adversary_and_an_adversary_that_is_none_are_refused(untyped):
+    with pytest.raises(ValueError, match=r"adversarial_weight needs an adversary, got 0.5 without one"):
+        Problem(DATA, TwoLayer(3), adversarial_weight=0.5)
+    with pytest.raises(ValueError, match="adversary must be None or a part with perturb, got 'pgd'"):
+        Problem(DATA, TwoLayer(3), adversary="pgd")

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from dynamics import geometry, linalg
 from dynamics.adversary import ball
+from dynamics.adversary.ball import Arrays
 from dynamics.observables.base import observable
 from dynamics.observables.robustness import attacked
 
@@ -57,7 +58,7 @@ def loss_rise(
     draw,
     key,
     attack,
-    radius: Float[Array, " radii"],
+    radius: Float[Arrays, " radii"],
     points="train",
     num_points=None,
 ) -> Float[Array, " radii"]:
@@ -80,7 +81,7 @@ def input_gradient(
     draw,
     key,
     attack,
-    radius: Float[Array, " radii"],
+    radius: Float[Arrays, " radii"],
     points="train",
     num_points=None,
 ) -> Float[Array, " radii"]:
@@ -104,7 +105,7 @@ def gradient_supremum(
     draw,
     key,
     attack,
-    radius: Float[Array, " radii"],
+    radius: Float[Arrays, " radii"],
     points="test",
     num_points=None,
 ) -> Float[Array, " radii"]:
@@ -134,7 +135,7 @@ def loss_slice(
     draw,
     key,
     attack,
-    offset: Float[Array, " offsets"],
+    offset: Float[Arrays, " offsets"],
     points="train",
     num_points=None,
 ) -> Float[Array, " offsets"]:
@@ -182,6 +183,6 @@ def hessian_eigenvalues(params, problem, draw, key, count=1, depth=32) -> Float[
     unit = jnp.where(size > 0, size, 1)
     lanczos = decomp.tridiag_sym(min(depth, flat.size), custom_vjp=False)
     vectors = lanczos(lambda vector: product(vector) / unit, start)[0]
-    basis, _ = linalg.qr(jnp.where(jnp.isfinite(vectors), vectors, 0))
+    basis, _ = linalg.qr(jnp.where(jnp.isfinite(vectors), vectors, 0).T)
     ritz = basis.T @ (jax.lax.map(product, basis.T).T / unit)
     return unit * linalg.eigvalsh((ritz + ritz.T) / 2)[::-1][:count]

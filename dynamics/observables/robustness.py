@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from dynamics import adversary, certificates, geometry, losses
+from dynamics.adversary.ball import Arrays
 from dynamics.data.sample import Draw, Sample
 from dynamics.models import two_layer
 from dynamics.observables.base import observable
@@ -79,7 +80,7 @@ def robust_curve(
     draw,
     key,
     attack,
-    radius: Float[Array, " radii"],
+    radius: Float[Arrays, " radii"],
     points="test",
     objective="loss",
     num_points=None,

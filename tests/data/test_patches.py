@@ -243,6 +243,42 @@ def test_one_kind_of_patches_alone():
     np.testing.assert_allclose(weak.train.x[1, 0], 0.3 * weak.features[3], rtol=1e-15)
 
 
+# what patches carry
+
+
+def test_the_account_of_signals():
+    data = SignalNoise(8, 4, 30, 20, "random", "random", "random", signal=2.0, noise=0.3)
+    draw = jax.jit(data.sample)(KEY)
+    w = np.asarray(draw.features)[0]
+    np.testing.assert_array_equal(draw.carried, [[w, -w]])
+    np.testing.assert_array_equal(draw.feature_families, [0])
+    for sample in (draw.train, draw.test):
+        x, y, _, _ = arrays(sample)
+        is_signal = np.abs(x @ w) > 1
+        np.testing.assert_array_equal(sample.patches.family, np.where(is_signal, 0, -1))
+        np.testing.assert_array_equal(sample.patches.amplitude, np.where(is_signal, 2, 0))
+        np.testing.assert_allclose(x[is_signal], 2 * y[:, None] * w, atol=1e-13)
+    assert 0 < np.asarray(is_signal)[:, 0].sum() < 20
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_account_of_features(shuffle):
+    """Without noise a patch is its amplitude times what its family carries for the class."""
+    data = RobustNonRobust(8, 3, 12, 9, 2, 3, shuffle, "random", spread=0.4, noise=0.0)
+    draw = jax.jit(data.sample)(KEY)
+    features = np.asarray(draw.features)
+    np.testing.assert_array_equal(draw.carried, [features[:3], features[3:]])
+    np.testing.assert_array_equal(draw.feature_families, [0, 0, 0, 1, 1, 1])
+    for sample in (draw.train, draw.test):
+        family, amplitude = np.asarray(sample.patches.family), np.asarray(sample.patches.amplitude)
+        np.testing.assert_array_equal(np.sort(family, axis=1), np.tile([0, 0, 1, 1, 1], (len(family), 1)))
+        assert shuffle == bool((family[:, 0] == 1).any())
+        assert (np.abs(amplitude / np.array([1.0, 0.3])[family] - 1) <= 0.4).all()
+        for i, p in np.ndindex(*family.shape):
+            own = features[3 * family[i, p] + int(sample.target[i])]
+            np.testing.assert_allclose(sample.x[i, p], amplitude[i, p] * own, atol=1e-14)
+
+
 # both
 
 
