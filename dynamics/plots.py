@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float, Int, Real
 
 from dynamics.files import write_atomically, write_text
 
@@ -59,7 +59,9 @@ def new_figure(
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def time_axis(ax: "matplotlib.axes.Axes", steps: Sequence[int], logarithmic: bool = True) -> None:
+def time_axis(
+    ax: "matplotlib.axes.Axes", steps: Sequence[int] | Int[np.ndarray, " times"], logarithmic: bool = True
+) -> None:
     """Label the x-axis as steps, logarithmic from step 1 on, step 0 beside it."""
     ax.set_xlabel("step $t$")
     if logarithmic and max(steps) > 10:
@@ -81,7 +83,7 @@ def band(
 
 def alignment_curves(
     ax: "matplotlib.axes.Axes",
-    steps: Sequence[int],
+    steps: Sequence[int] | Int[np.ndarray, " times"],
     alignment: Float[np.ndarray, "seeds steps neurons features"],
     own: Float[np.ndarray, "neurons features"],
     predicted: Mapping[str, float] | None = None,

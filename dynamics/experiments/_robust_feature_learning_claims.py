@@ -245,8 +245,8 @@ CLAIMS = (
     Claim(
         "C5-tie",
         DERIVED,
-        "below the knee, at the oracle radius (beta R - alpha)/(R - 1), R = (P_N/S)^(1/q), the rates tie: the "
-        "feature that starts larger wins (97 % of classes)",
+        "below the knee, at the oracle radius (beta R - alpha)/(R - 1), R = (P_N/S)^(1/q), the rates tie: "
+        "the feature that starts larger wins (97 % of classes)",
         tie_score("at_crossing"),
         lambda runs: typically(at_least(0.97)),
         Ablation("a knee within reach, where the robust feature slows down", KNEE),

@@ -75,7 +75,7 @@ class PatchFeatures:
                     (nonrobust, self.nonrobust_rate(radius)),
                 )
             ]
-            return sides[0] / sides[1]
+            return np.asarray(sides[0] / sides[1])
 
     def frozen(
         self, loser: Float[np.ndarray, "*classes"], winner: Float[np.ndarray, "*classes"], ratio: float

@@ -1,0 +1,259 @@
+"""Claims about robust features hold over seeds and their ablations break them; runs of other settings."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from dynamics import experiments
+from dynamics.experiments import robust_feature_learning as module
+from dynamics.experiments._robust_feature_learning_figures import wilson
+from dynamics.keys import named_key, seed_key
+
+EXPERIMENT = experiments.get("robust_feature_learning")
+Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
+IDS = [claim.id for claim in EXPERIMENT.claims]
+SEEDS = 2
+SHORT_RUNS = {"standard", "recursion_3", "recursion_4", "oracle", "shrunk", "pure_robust", "pure_nonrobust"}
+SHORT = [claim.id for claim in EXPERIMENT.claims if set(claim.runs) <= SHORT_RUNS]
+LONG = [claim for claim in IDS if claim not in SHORT]
+TINY = {
+    "steps": 20,
+    "records": 3,
+    "num_nonrobust": 6,
+    "dim": 8,
+    "width": 3,
+    "test_steps": 2,
+    "num_samples": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def short(check):
+    return check("robust_feature_learning", SEEDS, SHORT)
+
+
+@pytest.fixture(scope="module")
+def long(check):
+    return check("robust_feature_learning", SEEDS, LONG)
+
+
+def assert_decided(verdict):
+    assert verdict["holds"], verdict
+    assert verdict["ablation"]["holds"] is False, verdict
+
+
+@pytest.mark.slow
+def test_exit_code_says_that_every_claim_holds(short):
+    done, verdicts = short
+    assert list(verdicts) == SHORT
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", SHORT)
+def test_claim_holds_and_its_ablation_does_not(short, claim):
+    assert_decided(short[1][claim])
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("claim", LONG)
+def test_claim_of_long_runs_holds_and_its_ablation_does_not(long, claim):
+    assert_decided(long[1][claim])
+
+
+# --- the numbers of a run
+
+
+def start_of(config, training, seed):
+    """One seed's draw and initial weights, as the engine makes them."""
+    problem = module.problem(config, training)
+    data, init = (named_key(seed_key(seed), name) for name in ("data", "init"))
+    return problem, problem.sample(data), problem.init(init, data)
+
+
+@pytest.mark.parametrize("attack", ["standard", "one_step features", "one_step all", "oracle"])
+def test_training_against_a_numpy_loop(attack, reference):
+    loop = reference("feature_loop")
+    name, _, span = attack.partition(" ")
+    training = "standard" if name == "standard" else "adversarial"
+    given = {"attack": name, "span": span or "features"} if training == "adversarial" else {}
+    config = Config(**TINY, training=training, shuffle=True, noise=0.1, keep_weights=True, **given)
+    found = EXPERIMENT.run(config, seeds=[5]).isel(training=0, seed=0)
+    _, draw, params = start_of(config, training, 5)
+    k, m = config.num_classes, config.width
+    u, v = np.asarray(draw.features[:k]), np.asarray(draw.features[k:])
+    kind = {"standard": None, "oracle": "oracle"}.get(name, "family" if span == "features" else "full")
+    W = loop.train(
+        np.asarray(params["W"]).reshape(k, m, -1),
+        np.asarray(draw.train.x),
+        np.asarray(draw.train.target),
+        np.asarray(draw.train.patches.family),
+        config.steps,
+        config.learning_rate,
+        kind,
+        config.radius,
+        u,
+        v,
+        (config.robust_strength, config.nonrobust_strength),
+    )
+    np.testing.assert_allclose(found.weights.values.reshape(k, m, -1), W, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        found.projection.isel(step=-1), (W @ draw.features.T).reshape(k * m, -1), atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("attack", ["pgd", "oracle"])
+def test_one_counted_patch_of_each_kind_is_all_of_them(attack):
+    given = {"attack": attack, "test_steps": 2 if attack == "pgd" else 0, "noise": 0.0, "keep_weights": True}
+    config = Config(**TINY | given, training="adversarial")
+    full, compact = (EXPERIMENT.run(dataclasses.replace(config, compact=c), seeds=2) for c in (False, True))
+    names = {"weights", "strength", "flip_accuracy", "full_one_step_accuracy", "training_loss"}
+    for name in names | ({"full_pgd_accuracy"} if attack == "pgd" else set()):
+        np.testing.assert_allclose(compact[name], full[name], rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+def test_a_rotation_of_space_and_another_order_of_patches_change_nothing():
+    """With the start and the noise rotated along, all projections and accuracies stay."""
+    config = Config(**TINY, training="adversarial", keep_weights=True)
+    _, draw, params = start_of(config, "adversarial", 3)
+    problem = module.problem(config, "adversarial")
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(config.dim, config.dim)))[0]
+    order = np.random.default_rng(1).permutation(config.num_robust + config.num_nonrobust)
+
+    def turned(sample):
+        patches = jax.tree.map(lambda a: a[:, order], sample.patches)
+        return dataclasses.replace(sample, x=sample.x[:, order] @ rotation.T, patches=patches)
+
+    moved = dataclasses.replace(
+        draw,
+        train=turned(draw.train),
+        test=turned(draw.test),
+        features=draw.features @ rotation.T,
+        carried=draw.carried @ rotation.T,
+    )
+    key = jax.random.key(0)
+
+    def descend(W, draw):
+        for _ in range(15):
+            slope = jax.grad(lambda p: problem.training_loss(p, draw.train, draw, key))({"W": W})["W"]
+            W = W - config.learning_rate * slope
+        return W
+
+    W, V = descend(params["W"], draw), descend(params["W"] @ rotation.T, moved)
+    np.testing.assert_allclose(V @ moved.features.T, W @ draw.features.T, atol=1e-10)
+    np.testing.assert_allclose(V, W @ rotation.T, atol=1e-10)
+    always, _ = module.observed(config)
+    for name, what in always.items():
+        one, other = (what({"W": w}, problem, d, key) for w, d in ((W, draw), (V, moved)))
+        np.testing.assert_allclose(other, one, atol=1e-9, err_msg=name)
+
+
+def test_radii_side_by_side_are_runs_of_their_own():
+    radii = (0.05, 0.2)
+    config = Config(**TINY, training="adversarial", radii=radii, test_radius=0.3)
+    together = EXPERIMENT.run(config, seeds=2)
+    for radius in radii:
+        alone = EXPERIMENT.run(dataclasses.replace(config, radii=(), radius=radius), seeds=2)
+        for name in ("strength", "flip_accuracy"):
+            np.testing.assert_allclose(
+                together[name].sel(train_radius=radius).transpose(*alone[name].dims), alone[name], atol=1e-10
+            )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"descent": "sign", "normalize": True, "learning_rate": 1e-3, "attack": "oracle"},
+        {"attack": "gradient", "span": "all", "adversarial_weight": 0.5, "spread": 0.5, "labels": "random"},
+        {"descent": "adam", "learning_rate": 1e-2, "batch_size": 4, "activation": "relu", "attack": "pgd"},
+        {"descent": "coordinate", "learning_rate": 1e-2, "power": 4.0, "shared_data": True, "span": "all"},
+    ],
+    ids=["sign", "gradient", "adam", "coordinate"],
+)
+def test_what_makes_sense_runs(given):
+    dataset = EXPERIMENT.run(Config(**TINY, **given, training="adversarial"), seeds=2)
+    for name in ("strength", "training_loss", "scores", "family_one_step_accuracy"):
+        assert np.isfinite(dataset[name]).all(), name
+    loss = dataset.training_loss.mean(["training", "seed"])
+    assert float(loss[-1]) < float(loss[0])
+    assert EXPERIMENT.plot(dataset).get_axes()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    config = dataclasses.replace(
+        PRESETS["digits"], num_samples=300, num_test=100, steps=150, records=4, test_steps=5, rate_steps=5
+    )
+    return config, EXPERIMENT.run(config, seeds=2)
+
+
+def test_images_follow_references_trained_on_the_other_half(digits):
+    config, dataset = digits
+    first, second = (np.asarray(half.inputs) for half in module.image_part.split(config))
+    assert len({row.tobytes() for row in first} & {row.tobytes() for row in second}) == 0
+    end = dataset.isel(step=-1)
+    assert (end.accuracy > 0.8).all()
+    assert (end.pgd_accuracy.sel(training="adversarial") > end.pgd_accuracy.sel(training="standard")).all()
+    assert (end.nonrobust_rate.sel(training="standard") > end.robust_rate.sel(training="standard")).all()
+    for figure in (EXPERIMENT.figures["overview"], EXPERIMENT.figures["rates"]):
+        assert len(figure(dataset).get_axes()) == 2
+    assert EXPERIMENT.figures["crossing"](dataset) is None
+    assert "follows standard" in EXPERIMENT.summary(dataset)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"data": "nowhere"}, "data must be patches"),
+        ({"num_classes": 9}, "2 \\* num_classes <= dim"),
+        ({"activation": "prelu"}, "other than prelu"),
+        ({"compact": True}, "compact needs noise=0"),
+        ({"compact": True, "noise": 0.0, "attack": "gradient"}, "attack='gradient'"),
+        ({"radii": (0.1, 0.2)}, "training='adversarial'"),
+        ({"radii": (0.2, 0.1), "training": "adversarial"}, "radii must increase"),
+        ({"batch_size": 13}, "batch_size must be at most"),
+        ({"data": "digits", "attack": "oracle"}, "images have no known features"),
+        ({"data": "digits", "attack": "pgd"}, "span='all'"),
+        ({"data": "digits", "span": "all", "num_samples": 900}, "at most the 1797 images"),
+        ({"data": "digits", "span": "all", "curve_radii": (0.1,)}, "are for data='patches'"),
+    ],
+)
+def test_bad_configs_are_refused_in_one_sentence(given, sentence):
+    with pytest.raises(ValueError, match=sentence) as error:
+        Config(**given)
+    assert "\n" not in str(error.value)
+
+
+def test_figures_and_table_of_patches():
+    config = Config(**TINY)
+    dataset = EXPERIMENT.run(config, seeds=3)
+    names = [name for name, draw in EXPERIMENT.figures.items() if draw(dataset) is not None]
+    assert names == ["overview", "neurons"]
+    assert dataset.training.values.tolist() == ["standard", "adversarial"]
+    assert EXPERIMENT.config_of(dataset) == config
+    lines = EXPERIMENT.summary(dataset).splitlines()
+    assert [line.split()[0] for line in lines] == ["training", "standard", "adversarial"]
+    radii = dataclasses.replace(config, training="adversarial", radii=(0.1, 0.3), attack="oracle")
+    crossing = EXPERIMENT.run(radii, seeds=2)
+    assert EXPERIMENT.figures["neurons"](crossing) is None
+    assert len(EXPERIMENT.figures["overview"](crossing).get_axes()) == 1
+
+
+def test_wilson_interval():
+    low, high = wilson(np.asarray([0.0, 0.5, 1.0]), 24)
+    # statsmodels.stats.proportion.proportion_confint(count, 24, method="wilson"), with z = 1.96
+    np.testing.assert_allclose(low, [0, 0.31428, 0.86203], atol=1e-4)
+    np.testing.assert_allclose(high, [0.13797, 0.68572, 1], atol=1e-4)
+
+
+def test_every_claim_names_runs_that_exist_and_can_be_decided():
+    for claim in EXPERIMENT.claims:
+        for name in claim.runs:
+            dataclasses.replace(EXPERIMENT.check_runs[name].config, **claim.ablation.change)
+    decided = {c.id for c in EXPERIMENT.claims if c.applies is not None and c.applies(PRESETS["small"])}
+    assert {"A1-order", "A1-flip", "A2-order", "A2-flip"} <= decided
+    for preset in ("crossing", "digits", "full_attack"):
+        assert not {c.id for c in EXPERIMENT.claims if c.applies is not None and c.applies(PRESETS[preset])}
