@@ -1,6 +1,7 @@
 """Attacks that know what patches carry, against NumPy loops; training on them, against other data."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +36,7 @@ KEY = jax.random.key(3)
 DATA = RobustNonRobust(10, 3, 8, 6, 1, 2, shuffle=True, labels="random", spread=0.4, noise=0.1)
 SIGNAL = SignalNoise(6, 4, 8, 5, "random", "random", "random", signal=0.7, noise=0.3)
 NET = PatchCNN(2, 3, activation=Activation("smoothed_relu"))
-DRAWS = {"features": DATA.sample(KEY), "signal": SIGNAL.sample(KEY)}
-PATCHES = [(kind, i, p) for kind, draw in DRAWS.items() for i, p in np.ndindex(*draw.train.x.shape[:2])]
+DRAWS = {kind: jax.jit(data.sample)(KEY) for kind, data in (("features", DATA), ("signal", SIGNAL))}
 WEIGHTS = np.random.default_rng(0).normal(size=(3, 10))
 
 
@@ -175,14 +175,14 @@ def test_patches_move_in_the_span_of_their_own_family(kind):
     [
         Clusters(9, 4, 7, 5, correlation=0.9),
         FixedPoints(np.array([[1.0, 2, 0, 0], [2, 4, 0, 0], [0, 0, 0, 0], [0, 1, 1, 0]]), (1, 1, -1, -1)),
-        BinaryClasses(DATA),
+        BinaryClasses(SimpleNamespace(sample=lambda key: DRAWS["features"])),
     ],
     ids=["correlated", "dependent and zero", "binary classes"],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_span_of_any_features_is_an_orthogonal_projection(data, dtype):
     draw = jax.tree.map(lambda a: a.astype(dtype) if a.dtype == np.float64 else a, data.sample(KEY))
-    project = feature_span(draw.train, draw)
+    project = jax.jit(lambda step: feature_span(draw.train, draw)(step))
     step = jnp.asarray(np.random.default_rng(0).normal(size=draw.train.x.shape), dtype)
     found, features = np.asarray(project(step), np.float64), np.asarray(draw.features, np.float64)
     atol = 1e-4 if dtype == np.float32 else 1e-12
@@ -350,7 +350,7 @@ def test_the_norm_of_the_ball_is_known():
 
 
 def test_rescaled_patches_keep_their_account():
-    draw = Rescaled(DATA).sample(KEY)
+    draw = Rescaled(SimpleNamespace(sample=lambda key: DRAWS["features"])).sample(KEY)
     left = draw.train.x - draw.train.patches.amplitude[..., None] * own_directions(draw.train, draw)
     scale = np.linalg.norm(draw.train.x) / np.linalg.norm(DRAWS["features"].train.x)
     before = DRAWS["features"].train

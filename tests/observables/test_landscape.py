@@ -105,14 +105,14 @@ def test_the_supremum_is_found_where_one_patch_is_off():
     problem = Problem(
         RobustNonRobust(4, 2, 1, 1, 1, 1), PatchCNN(1, activation=Activation("relu_power", power=2.0))
     )
-    draw = problem.sample(KEY)
+    draw = jax.jit(problem.sample)(KEY)
     W = np.array([[1.0, 0.5, 0.0, 0.0]])
     x = np.array([[[0.6, 0.2, 0.0, 0.0], [-3.0, 0.0, 0.0, 0.0]]])
     test = dataclasses.replace(draw.test, x=jnp.asarray(x), y=jnp.ones(1))
     attack = PGD(0.5, norm="max-l2", steps=40, random_start=False)
-    found = o.gradient_supremum.given(attack=attack, radius=np.array([0.5]))(
-        {"W": jnp.asarray(W)}, problem, dataclasses.replace(draw, test=test), KEY
-    )
+    observable = o.gradient_supremum.given(attack=attack, radius=np.array([0.5]))
+    draw = dataclasses.replace(draw, test=test)
+    found = jax.jit(lambda W: observable({"W": W}, problem, draw, KEY))(jnp.asarray(W))
     # f = z^2 of the first patch alone, z = w.x_1: the gradient is sigmoid(-f) 2 z |w|, z within 0.5 |w|
     z, size = W[0] @ x[0, 0], np.linalg.norm(W)
     z = np.linspace(z - 0.5 * size, z + 0.5 * size, 10_001)
@@ -148,7 +148,7 @@ def lanczos(problem, params, draw, count, depth=32):
 def small():
     """A network of 20 parameters, its draw and its eigenvalues."""
     problem = network()
-    params, draw = problem.init(KEY), problem.sample(KEY)
+    params, draw = jax.jit(lambda key: (problem.init(key), problem.sample(key)))(KEY)
     return problem, params, draw, dense(problem, params, draw)
 
 
