@@ -16,11 +16,13 @@ from dynamics.experiments._clean_generalization_robust_overfitting_measures impo
     final_signal,
     full_accuracy,
     held_balls,
-    larger_of_robust,
     largest_threshold_ratio,
+    learns_residual,
     like_defaults,
     loss_rise,
     memory_exponent,
+    narrowest_robust,
+    on_digits,
     overfits,
     phase_ratio,
     rise_ratio,
@@ -30,11 +32,15 @@ from dynamics.experiments._clean_generalization_robust_overfitting_measures impo
     signal_exponent,
     signal_time,
     smallest_rise,
+    standard,
     threshold_exponent,
     trains_once,
     unseen,
     update_error,
+    widens,
+    widest,
     worst_over,
+    writes_down,
 )
 
 
@@ -67,11 +73,11 @@ COUNTS = tuple(f"samples_{n}" for n in (8, 16, 32))
 WEIGHTS = tuple(f"weight_{w}" for w in ("0.3", "0.6", "0.9"))
 THRESHOLDS = tuple(f"threshold_{n}" for n in (10, 20, 40))
 BALLS = ("balls_50_8", "balls_100_8", "balls_50_16")
-DIGITS = tuple(f"digits_{m}" for m in (4, 16, 64, 256))
 
 
-def _digits(id, measure, band, statement, *, runs=("digits_256",), ablation=BARE, source=WIDTHS):
-    return Claim(id, source, f"digits: {statement}", measure, lambda _: band, ablation, runs=runs)
+def _digits(id, measure, band, statement, *, ablation=BARE, source=WIDTHS, applies=on_digits):
+    about = f"digits: {statement}"
+    return Claim(id, source, about, measure, lambda _: band, ablation, runs=("digits",), applies=applies)
 
 
 CLAIMS = (
@@ -146,6 +152,7 @@ CLAIMS = (
         lambda runs: at_most(0.2, 0.0),
         Ablation("adversarial training (lambda = 0.9)", {"adversarial_weight": 0.9}),
         runs=("standard",),
+        applies=standard,
     ),
     Claim(
         "A2-robust-train",
@@ -155,6 +162,7 @@ CLAIMS = (
         lambda runs: typically(around(0.5, absolute=0.3)),
         Ablation("adversarial training (lambda = 0.9)", {"adversarial_weight": 0.9}),
         runs=("standard",),
+        applies=standard,
     ),
     Claim(
         "A2-clean-test",
@@ -164,6 +172,7 @@ CLAIMS = (
         lambda runs: around(1.0),
         ONE_SIDED,
         runs=("standard",),
+        applies=standard,
     ),
     Claim(
         "A3-robust",
@@ -173,6 +182,7 @@ CLAIMS = (
         lambda runs: around(1.0),
         STRONG,
         runs=("weak",),
+        applies=learns_residual,
     ),
     Claim(
         "A3-no-memory",
@@ -182,6 +192,7 @@ CLAIMS = (
         lambda runs: at_most(0.1, 0.0),
         STRONG,
         runs=("weak",),
+        applies=learns_residual,
     ),
     Claim(
         "A4-signal-time",
@@ -356,6 +367,7 @@ CLAIMS = (
         lambda runs: around(1.0),
         CLEAN,
         runs=("construction",),
+        applies=writes_down("memorising"),
     ),
     Claim(
         "A12-overfits",
@@ -365,6 +377,7 @@ CLAIMS = (
         lambda runs: around(unseen(runs["construction"].config), absolute=0.05),
         Ablation("the parity of the signs", {"classifier": "robust"}),
         runs=("construction",),
+        applies=writes_down("memorising"),
     ),
     Claim(
         "A12-robust-exists",
@@ -374,6 +387,7 @@ CLAIMS = (
         lambda runs: around(0.0),
         CLEAN,
         runs=("parity",),
+        applies=writes_down("robust"),
     ),
     Claim(
         "A12-parameters",
@@ -386,35 +400,34 @@ CLAIMS = (
     ),
     _digits(
         "C7-narrow",
-        larger_of_robust,
+        narrowest_robust,
         typically(at_most(0.2, 0.1)),
         "width 4 learns nothing robust, on training or test images",
-        runs=("digits_4",),
         ablation=Ablation("width 64", {"width": (64,)}),
     ),
     _digits(
         "C7-rises",
-        smallest_rise("robust_train"),
+        smallest_rise,
         at_least(1e-3),
         "robust training accuracy rises with the width",
-        runs=DIGITS,
-        ablation=Ablation("width 64 in all runs", {"width": (64,)}),
+        applies=widens,
+        ablation=Ablation("width 64 alone", {"width": (64,)}),
     ),
     _digits(
         "C7-robust-train",
-        final("robust_train", "digits_256"),
+        widest("robust_train"),
         typically(at_least(0.92)),
         "width 256 memorises: robust training accuracy at least 0.92",
     ),
     _digits(
         "C7-robust-test",
-        final("robust_test", "digits_256"),
+        widest("robust_test"),
         typically(between(0.55, 0.8)),
         "and its robust test accuracy stays between 0.55 and 0.8",
     ),
     _digits(
         "C7-clean-test",
-        final("clean_test", "digits_256"),
+        widest("clean_test"),
         typically(at_least(0.96)),
         "its clean test accuracy is at least 0.96",
         ablation=Ablation("width 4", {"width": (4,)}),

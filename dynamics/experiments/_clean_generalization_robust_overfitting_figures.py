@@ -26,7 +26,7 @@ def _config(dataset: xr.Dataset):
 def _one(dataset: xr.Dataset) -> xr.Dataset:
     """The first network under the first adversary, without the samples that only other networks have."""
     one = dataset.isel(arm=0, gamma=0)
-    sizes = _config(dataset).arms[str(one.arm.values)]
+    sizes = next(iter(_config(dataset).arms.values()))
     wanted = {"sample": sizes[0], "neuron": sizes[1] * (2 if _config(dataset).signed else 1)}
     return one.isel({dim: slice(0, count) for dim, count in wanted.items() if dim in one.dims})
 
@@ -69,19 +69,15 @@ def _draw_laws(ax, config, one):
     first = one.isel(step=0)
     start = float(first.signals.max(["neuron", "feature"]).median("seed"))
     if start > 0:
-        label = r"phases I, II: one neuron from median $u_{\max}(0)$"
+        label = r"phases I, II: from $u_{\max}(0)$"
         ax.plot(steps, race.signal_margin(steps, start), label=label, **plots.THEORY)
         _boundary(ax, config, race.signal_time(start), "$T_1$")
     if "memory_strength" in one and race.memory_rate > 0:
-        starts = first.memory_strength.clip(min=0).values.ravel()
-        grown = np.stack([race.memory_growth(steps, s) ** race.power for s in starts if s > 0])
-        law = np.where(np.isfinite(grown), grown, np.nan)
-        middle = np.median(grown, axis=0)
-        kept = np.isfinite(middle) & (middle < 1)
+        starts = np.maximum(first.memory_strength.values.ravel(), 1e-12)
+        grown = np.stack([race.memory_growth(steps, s) ** race.power for s in starts])
+        mean = np.minimum(grown, 1.0).mean(axis=0)  # 1 is where the loss of a sample begins to saturate
         style = plots.THEORY | {"linestyle": (0, (1, 1.2))}
-        if kept.any() and np.isfinite(law).any():
-            label = "phase III: median over samples of largest $y v(0)$"
-            ax.plot(steps[kept], middle[kept], label=label, **style)
+        ax.plot(steps, mean, label=r"phase III: mean of $v^q$ from $yv(0)$, up to 1", **style)
         _boundary(ax, config, race.memory_time(float(np.median(starts))), "$T_3$")
 
 
@@ -89,7 +85,7 @@ def _boundary(ax, config, step, name):
     if 1 < step < config.steps:
         ax.axvline(step, color="black", linewidth=0.7, alpha=0.6)
         place = ax.get_xaxis_transform()
-        ax.text(step, 1.0, name, transform=place, ha="center", va="bottom", fontsize=8)
+        ax.text(step, 0.03, f" {name}", transform=place, ha="left", va="bottom", fontsize=8)
 
 
 ACCURACIES = (
@@ -238,7 +234,7 @@ def threshold(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 def _draw_widths(ax, config, dataset):
     """F4: accuracies at the end against the width."""
     widths = np.asarray(config.width)
-    names = [f"N={config.num_samples[0]}, m={width}" for width in config.width]
+    names = list(config.arms)[: len(widths)]
     for name, label, colour, style in ACCURACIES:
         if name not in dataset:
             continue
@@ -419,7 +415,8 @@ def _cells(config, one):
         cells += [_number(value.isel(step=-1)) for value in (*levels, noise.min("sample"))]
         cells += [f"{np.nanmedian(t):.0f}" if np.isfinite(t).any() else "never" for t in times]
         mean = one.robust_test.mean("seed")
-        cells.append(f"{float(mean.max()):.3f} at {int(mean.step[int(mean.argmax())])}")
+        best = int(mean.argmax("step"))
+        cells.append(f"{float(mean[best]):.3f} at {int(mean.step[best])}")
     elif config.on_images:
         rises = [end.get(f"loss_rise_{points}") for points in ("train", "test")]
         at = {"radius": config.radius, "method": "nearest"}

@@ -83,7 +83,7 @@ def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Least-squares slope of y (points, ...) on x; NaN where all x are equal."""
     x = np.asarray(x, float) - np.mean(x)
     square = np.sum(x**2)
-    return np.tensordot(x, np.asarray(y), 1) / (square if square > 0 else np.nan)
+    return np.asarray(np.tensordot(x, np.asarray(y), 1) / (square if square > 0 else np.nan))
 
 
 def memory_exponent(field: str, *names: str):
@@ -130,12 +130,21 @@ def worst_over(name: str, reduce: str, low: float, high: float):
 
 
 def thresholds(runs: Runs) -> np.ndarray:
-    """For every run the first gamma with mean robust test accuracy above 0.9; NaN if there is none."""
+    """For every run the gamma at which mean robust test accuracy passes 0.9, linear between its values.
+
+    NaN where it never does; the smallest gamma where it does from the first.
+    """
     found = []
     for run in runs.values():
         mean = scan(run).robust_test.mean("seed")
-        passed = mean.gamma.values[mean.values > 0.9]
-        found.append(passed[0] if passed.size else np.nan)
+        gamma, values = mean.gamma.values, mean.values
+        j = int(np.argmax(values > 0.9))
+        if not values[j] > 0.9:
+            found.append(np.nan)
+        elif j == 0:
+            found.append(gamma[0])
+        else:
+            found.append(np.interp(0.9, values[j - 1 : j + 1], gamma[j - 1 : j + 1]))
     return np.asarray(found)
 
 
@@ -229,34 +238,38 @@ def count_error(runs: Runs) -> PerSeed:
     return np.max(errors, axis=0)
 
 
-def smallest_rise(name: str):
-    """The smallest gain of a number from one width to the next."""
-
-    def measure(runs: Runs) -> PerSeed:
-        values = [last(run)[name].values for run in runs.values()]
-        return np.min(np.diff(values, axis=0), axis=0)
-
-    return measure
+def widest(name: str):
+    """A number at the end of the widest network."""
+    return lambda runs: by_width(runs)[name].isel(arm=-1).values
 
 
-def larger_of_robust(runs: Runs) -> PerSeed:
-    """The larger of robust training and test accuracy."""
-    (run,) = runs.values()
-    return np.maximum(last(run).robust_train, last(run).robust_test).values
+def by_width(runs: Runs) -> xr.Dataset:
+    """Values at the end for every width."""
+    return runs["digits"].dataset.isel(gamma=0, step=-1)
+
+
+def narrowest_robust(runs: Runs) -> PerSeed:
+    """The larger of robust training and test accuracy of the narrowest network."""
+    narrow = by_width(runs).isel(arm=0)
+    return np.maximum(narrow.robust_train, narrow.robust_test).values
+
+
+def smallest_rise(runs: Runs) -> PerSeed:
+    """The smallest gain of robust training accuracy from one width to the next; NaN for a single width."""
+    gains = by_width(runs).robust_train.diff("arm")
+    return gains.min("arm").values if gains.sizes["arm"] else np.full(gains.sizes["seed"], np.nan)
 
 
 def robust_gap(runs: Runs) -> PerSeed:
-    (run,) = runs.values()
-    return (last(run).robust_train - last(run).robust_test).values
+    return widest("robust_train")(runs) - widest("robust_test")(runs)
 
 
 def loss_rise(points: str, factor: float):
-    """Mean rise of the loss within `factor` times the training radius."""
+    """Mean rise of the widest network's loss within `factor` times the training radius."""
 
     def measure(runs: Runs) -> PerSeed:
-        (run,) = runs.values()
-        rise = last(run)[f"loss_rise_{points}"]
-        return rise.sel(radius=factor * run.config.radius, method="nearest").values
+        rise = by_width(runs)[f"loss_rise_{points}"].isel(arm=-1)
+        return rise.sel(radius=factor * runs["digits"].config.radius, method="nearest").values
 
     return measure
 
@@ -298,3 +311,43 @@ def like_defaults(config) -> bool:
 
 def attacks_at_one(config) -> bool:
     return like_defaults(config) and attacks(config) and 1.0 in config.evaluation_radii
+
+
+def standard(config) -> bool:
+    """Standard training on patches, long enough to learn the signal."""
+    bare = config.attack == "none" or config.adversarial_weight == 0
+    full = config.is_gradient_descent and not config.batch_size
+    plain = config.data == "patches" and config.activation == "odd_power" and full
+    return bare and plain and len(config.arms) == len(config.gamma) == 1 and config.steps >= 10_000
+
+
+def learns_residual(config) -> bool:
+    """An adversary that leaves far more of the signal than the threshold."""
+    if not trains_once(config) or not 0 < config.adversarial_weight < 1 or config.num_patches < 2:
+        return False
+    count = config.num_samples[0]
+    long_enough = config.steps > 2.5 * config.phase_times(count)[1]
+    return long_enough and config.residuals[0] > 2 * config.threshold(count)
+
+
+def writes_down(classifier: str):
+    """A network on parity of this kind, under attack."""
+
+    def applies(config) -> bool:
+        broken = config.shifts[0] > config.alpha
+        kind = config.data == "parity" and config.classifier == classifier
+        return kind and broken and len(config.arms) == 1
+
+    return applies
+
+
+def on_digits(config) -> bool:
+    """The digits under the prototype's adversary, from a narrow network to a wide one."""
+    trained = config.attack == "pgd" and config.adversarial_weight == 1 and config.steps >= 3000
+    sizes = config.num_samples == (600,) and config.radius == 0.15 and config.descent == "adam"
+    widths = min(config.width) == config.width[0] <= 4 and max(config.width) == config.width[-1] >= 256
+    return config.data == "digits" and trained and sizes and widths and bool(config.attack_steps)
+
+
+def widens(config) -> bool:
+    return on_digits(config) and list(config.width) == sorted(config.width)

@@ -1,0 +1,253 @@
+"""Every claim holds over seeds and its ablation breaks it; one run against plain loops; other settings."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dynamics import experiments, load, save
+from dynamics.adversary import FeatureShift
+from dynamics.experiments import _clean_generalization_robust_overfitting_measures as measures
+from dynamics.experiments import clean_generalization_robust_overfitting as module
+from dynamics.laws.clean_generalization_robust_overfitting import reduced_dynamics
+
+EXPERIMENT = experiments.get("clean_generalization_robust_overfitting")
+Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
+IDS = [claim.id for claim in EXPERIMENT.claims]
+SEEDS = 2
+SHORT = ["A1-robust-train", "A1-robust-test", "A2-no-memory", "A3-robust", "A9-scores"]
+LONG = [claim for claim in IDS if claim not in SHORT]
+NAME = EXPERIMENT.name
+
+
+@pytest.fixture(scope="module")
+def short(check):
+    return check(NAME, SEEDS, SHORT)
+
+
+@pytest.fixture(scope="module")
+def long(check):
+    return check(NAME, 16, LONG)
+
+
+def assert_decided(verdict):
+    assert verdict["holds"], verdict
+    assert verdict["ablation"]["holds"] is False, verdict
+
+
+@pytest.mark.slow
+def test_exit_code_says_that_every_claim_holds(short):
+    done, verdicts = short
+    assert list(verdicts) == SHORT
+    assert done.returncode == 0, done.stdout
+    assert all(len(verdict["per_seed"]) == SEEDS for verdict in verdicts.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", SHORT)
+def test_claim_holds_and_its_ablation_does_not(short, claim):
+    assert_decided(short[1][claim])
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("claim", LONG)
+def test_claim_of_many_runs_holds_and_its_ablation_does_not(long, claim):
+    assert_decided(long[1][claim])
+
+
+# --- one run against loops in plain NumPy
+
+TINY = dataclasses.replace(
+    PRESETS["small"],
+    dim=9,
+    num_patches=3,
+    num_samples=(4,),
+    width=(3,),
+    num_test=40,
+    num_points=20,
+    init_scale=0.4,
+    steps=40,
+    records=41,
+    spacing="linear",
+    attack_steps=1,
+    radii=(1.0,),
+)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A run with its draw and initial weights."""
+    import jax
+
+    from dynamics.keys import named_key, seed_key
+
+    dataset = EXPERIMENT.run(TINY, seeds=[3, 1])
+    problem = module.problem(TINY, 4, 3)
+    key = named_key(seed_key(1), "data")
+    draw = problem.sample(key)
+    W = problem.init(named_key(seed_key(1), "init"), key)["W"]
+    return dataset, draw, np.asarray(jax.device_get(W))
+
+
+def test_a_run_is_the_plain_loop_and_the_reduced_dynamics(tiny, reference):
+    dataset, draw, W = tiny
+    one = dataset.isel(arm=0, gamma=0).sel(seed=1)
+    x, y = np.asarray(draw.train.x), np.asarray(draw.train.y)
+    alpha, direction = TINY.alpha, np.asarray(draw.features)[0]
+    residual = 0.02 * alpha
+    path = reference("patch_loop").train(W, x, y, direction, alpha, residual, 0.9, 3.0, 0.02, 40)
+    signals = np.stack([w @ direction for w in path])
+    np.testing.assert_allclose(one.signals.isel(feature=0).values, signals, rtol=1e-9, atol=1e-12)
+    noise = x[:, 1:].reshape(-1, TINY.dim)
+    race = TINY.race(4, 0.02)
+    u, v = reduced_dynamics(W @ direction, W @ noise.T, noise @ noise.T, y, race, range(41))
+    np.testing.assert_allclose(u, signals, rtol=1e-9, atol=1e-12)
+    total = (np.sign(u) * np.abs(u) ** 3).sum(axis=1)
+    memory = y[None] * (np.sign(v) * np.abs(v) ** 3).sum(axis=1).reshape(41, 4, 2).sum(axis=2)
+    scores = {"scores": alpha, "robust_scores": residual}
+    for name, strength in scores.items():
+        found = one[name].transpose("step", "sample", "family").values
+        np.testing.assert_allclose(found[..., 1], memory, rtol=1e-8, atol=1e-10)
+        expected = np.repeat(strength**3 * total[:, None], 4, axis=1)
+        # the shift is a difference of numbers of the size of alpha
+        np.testing.assert_allclose(found[..., 0], expected, rtol=1e-8, atol=1e-10)
+    largest = (y[None, None] * v.reshape(41, 3, 4, 2).max(axis=3) * np.ones((41, 3, 4))).max(axis=1)
+    assert one.memory_strength.shape == largest.shape
+    signed = (np.repeat(y, 2)[None, None] * v).reshape(41, 3, 4, 2).max(axis=(1, 3))
+    np.testing.assert_allclose(one.memory_strength.values, signed, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(
+        one.noise_square.values, (noise**2).sum(axis=1).reshape(4, 2).max(axis=1), rtol=1e-12
+    )
+
+
+def test_accuracies_are_those_of_scores(tiny):
+    one = tiny[0].isel(arm=0, gamma=0)
+    for accuracy, scores in ((one.clean_train, one.scores), (one.robust_train, one.robust_scores)):
+        np.testing.assert_allclose(accuracy, (scores.sum("family") > 0).mean("sample"))
+    end = (one.test_scores.sum("family") > 0).mean("point")
+    np.testing.assert_allclose(one.clean_test.isel(step=-1), end)
+
+
+def test_every_figure_is_drawn_from_a_saved_run(tiny, tmp_path):
+    save(tiny[0], tmp_path / "result.nc")
+    saved = load(tmp_path / "result.nc")
+    drawn = {name: draw(saved) for name, draw in EXPERIMENT.figures.items()}
+    assert {name for name, figure in drawn.items() if figure is None} == {"threshold", "width", "landscape"}
+    for figure in drawn.values():
+        assert figure is None or all(ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes)
+    assert "N=4, m=3" in EXPERIMENT.summary(saved)
+
+
+# --- what is measured
+
+
+def test_crossings_are_interpolated():
+    import xarray as xr
+
+    steps = [0, 10, 20, 40]
+    curves = [[0, 1, 3, 2], [5, 0, 0, 0], [0, 0, 0, 1.9]]
+    values = xr.DataArray(np.array(curves, float), dims=("seed", "step"), coords={"step": steps})
+    np.testing.assert_allclose(measures.crossing(values, 2.0), [15, 0, np.nan])
+
+
+def test_slopes():
+    x = np.log([8.0, 16.0, 32.0])
+    np.testing.assert_allclose(measures.slope(x, np.stack([2 * x + 1, -x]).T), [2, -1])
+    assert np.isnan(measures.slope(np.ones(3), x))
+
+
+def test_the_worse_shift_is_the_fixed_one_where_the_signal_is_positive():
+    import jax
+    import jax.numpy as jnp
+
+    key = jax.random.key(0)
+    draw = module.data(TINY, 4).sample(key)
+    sample, direction = draw.train, draw.features[0]
+    fixed = FeatureShift(1.0).perturb(key, jnp.sum, sample, draw)
+    for sign in (1.0, -1.0):
+
+        def loss(x, sign=sign):
+            return -sign * sample.y * jnp.sum(x @ direction, axis=1)
+
+        moved = module.WorseShift(1.0).perturb(key, loss, sample, draw)
+        np.testing.assert_allclose(moved, fixed if sign > 0 else 2 * sample.x - fixed, rtol=1e-12)
+
+
+# --- other settings
+
+SMALL = {"steps": 20, "records": 3, "num_test": 20, "num_points": 10, "attack_steps": 0}
+OTHER = {
+    "lists": {"num_samples": (4, 6), "gamma": (0.02, -0.1, 0.5)},
+    "widths": {"width": (2, 3), "adversarial_weight": 0.0},
+    "model": {"attack": "model", "direction": "random", "signal_patch": "random", "labels": "random"},
+    "pgd": {"attack": "pgd", "radius": 0.5, "activation": "relu_power", "signed": True, "num_patches": 4},
+    "sign": {"descent": "sign", "normalize": True, "activation": "relu", "adversarial_weight": 1.0},
+    "adam": {"descent": "adam", "batch_size": 5, "power": 2.5, "shared_data": True, "num_patches": 1},
+    "parity": {"data": "parity", "dim": 4, "steps": 0, "radius": 0.3, "num_samples": (5,)},
+    "digits": {"data": "digits", "attack": "pgd", "radius": 0.1, "num_samples": (30,), "attack_steps": 1},
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_makes_sense_runs(name):
+    config = dataclasses.replace(PRESETS["small"], **(SMALL | {"dim": 10, "width": (3,)} | OTHER[name]))
+    run = EXPERIMENT.run(config, seeds=2)
+    assert run.arm.values.tolist() == list(config.arms)
+    np.testing.assert_allclose(run.gamma, config.residuals)
+    assert (run.first_nonfinite_step == -1).all()
+    assert EXPERIMENT.figures["overview"](run) is not None
+    assert len(EXPERIMENT.summary(run).splitlines()) == 1 + len(config.arms) * len(config.residuals)
+    if name == "lists":
+        one = run.sel(arm="N=4, m=3", gamma=0.5).dropna("sample", how="all", subset=["margins"])
+        assert one.sizes["sample"] == 4
+        alone = dataclasses.replace(config, num_samples=(4,), gamma=(0.5,))
+        expected = EXPERIMENT.run(alone, seeds=2).isel(arm=0, gamma=0)
+        np.testing.assert_allclose(one.margins, expected.margins, rtol=1e-9)
+        assert EXPERIMENT.figures["threshold"](run) is not None
+    if name == "widths":
+        assert EXPERIMENT.figures["width"](run) is not None
+    if name == "digits":
+        assert EXPERIMENT.figures["landscape"](run) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gamma": ()}, "gamma must be one value or several different ones"),
+        ({"num_samples": (3, 3)}, "num_samples must be one value or several different ones"),
+        ({"gamma": (0.1, 0.2), "radius": 1.0}, "radius is one number for all"),
+        ({"batch_size": 21}, "batch_size must be at most num_samples=20"),
+        ({"radii": (1.0, 1.0)}, "radii must increase"),
+        ({"data": "nowhere"}, "data must be patches, parity, .* or an existing path"),
+        ({"data": "digits", "radius": 0.1}, "attack must be pgd or none"),
+        ({"data": "digits", "attack": "pgd"}, "images need the radius"),
+        ({"data": "digits", "attack": "pgd", "num_samples": (1797,)}, "at most the 1797 images"),
+        ({"data": "parity"}, "steps=0"),
+        ({"data": "parity", "steps": 0, "radius": 0.95}, "radius \\+ ramp below 1"),
+        ({"data": "parity", "steps": 0, "width": (1, 2)}, "no width or gamma"),
+        ({"adversarial_weight": 1.5}, "adversarial_weight must be"),
+    ],
+)
+def test_bad_configs(change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        dataclasses.replace(PRESETS["small"], **change)
+    assert "\n" not in str(caught.value)
+
+
+def test_claims_apply_where_their_setting_is():
+    claims = {claim.id: claim for claim in EXPERIMENT.claims}
+
+    def deciding(config):
+        return {name for name, claim in claims.items() if claim.applies is not None and claim.applies(config)}
+
+    small, replace = PRESETS["small"], dataclasses.replace
+    assert {"A1-robust-train", "A1-memory", "A10-shift-is-worst"} <= deciding(small)
+    assert {name[:2] for name in deciding(replace(small, adversarial_weight=0.0))} == {"A2"}
+    assert {"A3-robust", "A3-no-memory", "A9-scores"} == deciding(replace(small, gamma=(0.3,)))
+    assert {"A1-robust-train"} <= deciding(PRESETS["paper"])
+    assert "A1-memory" not in deciding(PRESETS["paper"])
+    assert not deciding(replace(small, steps=2000)) - {"A9-scores"}
+    assert {name[:3] for name in deciding(PRESETS["construction"])} == {"A12"}
+    assert {name[:2] for name in deciding(PRESETS["digits"])} == {"C7", "C8"}
+    assert not deciding(PRESETS["threshold"])
