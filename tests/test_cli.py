@@ -305,7 +305,13 @@ def stopped(folder, environment, checkpoint, how):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("checkpoint", [[], ["--checkpoint"]], ids=["memory", "checkpoint"])
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        pytest.param([], id="memory"),
+        pytest.param(["--checkpoint"], marks=pytest.mark.exhaustive, id="checkpoint"),
+    ],
+)
 def test_control_c_and_resume(checkpoint, tmp_path, environment, whole):
     code, said = stopped(tmp_path, environment, checkpoint, signal.SIGINT)
     assert code == 130, said

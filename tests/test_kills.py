@@ -162,7 +162,7 @@ def resumed(nursery, folder, whole):
     assert left == {"run.json", "result.nc", "claims.json"}
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.exhaustive)])
 def test_killed_at_any_moment(kills, nursery, tmp_path, whole):
     dataset, seconds = whole
     moments = (np.arange(kills) + np.random.default_rng(7).uniform(size=kills)) / kills * seconds
@@ -182,6 +182,7 @@ def test_killed_at_any_moment(kills, nursery, tmp_path, whole):
     assert recorded >= 0.2 * kills, recorded
 
 
+@pytest.mark.exhaustive
 def test_killed_again_and_again(nursery, tmp_path, whole):
     """A run that is killed at every attempt, a little later each time, still comes to the same end."""
     dataset, seconds = whole
@@ -192,7 +193,13 @@ def test_killed_again_and_again(nursery, tmp_path, whole):
     resumed(nursery, tmp_path / "run", dataset)
 
 
-@pytest.mark.parametrize("checkpoint", [[], ["--checkpoint"]], ids=["memory", "checkpoint"])
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        pytest.param([], marks=pytest.mark.exhaustive, id="memory"),
+        pytest.param(["--checkpoint"], id="checkpoint"),
+    ],
+)
 def test_control_c_at_any_moment(checkpoint, nursery, tmp_path, whole):
     dataset, seconds = whole
     count = INTERRUPTIONS // 2

@@ -33,7 +33,7 @@ def test_the_first_command_is_the_main_job_with_a_picture(tmp_path):
 
 @pytest.mark.slow
 def test_commands_run_in_the_order_they_are_printed(tmp_path):
-    assert len(COMMANDS) >= 6
+    assert len(COMMANDS) >= 8
     for line in COMMANDS:
         _run(line, tmp_path)
     assert (tmp_path / "runs" / "paper" / "overview.png").exists()

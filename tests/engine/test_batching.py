@@ -127,7 +127,7 @@ SHARED = Problem(Shared(DATA), TwoLayer(2), init_scale=0.3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("devices", "most"), [(2, 1), (8, 64)])
+@pytest.mark.parametrize(("devices", "most"), [pytest.param(2, 1, marks=pytest.mark.exhaustive), (8, 64)])
 def test_the_number_of_devices_changes_nothing(devices, most):
     command = [sys.executable, "-c", SCRIPT, str(devices), str(Path(__file__).parent), str(most)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}

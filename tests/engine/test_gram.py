@@ -153,7 +153,13 @@ FINE_RADII = {
 ATTACKED = {"pgd": o.pgd_accuracy.given(radius=jnp.array([0.5, 2.0]), steps=5, num_points=8)}
 
 
-@pytest.mark.parametrize(("problem", "radii"), [(BINARY, RADII), (FINE, FINE_RADII)], ids=["binary", "fine"])
+@pytest.mark.parametrize(
+    ("problem", "radii"),
+    [
+        pytest.param(BINARY, RADII, id="binary", marks=pytest.mark.exhaustive),
+        pytest.param(FINE, FINE_RADII, id="fine"),
+    ],
+)
 def test_every_observable_on_the_way_and_at_the_end(problem, radii):
     ended = {f"end_{name}": what for name, what in (COMMON | radii | ATTACKED).items()}
     both(problem, steepest("l2", 0.05), observe=COMMON | radii | ATTACKED, observe_end=ended)
@@ -294,8 +300,15 @@ def test_an_unknown_engine_is_refused(untyped):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("x64", "tolerance"), [(False, 1e-4), (True, 1e-10)])
-@pytest.mark.parametrize("outputs", [1, 10])
+@pytest.mark.parametrize(
+    ("x64", "tolerance", "outputs"),
+    [
+        (False, 1e-4, 10),
+        (True, 1e-10, 1),
+        pytest.param(False, 1e-4, 1, marks=pytest.mark.exhaustive),
+        pytest.param(True, 1e-10, 10, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_engines_agree_at_paper_size(x64, tolerance, outputs):
     data = Clusters(3072, 10, 1000, 100)
     model = TwoLayer(5) if outputs == 1 else TwoLayer(1, 10, use_bias=False)

@@ -178,7 +178,7 @@ def test_a_port_that_is_taken():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.exhaustive)])
 def test_a_shared_run_is_the_run(count, tmp_path, environment, whole):
     said = together(shares([*RUN, "--out", "run"], count), tmp_path, environment)
     assert [code for code, *_ in said] == [0] * count, said
@@ -219,6 +219,7 @@ def test_one_of_four_is_killed_and_two_go_on(tmp_path, environment, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_control_c_in_one_of_two_and_one_alone_goes_on(tmp_path, environment, whole):
     commands = shares([*RUN, "--out", "run", "--checkpoint"], 2)
     first = begin(commands[0], tmp_path, environment)

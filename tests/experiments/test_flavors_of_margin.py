@@ -16,7 +16,7 @@ EXPERIMENT = experiments.get("flavors_of_margin")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SEEDS = 2
-SHORT_RUNS = {"identity", "wide", "tall", "sqrt", "raw", "main", "point", "orthogonal"}
+SHORT_RUNS = {"identity", "wide", "sqrt", "point", "orthogonal"}
 SHORT = [claim.id for claim in EXPERIMENT.claims if set(claim.runs) <= SHORT_RUNS]
 LONG = [claim for claim in IDS if claim not in SHORT]
 
@@ -118,7 +118,7 @@ def test_the_first_perfect_step(linear):
 
 
 def test_float32_or_float64_as_the_config_says():
-    small = dataclasses.replace(PRESETS["linear"], steps=3, records=2)
+    small = dataclasses.replace(PRESETS["linear"], steps=3, records=2, algorithms=("gd",))
     for x64, float64, kind in (
         (False, True, np.float64),
         (False, False, np.float32),
@@ -131,7 +131,7 @@ def test_float32_or_float64_as_the_config_says():
 
 
 OTHER = {
-    "optax and norms": {"algorithms": ("muon", "shampoo", "l1.5", "muon-signum")},
+    "optax and norms": {"algorithms": ("shampoo", "l1.5")},
     "newton-schulz": {"algorithms": ("spectral",), "newton_schulz": 5, "momentum": 0.9},
     "digits": {"data": "digits", "num_samples": 30, "num_test": 40, "algorithms": ("gd",)},
     "deep": {"widths": (6, 5), "activation": "leaky_relu", "algorithms": ("spectral",)},

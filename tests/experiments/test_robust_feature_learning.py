@@ -15,7 +15,7 @@ EXPERIMENT = experiments.get("robust_feature_learning")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SEEDS = 2
-SHORT_RUNS = {"standard", "recursion_3", "recursion_4", "oracle", "shrunk", "pure_robust", "pure_nonrobust"}
+SHORT_RUNS = {"standard", "oracle", "shrunk", "pure_robust", "pure_nonrobust"}
 SHORT = [claim.id for claim in EXPERIMENT.claims if set(claim.runs) <= SHORT_RUNS]
 LONG = [claim for claim in IDS if claim not in SHORT]
 TINY = {
