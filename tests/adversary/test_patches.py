@@ -16,6 +16,7 @@ from dynamics.adversary import (
     FGSM,
     PGD,
     FeatureFlip,
+    FeaturePlant,
     FeatureShift,
     GradientStep,
     feature_span,
@@ -104,6 +105,22 @@ def test_flip_takes_the_class_of_the_largest_objective(kind):
         chosen.append(max(candidates, key=lambda t: candidates[t][1]) - target[i])
         np.testing.assert_allclose(moved[i], max(candidates.values(), key=lambda c: c[1])[0], atol=1e-13)
     assert kind == "signal" or len(set(chosen)) > 2  # not always the next class
+
+
+@pytest.mark.parametrize("family", [0, 1])
+def test_plant_puts_another_class_where_it_does_not_belong(family):
+    draw = DRAWS["features"]
+    value, _ = quadratic(draw)
+    moved = np.asarray(FeaturePlant(0.8, family).perturb(KEY, value, draw.train, draw))
+    x, target, features = (np.asarray(a) for a in (draw.train.x, draw.train.target, draw.features))
+    others = np.asarray(draw.train.patches.family) != family
+    for i in range(len(x)):
+        candidates = []
+        for t in set(range(3)) - {int(target[i])}:
+            point = x.copy()
+            point[i, others[i]] += 0.8 * features[3 * family + t]
+            candidates.append((value(point)[i], point[i]))
+        np.testing.assert_allclose(moved[i], max(candidates, key=lambda c: c[0])[1], atol=1e-13)
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf", "max-l2"])

@@ -8,8 +8,10 @@ import pytest
 from dynamics import observables, simulate, steepest
 from dynamics.certificates import max_logit_radius, two_layer_radius
 from dynamics.data.clusters import Clusters
+from dynamics.data.patches import RobustNonRobust
 from dynamics.laws.feature_averaging import mixed_radius, sum_logit_radius
-from dynamics.models.handmade import Averaging, Mixed
+from dynamics.models.handmade import Averaging, Mixed, PureFeatures
+from dynamics.models.patch_cnn import PatchCNN
 from dynamics.models.two_layer import TwoLayer
 from dynamics.problem import Problem
 
@@ -97,3 +99,22 @@ def test_a_start_that_does_not_fit_is_refused(model, start, message):
 def test_mixing_out_of_range(mixing):
     with pytest.raises(ValueError, match="between 0 and 1"):
         Mixed(mixing)
+
+
+@pytest.mark.parametrize("family", [0, 1])
+def test_pure_features_answer_to_one_family_alone(family):
+    data = RobustNonRobust(8, 3, 6, 6, 1, 4, noise=0.0)
+    _, draw, params = built(data, PatchCNN(2, 3, use_bias=True), PureFeatures(0.7, family))
+    own = np.asarray(draw.features)[3 * family : 3 * family + 3]
+    np.testing.assert_array_equal(params["W"], 0.7 * np.repeat(own, 2, axis=0))
+    np.testing.assert_array_equal(params["b"], 0)
+
+
+def test_pure_features_need_patches_of_that_family_and_an_output_a_class():
+    data = RobustNonRobust(8, 3, 6, 6, 1, 4)
+    with pytest.raises(ValueError, match="with a family 2"):
+        built(data, PatchCNN(2, 3), PureFeatures(1.0, 2))
+    with pytest.raises(ValueError, match="with a family 0"):
+        built(NOISY, PatchCNN(2, 3), PureFeatures())
+    with pytest.raises(ValueError, match="each of 3 classes"):
+        built(data, PatchCNN(2), PureFeatures())

@@ -303,3 +303,20 @@ def test_bad_values(untyped, fields, message):
 def test_inputs_without_patches_are_refused(untyped):
     with pytest.raises(ValueError, match=r"shape \(samples, patches, dim\), got shape \(4, 5\)"):
         PatchCNN(2).init(jax.random.key(0), jnp.zeros((4, 5)))
+
+
+def test_a_counted_patch_stands_for_copies_of_itself():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3, 5)))
+    counts = (1, 0, 3)
+    copies = jnp.repeat(x, np.asarray(counts), axis=1)
+    for given in KINDS.values():
+        counted, plain = PatchCNN(2, **given, counts=counts), PatchCNN(2, **given)
+        params = plain.init(jax.random.key(0), copies)
+        np.testing.assert_allclose(counted.apply(params, x), plain.apply(params, copies), rtol=1e-13)
+
+
+def test_counts_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="must not be negative"):
+        PatchCNN(2, counts=(1, -1))
+    with pytest.raises(ValueError, match="one for each of 3 patches"):
+        PatchCNN(2, counts=(1, 2)).init(jax.random.key(0), jnp.zeros((1, 3, 5)))
