@@ -413,7 +413,8 @@ def _cells(config, one):
         levels = (one.scores.sel(family=0).mean("sample"), noise.mean("sample"))
         times = [measures.crossing(value, level) for value, level in zip(levels, (1.0, 0.5), strict=True)]
         cells += [_number(value.isel(step=-1)) for value in (*levels, noise.min("sample"))]
-        cells += [f"{np.nanmedian(t):.0f}" if np.isfinite(t).any() else "never" for t in times]
+        medians = [float(np.median(np.where(np.isnan(t), np.inf, t))) for t in times]
+        cells += [f"{t:.0f}" if math.isfinite(t) else "never" for t in medians]
         mean = one.robust_test.mean("seed")
         best = int(mean.argmax("step"))
         cells.append(f"{float(mean[best]):.3f} at {int(mean.step[best])}")

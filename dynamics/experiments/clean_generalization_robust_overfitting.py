@@ -253,7 +253,7 @@ _DIGITS = Config(
 PRESETS = {
     "small": _SMALL,
     "paper": dataclasses.replace(
-        _SMALL, dim=400, num_patches=4, num_samples=(40,), width=(40,), gamma=(0.01,), steps=32_000
+        _SMALL, dim=400, num_patches=4, num_samples=(40,), width=(40,), gamma=(0.01,), steps=36_000
     ),
     "threshold": dataclasses.replace(
         _SMALL,
