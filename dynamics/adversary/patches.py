@@ -47,11 +47,15 @@ class FeatureShift:
 
     $r_p$ is the radius or, if `stop`, the smaller of the radius and the patch's amplitude. Patches of
     noise stay. The perturbed data are those of weaker features, so that training on them is standard
-    training on other data.
+    training on other data. With `either_way` the network is asked after all: of $x_p - r_p u$ and
+    $x_p + r_p u$ (all patches of an input alike) the one with the larger objective is taken, the worst case
+    along the features of a score that is monotone in their strength. No gradient is needed, which of a loss
+    of $e^{-100}$ would be 0.
 
     Attributes:
       radius: $\max_p r_p$, in the l2 norm of a patch; one number or one per sample.
       stop: do not go beyond amplitude 0.
+      either_way: try the opposite shift too.
 
     Raises: ValueError: a radius that is negative or not finite.
     Reference: Li & Li 2025, arXiv:2306.01271 (adversarial examples of the true feature).
@@ -59,6 +63,7 @@ class FeatureShift:
 
     radius: Radius | Axis
     stop: bool = static(False)
+    either_way: bool = static(False)
 
     def __post_init__(self):
         ball.check_radius(self.radius)
@@ -71,14 +76,19 @@ class FeatureShift:
     def perturb(
         self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
     ) -> Float[Array, "samples patches dim"]:
-        """The moved inputs; `key` and `objective` are not used.
+        """The moved inputs; `key` is not used, and `objective` only to choose between two ways.
 
         Raises: ValueError: data that are not made of patches.
         """
         directions, amplitude = own_directions(sample, draw), sample.patches.amplitude
         length = jnp.broadcast_to(ball.column(self.radius, amplitude), amplitude.shape)
         length = jnp.minimum(length, amplitude) if self.stop else length
-        return _moved(sample.x, -length[..., None] * directions, self.radius)
+        step = length[..., None] * directions
+        against = _moved(sample.x, -step, self.radius)
+        if not self.either_way:
+            return against
+        along = _moved(sample.x, step, self.radius)
+        return jnp.where(ball.column(objective(against) >= objective(along), along), against, along)
 
 
 @part

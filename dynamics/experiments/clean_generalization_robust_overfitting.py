@@ -12,15 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
-from dynamics import geometry, observables
+from dynamics import observables
 from dynamics.adversary import PGD, FeatureAttack, FeatureShift
-from dynamics.adversary.ball import check_radius, column
 from dynamics.config import TrainingConfig, setting
 from dynamics.data.parity import Parity
 from dynamics.data.patches import SignalNoise
@@ -34,8 +31,7 @@ from dynamics.models import memorised_balls
 from dynamics.models.activations import Activation
 from dynamics.models.mlp import MLP
 from dynamics.models.patch_cnn import PatchCNN
-from dynamics.observables import observable
-from dynamics.parts import Axis, part
+from dynamics.parts import Axis
 from dynamics.problem import Problem
 
 SHIPPED_COUNTS = {"mnist": 5000, "digits": 1797}
@@ -280,51 +276,6 @@ PRESETS = {
 }
 
 
-@part
-class WorseShift:
-    r"""The worse of $x - \delta y w^*$ and $x + \delta y w^*$ for the network at hand.
-
-    The worst case in the span of the signal wherever the score is monotone in the signal's strength: with
-    the odd power it always is, and the first is the worse one exactly where U > 0. No gradient is needed,
-    which of a loss of $e^{-100}$ would be 0.
-    """
-
-    radius: ScalarLike | Axis
-
-    def __post_init__(self):
-        check_radius(self.radius)
-
-    def perturb(
-        self, key: PRNGKeyArray, objective: Any, sample: Any, draw: Any
-    ) -> Float[Array, "samples patches dim"]:
-        """The shifted inputs of the larger `objective`; `key` is not used."""
-        against = FeatureShift(self.radius).perturb(key, objective, sample, draw)
-        along = 2 * sample.x - against
-        return jnp.where(column(objective(against) >= objective(along), along), against, along)
-
-
-@observable(("sample",), about="largest memory of a noise patch by one neuron")
-def memory_strength(params, problem, draw):
-    r"""$\max_{r,p} y_i\langle w_r, \xi_{ip}\rangle$ over the noise patches of each training sample."""
-    z = geometry.pre_activations(params, draw, "train") * draw.train.y[:, None, None]
-    is_noise = (draw.train.patches.family < 0)[..., None]
-    return jnp.max(jnp.where(is_noise, z, -jnp.inf), axis=(1, 2))
-
-
-@observable(("sample",), about="largest squared norm of a noise patch")
-def noise_square(params, problem, draw):
-    r"""$\max_p \|\xi_{ip}\|^2$ of each training sample."""
-    squares = jnp.sum(jnp.square(draw.train.x), axis=-1)
-    return jnp.max(jnp.where(draw.train.patches.family < 0, squares, 0), axis=1)
-
-
-@observable(about="parameters other than 0")
-def num_parameters(params, problem, draw):
-    """How many weights and biases are not 0."""
-    counts = [jnp.count_nonzero(leaf) for leaf in jax.tree.leaves(params)]
-    return sum(counts).astype(draw.train.x.dtype)
-
-
 def data(config: Config, num_samples: int):
     """The data distribution."""
     if config.on_images:
@@ -357,7 +308,7 @@ def adversary(config: Config) -> Any:
     if config.attack == "pgd":
         norm, box = ("linf", (0.0, 1.0)) if config.on_images else ("l2", None)
         return PGD(_radius(config), norm=norm, steps=config.train_attack_steps, box=box)
-    return (FeatureShift if config.attack == "fixed" else WorseShift)(_radius(config))
+    return FeatureShift(_radius(config), either_way=config.attack == "model")
 
 
 def problem(config: Config, num_samples: int, width: int) -> Problem:
@@ -415,8 +366,8 @@ def observed(config: Config) -> tuple[dict, dict]:
     }
     end = {"test_scores": o.test_patch_scores.given(**families)}
     if config.num_patches > 1:
-        always["memory_strength"] = memory_strength
-        end |= {"noise_square": noise_square, "patch_alignment": o.patch_alignment}
+        always["memory_strength"] = o.memory_strength
+        end |= {"noise_square": o.noise_square, "patch_alignment": o.patch_alignment}
     if config.attack_steps:
         given = {"radius": jnp.asarray(config.evaluation_radii, float), "objective": "margin"}
         given["num_points"] = config.num_points
@@ -431,7 +382,7 @@ def observed(config: Config) -> tuple[dict, dict]:
 
 
 def _construction(config):
-    o, end = observables, {"num_parameters": num_parameters}
+    o, end = observables, {"num_parameters": observables.num_parameters}
     attacks = {"shift": FeatureAttack(config.shifts[0])}
     if config.attack_steps:
         attacks["pgd"] = PGD(config.shifts[0], norm="linf", steps=config.attack_steps)
@@ -442,7 +393,7 @@ def _construction(config):
 
 
 def _on_images(config):
-    o, end = observables, {"num_parameters": num_parameters}
+    o, end = observables, {"num_parameters": observables.num_parameters}
     if not config.attack_steps:
         return end
     attack = PGD(config.radius, norm="linf", steps=config.attack_steps, box=(0.0, 1.0))

@@ -33,12 +33,14 @@ from dynamics.observables.margin import (
 )
 from dynamics.observables.patches import (
     feature_strength,
+    memory_strength,
+    noise_square,
     patch_alignment,
     patch_projection,
     patch_scores,
     test_patch_scores,
 )
-from dynamics.observables.predictor import linear_predictor, signed_inputs, signed_tangents
+from dynamics.observables.predictor import linear_predictor, num_parameters, signed_inputs, signed_tangents
 from dynamics.observables.robustness import (
     accuracy,
     attack_radius,
@@ -90,7 +92,10 @@ __all__ = [
     "loss_slice",
     "magnitudes",
     "margins",
+    "memory_strength",
     "neuron_norm",
+    "noise_square",
+    "num_parameters",
     "observable",
     "off_span",
     "output_weights",

@@ -107,3 +107,18 @@ def patch_scores(params, problem, draw, key, family=(0,), attack=None):
 def test_patch_scores(params, problem, draw, key, family=(0,), attack=None):
     """As `patch_scores`, of test samples."""
     return _scores(params, problem, draw, key, "test", family, attack)
+
+
+@observable(("sample",), about="largest memory of a noise patch by one neuron")
+def memory_strength(params, problem, draw):
+    r"""$\max_{r,p} y_i\langle w_r, \xi_{ip}\rangle$ over the noise patches of each training sample."""
+    z = geometry.pre_activations(params, draw, "train") * draw.train.y[:, None, None]
+    is_noise = (draw.train.patches.family < 0)[..., None]
+    return jnp.max(jnp.where(is_noise, z, -jnp.inf), axis=(1, 2))
+
+
+@observable(("sample",), about="largest squared norm of a noise patch")
+def noise_square(params, problem, draw):
+    r"""$\max_p \|\xi_{ip}\|^2$ of each training sample."""
+    squares = jnp.sum(jnp.square(draw.train.x), axis=-1)
+    return jnp.max(jnp.where(draw.train.patches.family < 0, squares, 0), axis=1)

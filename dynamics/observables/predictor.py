@@ -31,3 +31,10 @@ def signed_tangents(params, problem, draw):
     grads = jax.vmap(jax.grad(output), in_axes=(None, 0))(plain, draw.train.x)
     flat = [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(grads)]
     return draw.train.y[:, None] * jnp.concatenate(flat, axis=1)
+
+
+@observable(about="parameters other than 0")
+def num_parameters(params, problem, draw):
+    """How many weights and biases are not 0."""
+    counts = [jnp.count_nonzero(leaf) for leaf in jax.tree.leaves(params)]
+    return sum(counts).astype(draw.train.x.dtype)

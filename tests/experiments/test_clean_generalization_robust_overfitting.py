@@ -169,7 +169,7 @@ def test_the_worse_shift_is_the_fixed_one_where_the_signal_is_positive():
         def loss(x, sign=sign):
             return -sign * sample.y * jnp.sum(x @ direction, axis=1)
 
-        moved = module.WorseShift(1.0).perturb(key, loss, sample, draw)
+        moved = FeatureShift(1.0, either_way=True).perturb(key, loss, sample, draw)
         np.testing.assert_allclose(moved, fixed if sign > 0 else 2 * sample.x - fixed, rtol=1e-12)
 
 
