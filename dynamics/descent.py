@@ -6,6 +6,7 @@ says what it wants differentiated, the loss or its logarithm: late in training, 
 gradient underflow, $\nabla \log \mathcal L = \nabla \mathcal L / \mathcal L$ still has its digits.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -117,12 +118,14 @@ def steepest(
     `update` needs `params` for `log_decrease`, and `value=` (as `optax.lbfgs` does) where the loss is part of
     the step and not of the gradient: `loss_adaptive` and `log_decrease` of the loss, `raw` of its logarithm.
 
-    Raises: ValueError: unknown norm or step, or options that do not go together.
+    Raises: ValueError: unknown norm or step, a negative learning rate, or options that do not go together.
     References: Gunasekar et al. 2018, arXiv:1802.08246, Section 2; Tsilivis et al. 2025, arXiv:2410.22069.
     """
     norms.parse(norm)
     if step not in get_args(StepRule):
         raise ValueError(f"step must be one of {', '.join(get_args(StepRule))}, got {step!r}")
+    if isinstance(learning_rate, int | float) and not 0 <= learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be finite and not negative, got {learning_rate}")
     if of not in get_args(Objective):
         raise ValueError(f"of must be one of {', '.join(get_args(Objective))}, got {of!r}")
     if normalize and step not in ("raw", "normalized"):

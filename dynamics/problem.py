@@ -138,23 +138,50 @@ class Problem:
         summed = jax.nn.logsumexp(values)
         return summed - jnp.log(jnp.asarray(values.size, summed.dtype)) * (self.reduction == "mean")
 
-    def training_loss(
-        self, params: PyTree, sample: Sample, draw: Draw, key: Key[Array, ""], of: Objective = "loss"
-    ) -> Float[Array, ""]:
-        """What a step lowers: the loss over `sample`, or its logarithm, at inputs that an adversary moved."""
-        if self.adversary is None:
-            return self.total(self.sample_losses(params, sample, of), of)
+    @property
+    def warm_start(self) -> bool:
+        """Whether each step's attack begins where the one before ended."""
+        return getattr(self.adversary, "warm_start", False)
+
+    def attacked(
+        self,
+        params: PyTree,
+        sample: Sample,
+        draw: Draw,
+        key: Key[Array, ""],
+        of: Objective = "loss",
+        last: Float[Array, "samples *shape"] | None = None,
+    ) -> Float[Array, "samples *shape"]:
+        """Where the adversary moves the inputs, held fixed; a warm start begins at `last`."""
         fixed = jax.lax.stop_gradient(params)
 
         def objective(x):
             return losses.evaluate(self.loss, self.apply(fixed, x), sample, of)
 
-        x = jax.lax.stop_gradient(self.adversary.perturb(key, objective, sample, draw))
-        moved = self.total(self.sample_losses(params, dataclasses.replace(sample, x=x), of), of)
+        begin = {"start": last} if self.warm_start else {}
+        return jax.lax.stop_gradient(self.adversary.perturb(key, objective, sample, draw, **begin))
+
+    def training_loss(
+        self,
+        params: PyTree,
+        sample: Sample,
+        draw: Draw,
+        key: Key[Array, ""],
+        of: Objective = "loss",
+        moved: Float[Array, "samples *shape"] | None = None,
+    ) -> Float[Array, ""]:
+        """What a step lowers: the loss over `sample`, or its logarithm, at inputs that an adversary moved.
+
+        Given `moved`, those are the inputs, and the adversary is not asked.
+        """
+        if self.adversary is None:
+            return self.total(self.sample_losses(params, sample, of), of)
+        x = self.attacked(params, sample, draw, key, of) if moved is None else moved
+        attacked = self.total(self.sample_losses(params, dataclasses.replace(sample, x=x), of), of)
         weight = self.adversarial_weight
         if weight is None:
-            return moved
+            return attacked
         clean = self.total(self.sample_losses(params, sample, of), of)
         if of == "loss":
-            return (1 - weight) * clean + weight * moved
-        return jnp.logaddexp(jnp.log1p(-weight) + clean, jnp.log(weight) + moved)
+            return (1 - weight) * clean + weight * attacked
+        return jnp.logaddexp(jnp.log1p(-weight) + clean, jnp.log(weight) + attacked)

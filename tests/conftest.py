@@ -22,6 +22,10 @@ _CACHE = tempfile.mkdtemp(prefix="dynamics-tests-")
 os.environ.setdefault("DYNAMICS_CACHE", _CACHE)
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
+# compiling fills most of the time: at this level it takes half of it, and programs run nearly as fast
+_LEVEL = "--xla_backend_optimization_level=1"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_LEVEL}".strip()
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "float32")  # the highest there is

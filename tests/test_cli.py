@@ -141,7 +141,10 @@ def test_list(capsys):
         ([], ["list", "run", "resume", "check", "plot", "bench"]),
         (["--help"], ["list", "run", "resume", "check", "plot", "bench"]),
         (["run", "--help"], ["--seeds", "--preset", "--checkpoint", "--engine", "--memory", "--distributed"]),
-        (["run", NAME, "--help"], ["--num-clusters", "--no-use-bias", "at least 2"]),
+        (
+            ["run", NAME, "--help"],
+            ["--num-clusters", "--no-use-bias", "at least 2", "[1024]", "small, paper, mnist"],
+        ),
         (["resume", "--help"], ["DIR", "--memory", "--distributed"]),
         (["check", "--help"], ["--ablations", "--json", "--engine", "--memory"]),
         (["plot", "--help"], ["DIR"]),

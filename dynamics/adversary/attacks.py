@@ -75,6 +75,7 @@ def pgd(
     steps: int = 40,
     step_size: Radius | None = None,
     random_start: bool = True,
+    start: Float[Arrays, "samples *shape"] | None = None,
     restarts: int = 1,
     box: Box = None,
     restrict: Restriction | None = None,
@@ -83,8 +84,9 @@ def pgd(
 
     $x_{t+1} = \Pi(x_t + \alpha\, s_t)$ with $s_t = g_t/\|g_t\|$ for l2 and $s_t = \mathrm{sign}(g_t)$
     for linf (max-l2: as l2, patch by patch), where $\Pi$ projects on the ball and then on the box. Visited
-    are all iterates of all restarts and `x` itself. A zero gradient is no step, and coordinates of a
-    gradient that are not finite count as zero.
+    are all iterates of all restarts, `x` itself and, with random starts, the single step of `fgsm`: the walk
+    is 2.5 radii long by default, and may end short of an optimum that one step reaches. A zero gradient is
+    no step, and coordinates of a gradient that are not finite count as zero.
 
     Args:
       key: for the random starts.
@@ -95,6 +97,7 @@ def pgd(
       steps: number of steps; static.
       step_size: absolute step $\alpha$; 2.5 radius / steps if None.
       random_start: start uniformly in the ball (linf: in the cube), otherwise at `x`.
+      start: begin at these points instead, drawn into the ball; not with random starts.
       restarts: number of random starts; static.
       box: (low, high) that every coordinate must keep to; see the module's docstring.
       restrict: maps gradients and random starts to the allowed directions, such as `feature_span`.
@@ -115,7 +118,10 @@ def pgd(
     visit = ascender(objective, x, norm, steps, box, restrict)
     best = start_best(objective, x)
     if not random_start:
-        return visit(x, radius, step_size, best)[1]
+        begin = x if start is None else ball.place(x, ball.project(start - x, radius, norm), box)
+        return visit(begin, radius, step_size, best)[1]
+    single = fgsm(objective, x, radius, norm=norm, box=box, restrict=restrict)
+    best = better(best, objective(single), single)
 
     def restart(best, key):
         start = ball.uniform_points(key, x, radius, norm)
@@ -251,7 +257,7 @@ class FGSM:
       radius: of the ball around each input, one number or one per sample.
       norm: `"l2"`, `"linf"` or `"max-l2"`.
       box: (low, high) of every coordinate, or None.
-      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2,
+      span: move in `all` directions, or each patch in the `features` of its own kind (l2 and max-l2,
         no box); see `feature_span`.
 
     Raises: ValueError: a radius that is negative or not finite, an unknown norm or span, a bad box.
@@ -288,12 +294,14 @@ class PGD:
       random_start: start uniformly in the ball (at that point's projection on the span), otherwise at
         the input.
       restarts: number of random starts.
+      warm_start: when training on full batches, start where the attack of the step before ended.
       box: (low, high) of every coordinate, or None.
-      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2,
+      span: move in `all` directions, or each patch in the `features` of its own kind (l2 and max-l2,
         no box); see `feature_span`.
 
     Raises: ValueError: a radius that is negative or not finite, an unknown norm or span, steps or
-      restarts below 1, restarts without random starts, a relative step that is not positive, a bad box.
+      restarts below 1, restarts without random starts, a warm start with them, a relative step that is
+      not positive, a bad box.
     """
 
     radius: Radius | Axis
@@ -304,21 +312,29 @@ class PGD:
     restarts: int = static(1)
     box: Any = static(None)
     span: Span = static("all")
+    warm_start: bool = static(False)
 
     def __post_init__(self):
         ball.check_radius(self.radius)
         ball.check_norm(self.norm)
         ball.check_counts(self.steps, self.restarts, self.random_start)
         ball.check_box(self.box)
+        if self.warm_start and self.random_start:
+            raise ValueError("warm_start needs random_start=False: a start is one or the other")
         check_span(self.span, self.norm, self.box)
         step = ball.known(self.relative_step)
         if step is not None and not (np.isfinite(step) & (step > 0)).all():
             raise ValueError(f"relative_step must be finite and positive, got {self.relative_step}")
 
     def perturb(
-        self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
+        self,
+        key: PRNGKeyArray,
+        objective: Callable[[Array], Array],
+        sample: Sample,
+        draw: Draw,
+        start: Float[Array, "samples *shape"] | None = None,
     ) -> Float[Array, "samples *shape"]:
-        """The best inputs found for `objective`."""
+        """The best inputs found for `objective`, beginning at `start` where that is given."""
         radius = jnp.asarray(self.radius, sample.x.dtype)
         return pgd(
             key,
@@ -329,6 +345,7 @@ class PGD:
             steps=self.steps,
             step_size=self.relative_step * radius / self.steps,
             random_start=self.random_start,
+            start=start,
             restarts=self.restarts,
             box=self.box,
             restrict=restriction(self.span, sample, draw),

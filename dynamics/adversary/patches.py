@@ -202,7 +202,7 @@ class GradientStep:
       step: s, a multiple of the gradient of a single sample's objective.
       norm: `"l2"`, `"linf"` or `"max-l2"`.
       box: (low, high) of every coordinate, or None.
-      span: move in `all` directions, or in the `features` that the data are made of (l2 and max-l2,
+      span: move in `all` directions, or each patch in the `features` of its own kind (l2 and max-l2,
         no box); see `feature_span`.
 
     Raises: ValueError: a radius or step that is negative or not finite, an unknown norm or span, a bad box.

@@ -17,12 +17,14 @@ _UNITS |= {f"{letter}{end}": base**power for end, base in (("iB", 1024), ("B", 1
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises ValueError where another would print its usage and exit."""
 
+    about = ""  # the experiment whose settings it knows
+
     def error(self, message: str) -> NoReturn:
         """Refuse, with the way to help.
 
         Raises: ValueError: always.
         """
-        raise ValueError(f"{message} (see `{self.prog} --help`)")
+        raise ValueError(f"{message} (see `{' '.join([self.prog, self.about]).strip()} --help`)")
 
 
 def parse(parser: Parser, argv: list[str], commands: Mapping[str, Any] | None = None) -> argparse.Namespace:
@@ -46,11 +48,16 @@ def add_settings(parser: Parser, experiment: Any) -> None:
     """A flag for every field of an experiment's config."""
     from dynamics.config import allowed, annotation
 
-    group = parser.add_argument_group(f"settings of {experiment.name} (defaults: those of the preset)")
+    small = experiment.presets["small"]
+    for action in parser._actions:
+        if action.dest == "preset":
+            parser.about = experiment.name
+            action.help = f"one of {', '.join(experiment.presets)} (default small)"
+    group = parser.add_argument_group(f"settings of {experiment.name} [of the preset small]")
     for field in dataclasses.fields(experiment.Config):
         kind = annotation(experiment.Config, field.name)
         flag = "--" + field.name.replace("_", "-")
-        text = field.metadata["about"].replace("%", "%%")
+        text = field.metadata["about"].replace("%", "%%") + f" [{_shown(getattr(small, field.name))}]"
         if kind is bool:
             action = argparse.BooleanOptionalAction
             group.add_argument(flag, dest=f"set_{field.name}", action=action, default=None, help=text)
@@ -60,6 +67,12 @@ def add_settings(parser: Parser, experiment: Any) -> None:
         else:
             text += f" ({allowed(kind, field.metadata['limits'])})"
         group.add_argument(flag, dest=f"set_{field.name}", default=None, help=text, metavar="X")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def configured(preset: Any, args: argparse.Namespace) -> Any:

@@ -14,7 +14,7 @@ from dynamics.data.sample import Draw, Sample
 from dynamics.keys import named_key
 from dynamics.parts import part, static
 
-INSTALL = 'pip install "training-dynamics-lab[images]"'
+INSTALL = 'pip install -e ".[images]"'
 
 
 @functools.cache

@@ -21,11 +21,13 @@ class State(NamedTuple):
       params: parameters; of a diverged run, the last finite ones.
       opt_state: state of the update rule.
       first_nonfinite_step: the step whose result was not finite, -1 while there is none.
+      moved: where the last attack ended, if the next one begins there; else ().
     """
 
     params: PyTree
     opt_state: PyTree
     first_nonfinite_step: Int[Array, ""]
+    moved: PyTree = ()
 
 
 @partial(Program, reuse=True)
@@ -38,9 +40,10 @@ def sample(plan, data, seed, nothing):
 @Program
 def start(plan, problem, recipe, observe, observe_end, seed, draw):
     """A run's initial state, and what else belongs to it and does not change: nothing."""
-    del observe, observe_end, draw
+    del observe, observe_end
     params = initial(plan, problem, seed)
-    return State(params, recipe().init(params), jnp.asarray(-1)), ()
+    moved = draw.train.x if problem.warm_start else ()
+    return State(params, recipe().init(params), jnp.asarray(-1), moved), ()
 
 
 @Program
@@ -53,10 +56,14 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, draw,
     def step(i, state):
         batch = minibatch(named_key(key, "batches"), draw.train, i, plan.batch_size)
         attack_key = jax.random.fold_in(named_key(key, "attack"), i)
-        loss, grads = jax.value_and_grad(problem.training_loss)(state.params, batch, draw, attack_key, of)
+        args, moved = (state.params, batch, draw, attack_key, of), ()
+        if problem.warm_start:
+            moved = problem.attacked(*args, state.moved)
+            args = (*args, moved)
+        loss, grads = jax.value_and_grad(problem.training_loss)(*args)
         updates, opt_state = rule.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
-        return unless_diverged(i, loss, State(params, opt_state, state.first_nonfinite_step), state)
+        return unless_diverged(i, loss, State(params, opt_state, state.first_nonfinite_step, moved), state)
 
     state = jax.lax.fori_loop(first, first + num_steps, step, state)
     return state, observed(plan, problem, observe, seed, state.params, draw)

@@ -115,6 +115,8 @@ def simulate(
     checks.whole("steps", steps, 0)
     if batch_size is not None:
         checks.whole("batch_size", batch_size, 1)
+        if problem.warm_start:
+            raise ValueError("warm_start needs full batches: leave out batch_size, or warm_start")
     if memory is not None:
         checks.whole("memory", memory, 1)
     checks.share(share, checkpoint)

@@ -71,21 +71,21 @@ def _draw_laws(ax, config, one):
     if start > 0:
         label = r"phases I, II: from $u_{\max}(0)$"
         ax.plot(steps, race.signal_margin(steps, start), label=label, **plots.THEORY)
-        _boundary(ax, config, race.signal_time(start), "$T_1$")
+        _boundary(ax, config, race.signal_time(start), "$T_1$ predicted")
     if "memory_strength" in one and race.memory_rate > 0:
         starts = np.maximum(first.memory_strength.values.ravel(), 1e-12)
         grown = np.stack([race.memory_growth(steps, s) ** race.power for s in starts])
         mean = np.minimum(grown, 1.0).mean(axis=0)  # 1 is where the loss of a sample begins to saturate
         style = plots.THEORY | {"linestyle": (0, (1, 1.2))}
         ax.plot(steps, mean, label=r"phase III: mean of $v^q$ from $yv(0)$, up to 1", **style)
-        _boundary(ax, config, race.memory_time(float(np.median(starts))), "$T_3$")
+        _boundary(ax, config, race.memory_time(float(np.median(starts))), "$T_3$ predicted")
 
 
 def _boundary(ax, config, step, name):
     if 1 < step < config.steps:
         ax.axvline(step, color="black", linewidth=0.7, alpha=0.6)
         place = ax.get_xaxis_transform()
-        ax.text(step, 0.03, f" {name}", transform=place, ha="left", va="bottom", fontsize=8)
+        ax.text(step, 0.03, f" {name}", transform=place, rotation=90, ha="left", va="bottom", fontsize=7)
 
 
 ACCURACIES = (

@@ -41,11 +41,15 @@ def _colour(dataset: xr.Dataset, norm: str) -> str:
 
 
 def _scale(dataset: xr.Dataset) -> tuple[xr.DataArray, str]:
-    """What margins are measured against: the largest possible where it is known, else the best in the run."""
-    best = dataset.geometric_margin.isel(step=-1).max("algorithm")
-    if bool(np.isfinite(dataset.optimum).all()):
+    """What margins are measured against: the largest possible where any is known, else the best in the run.
+
+    Algorithms on rescaled data are not compared with each other: their inputs differ in size.
+    """
+    if bool(np.isfinite(dataset.optimum).any()):
         return dataset.optimum, "margin / largest possible"
-    return best, "margin / best at the end"
+    if _config(dataset).rescale:
+        return dataset.geometric_margin.max("step"), "margin / largest of the run"
+    return dataset.geometric_margin.isel(step=-1).max("algorithm"), "margin / best at the end"
 
 
 def _draw_margins(ax, config, dataset, algorithm):
@@ -386,10 +390,10 @@ FIGURES = {
 def margin_table(dataset: xr.Dataset) -> str:
     """A line an algorithm: log(1/L), its stationarity, test accuracy, and the final margin in every norm.
 
-    Margins are relative to the largest that the model can have, where that is known for all.
+    Margins are relative to the largest that the model can have, if that is known in any norm (nan in others).
     """
     config = _config(dataset)
-    known = bool(np.isfinite(dataset.optimum).all())
+    known = bool(np.isfinite(dataset.optimum).any())
     last = dataset.isel(step=-1)
     values = last.geometric_margin / dataset.optimum if known else last.geometric_margin
     beta = own(Run(config, dataset), dataset.stationarity).isel(step=-1)

@@ -38,6 +38,20 @@ def _kinds(dataset: xr.Dataset) -> list[str]:
     return dataset.training.values.tolist()
 
 
+def _settings(config, dataset) -> str:
+    """The run in a line."""
+    count = dataset.sizes["seed"]
+    sizes = rf"$k$={config.num_classes}, $S$={config.num_robust}, $P_N$={config.num_nonrobust}, "
+    sizes += (
+        rf"$\alpha$={config.robust_strength:g}, $\beta$={config.nonrobust_strength:g}, $q$={config.power:g}"
+    )
+    rule = f"{config.descent}, {count} seed{'s' if count > 1 else ''}"
+    trained = (
+        rf", {config.attack} attack, $\epsilon$={config.radius:g}" if config.training != "standard" else ""
+    )
+    return f"{sizes}{trained}; {rule}"
+
+
 def _flat(strength: xr.DataArray) -> np.ndarray:
     """Every class of every seed as a sample: (samples, steps)."""
     return strength.transpose("seed", "class", "step").values.reshape(-1, strength.sizes["step"])
@@ -72,6 +86,10 @@ def _draw_recursion(ax, config, kind, starts, last):
     winner = int(np.argmin([sizes.escape_time(law[0], rate) for law, rate in zip(laws, rates, strict=True)]))
     end = min(int(np.searchsorted(laws[winner], 1.0)), int(last))
     ax.plot(np.arange(end + 1), laws[winner][: end + 1], label="early recursion", **plots.THEORY)
+    if laws[winner][end] < 1:
+        # neither has run away by the end of the run
+        ax.plot(np.arange(end + 1), laws[1 - winner][: end + 1], **plots.THEORY)
+        return
     loser = 1 - winner
     frozen = sizes.frozen(starts[loser], starts[winner], rates[loser] / rates[winner])
     grown = np.minimum(laws[loser][: end + 1], np.median(frozen))
@@ -134,7 +152,8 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     for column, kind in enumerate(kinds):
         _draw_strengths(axes[0, column], config, dataset, kind)
         _draw_accuracies(axes[1, column], config, dataset, kind)
-    if config.power > 2:
+    figure.suptitle(_settings(config, dataset))
+    if config.follows_recursion and config.start == "random":
         _draw_lottery(axes[0, -1], config, dataset)
     else:
         axes[0, -1].set_axis_off()

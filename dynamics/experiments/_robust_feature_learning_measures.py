@@ -211,6 +211,7 @@ def on_patches(training: str, adversarial: bool):
             and config.adversarial_weight == 1
             and config.attack != "gradient"
             and config.span == "features"
+            and config.norm == "max-l2"
             and config.training in (training, "both")
         )
         if not setting:

@@ -68,7 +68,12 @@ class Config(TrainingConfig):
     radii: tuple[float, ...] = setting((), "radii of training, side by side; none given: `radius`", low=0)
     attack: Attack = setting("one_step", "training attack: a normalised step, the gradient's, pgd, oracle")
     span: Literal["all", "features"] = setting("features", "directions that the training attack may take")
+    norm: Literal["max-l2", "l2", "linf"] = setting(
+        "max-l2", "ball of the attacks on patches: each patch in l2, the whole input in l2, or linf"
+    )
     attack_steps: int = setting(4, "PGD steps of the training attack pgd", low=1)
+    random_start: bool = setting(False, "start the training attack pgd at random (of images it always is)")
+    warm_start: bool = setting(False, "start the training attack pgd where the last one ended (patches)")
     gradient_step: float = setting(100.0, "multiple of the gradient that the attack `gradient` takes", low=0)
     adversarial_weight: float = setting(1.0, "share lambda of the loss on attacked data", low=0, high=1)
     test_radius: float = setting(0.0, "radius of the evaluation's attacks; 0: `radius`", low=0)
@@ -109,7 +114,17 @@ class Config(TrainingConfig):
             )
         if self.activation == "prelu":
             raise ValueError("activation must be other than prelu on patches: prelu depends on norms")
+        if self.norm == "linf" and (self.span == "features" or self.attack == "oracle"):
+            raise ValueError(
+                "norm linf leaves the span of features: it needs span='all', not attack='oracle'"
+            )
+        if self.warm_start and (self.random_start or self.batch_size):
+            raise ValueError("warm_start needs full batches and random_start=false")
         if self.compact:
+            if self.norm != "max-l2":
+                raise ValueError(
+                    f"compact needs norm='max-l2', in which patches are alike, got {self.norm!r}"
+                )
             for name in ("noise", "spread", "shuffle"):
                 if getattr(self, name):
                     raise ValueError(f"compact needs {name}=0, got {name}={getattr(self, name)}")
@@ -239,13 +254,14 @@ def training_attack(config: Config) -> Any:
         if config.attack == "one_step":
             return FGSM(radius, norm="linf", box=box)
         return PGD(radius, norm="linf", steps=config.attack_steps, box=box)
-    ball = {"norm": "max-l2", "span": config.span}
+    ball = {"norm": config.norm, "span": config.span}
     if config.attack == "one_step":
         return FGSM(radius, **ball)
     if config.attack == "gradient":
         return GradientStep(radius, config.gradient_step, **ball)
     if config.attack == "pgd":
-        return PGD(radius, steps=config.attack_steps, random_start=False, **ball)
+        begin = {"random_start": config.random_start, "warm_start": config.warm_start}
+        return PGD(radius, steps=config.attack_steps, **begin, **ball)
     return FeatureShift(radius, stop=True)
 
 
@@ -285,10 +301,11 @@ def observed(config: Config) -> tuple[dict, dict]:
         "flip_accuracy": o.robust_accuracy.given(attack=flip, objective="margin"),
     }
     for name, span in (("family", "features"), ("full", "all")):
-        one = FGSM(radius, norm="max-l2", span=span)
+        norm = "max-l2" if name == "family" and config.norm == "linf" else config.norm
+        one = FGSM(radius, norm=norm, span=span)
         always[f"{name}_one_step_accuracy"] = o.robust_accuracy.given(attack=one)
         if config.test_steps:
-            many = PGD(radius, norm="max-l2", steps=config.test_steps, random_start=False, span=span)
+            many = PGD(radius, norm=norm, steps=config.test_steps, random_start=False, span=span)
             always[f"{name}_pgd_accuracy"] = o.robust_accuracy.given(attack=many)
     end = {
         "own": o.own,

@@ -37,7 +37,23 @@ class Observable:
         return self.measure(params, problem, draw, **extra)
 
     def given(self, **options: Any) -> "Observable":
-        """The same observable with options: `robust_accuracy.given(radius=jnp.linspace(0, 5, 11))`."""
+        """The same observable with options: `pgd_accuracy.given(radius=jnp.linspace(0, 5, 11))`.
+
+        Where an option gives a dimension its coordinates, one value stands for a list of one.
+
+        Raises: ValueError: an option that the observable does not have.
+        """
+        known = list(inspect.signature(self.measure.function).parameters)[3:]
+        known = [name for name in known if name != "key"]
+        if unknown := sorted(set(options) - set(known)):
+            has = f"its options are {', '.join(known)}" if known else "it has no options"
+            raise ValueError(f"{self.measure.function.__name__} has no option {unknown[0]!r}: {has}")
+        for name in set(options) & set(self.dims):
+            value = options[name]
+            if isinstance(value, str):
+                options[name] = (value,)
+            elif isinstance(value, int | float):
+                options[name] = (value,) if isinstance(value, int) else np.asarray([value])
         return dataclasses.replace(self, measure=bind(self.measure.function, **options))
 
     @property

@@ -27,6 +27,7 @@ from dynamics.data.coarse import BinaryClasses
 from dynamics.data.patches import RobustNonRobust, SignalNoise
 from dynamics.data.rescaled import Rescaled
 from dynamics.data.teachers import FixedPoints
+from dynamics.keys import named_key, seed_key
 from dynamics.models.activations import Activation
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.models.two_layer import TwoLayer
@@ -373,3 +374,45 @@ def test_rescaled_patches_keep_their_account():
     before = DRAWS["features"].train
     noise = before.x - before.patches.amplitude[..., None] * own_directions(before, DRAWS["features"])
     np.testing.assert_allclose(left, scale * noise, atol=1e-14)
+
+
+# warm starts
+
+
+def test_a_warm_start_goes_on_where_the_last_attack_ended():
+    attack = PGD(0.4, norm="max-l2", steps=1, relative_step=0.3, random_start=False, warm_start=True)
+    problem = Problem(DATA, NET, loss="cross_entropy", init_scale=0.5, adversary=attack)
+    found = simulate(problem, steepest("l2", 0.1), steps=6, observe_end={"W": o.weights}, seeds=[2])
+    data, init = (named_key(seed_key(2), name) for name in ("data", "init"))
+    draw, params = problem.sample(data), problem.init(init, data)
+    x = draw.train.x
+    for _ in range(6):
+
+        def loss(points, params=params):
+            return problem.sample_losses(params, dataclasses.replace(draw.train, x=points))
+
+        slope = jax.grad(lambda p, loss=loss: loss(p).sum())(x)
+        size = jnp.linalg.norm(slope, axis=2, keepdims=True)
+        step = x - draw.train.x + 0.4 * 0.3 * slope / jnp.where(size > 0, size, 1)
+        length = jnp.linalg.norm(step, axis=2, keepdims=True)
+        moved = draw.train.x + step * jnp.minimum(1, 0.4 / jnp.where(length > 0, length, 1))
+        # the best of what was visited: the clean inputs, the start and the end
+        seen = jnp.stack([draw.train.x, x, moved])
+        best = jnp.argmax(jnp.stack([loss(points) for points in seen]), axis=0)
+        x = seen[best, jnp.arange(len(best))]
+        gradient = jax.grad(
+            lambda p, x=x: problem.sample_losses(p, dataclasses.replace(draw.train, x=x)).mean()
+        )(params)
+        params = jax.tree.map(lambda a, g: a - 0.1 * g, params, gradient)
+    np.testing.assert_allclose(found.W.values[0], params["W"], rtol=1e-9, atol=1e-12)
+    assert float(jnp.abs(x - draw.train.x).max()) > 0.1
+
+
+def test_a_warm_start_is_not_a_random_one_and_needs_full_batches():
+    with pytest.raises(ValueError, match="warm_start needs random_start=False"):
+        PGD(0.1, warm_start=True)
+    problem = Problem(
+        DATA, NET, loss="cross_entropy", adversary=PGD(0.1, random_start=False, warm_start=True)
+    )
+    with pytest.raises(ValueError, match="warm_start needs full batches"):
+        simulate(problem, steepest("l2", 0.1), steps=1, batch_size=4, seeds=1)

@@ -104,6 +104,26 @@ def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path):
     assert "coordinate" in EXPERIMENT.summary(saved)
 
 
+def test_margins_on_data_of_different_size_are_not_compared(linear):
+    """Each algorithm has data of its own size: a norm without a known optimum leaves a gap, not a ratio."""
+    from dynamics.experiments import _flavors_of_margin_figures as figures
+
+    run = linear[1]
+    unknown = run.assign(optimum=run.optimum.where(run.norm != "l1"))
+    scale, label = figures._scale(unknown)
+    assert label == "margin / largest possible"
+    ratio = run.geometric_margin / scale
+    assert ratio.sel(norm="l1").isnull().all()
+    np.testing.assert_array_equal(
+        ratio.sel(norm="l2"), run.geometric_margin.sel(norm="l2") / run.optimum.sel(norm="l2")
+    )
+    assert "nan" in EXPERIMENT.summary(unknown)
+    none = run.assign(optimum=run.optimum * np.nan)
+    scale, label = figures._scale(none)
+    assert label == "margin / largest of the run"
+    assert "algorithm" in scale.dims
+
+
 def test_the_first_perfect_step(linear):
     run = linear[1]
     found = first_step(run.train_accuracy >= 1)

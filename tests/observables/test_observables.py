@@ -324,3 +324,18 @@ def test_a_wrong_number_of_positive_neurons_is_refused_or_nan():
         simulate(Problem(data, TwoLayer(2)), steepest("l2", 0.1), steps=1, observe_end=end, seeds=1)
     fine = Problem(data, TwoLayer(1, 4, use_bias=False), loss="cross_entropy")
     assert np.isnan(simulate(fine, steepest("l2", 0.1), steps=1, observe_end=end, seeds=1).r).all()
+
+
+def test_options_are_checked_when_they_are_given():
+    with pytest.raises(
+        ValueError, match="robust_curve has no option 'radii': its options are attack, radius"
+    ):
+        o.robust_curve.given(radii=[0.1])
+    with pytest.raises(ValueError, match="dead has no option 'key': it has no options"):
+        o.dead.given(key=1)
+
+
+def test_one_value_of_a_dimension_stands_for_a_list_of_one():
+    assert o.geometric_margin.given(norm="l2").coordinates["norm"].tolist() == ["l2"]
+    assert o.patch_scores.given(family=-1).coordinates["family"].tolist() == [-1]
+    assert o.robust_curve.given(radius=0.5).coordinates["radius"].tolist() == [0.5]
