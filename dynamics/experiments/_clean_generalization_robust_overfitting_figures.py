@@ -84,8 +84,9 @@ def _draw_laws(ax, config, one):
 def _boundary(ax, config, step, name):
     if 1 < step < config.steps:
         ax.axvline(step, color="black", linewidth=0.7, alpha=0.6)
-        place = ax.get_xaxis_transform()
-        ax.text(step, 0.03, f" {name}", transform=place, rotation=90, ha="left", va="bottom", fontsize=7)
+        style = {"rotation": 90, "ha": "left", "va": "bottom", "fontsize": 7}
+        place = {"xycoords": ax.get_xaxis_transform(), "xytext": (3, 0), "textcoords": "offset points"}
+        ax.annotate(name, (step, 0.03), **place, **style)
 
 
 ACCURACIES = (

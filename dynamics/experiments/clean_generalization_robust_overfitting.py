@@ -22,6 +22,7 @@ from dynamics.config import TrainingConfig, setting
 from dynamics.data.parity import Parity
 from dynamics.data.patches import SignalNoise
 from dynamics.data.shared import Shared
+from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _clean_generalization_robust_overfitting_claims as claims
 from dynamics.experiments import _clean_generalization_robust_overfitting_figures as figures
@@ -34,7 +35,6 @@ from dynamics.models.patch_cnn import PatchCNN
 from dynamics.parts import Axis
 from dynamics.problem import Problem
 
-SHIPPED_COUNTS = {"mnist": 5000, "digits": 1797}
 SYNTHETIC = ("patches", "parity")
 
 

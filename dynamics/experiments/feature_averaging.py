@@ -22,6 +22,7 @@ from dynamics.data import clusters
 from dynamics.data.clusters import Clusters
 from dynamics.data.coarse import BinaryClasses
 from dynamics.data.shared import Shared
+from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _feature_averaging_claims as claims
 from dynamics.experiments import _feature_averaging_figures as figures
@@ -33,8 +34,6 @@ from dynamics.models.mlp import MLP
 from dynamics.models.two_layer import TwoLayer
 from dynamics.problem import Problem
 from dynamics.readouts import Readout
-
-SHIPPED_COUNTS = {"mnist": 5000, "digits": 1797}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from dynamics.adversary import FGSM, PGD, FeatureFlip, FeaturePlant, FeatureShif
 from dynamics.config import TrainingConfig, setting
 from dynamics.data.patches import Labels, RobustNonRobust
 from dynamics.data.shared import Shared
+from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _robust_feature_learning_claims as claims
 from dynamics.experiments import _robust_feature_learning_figures as figures
@@ -132,8 +133,6 @@ class Config(TrainingConfig):
                 raise ValueError("compact does not go with attack='gradient', whose step counts patches")
 
     def _check_images(self) -> None:
-        from dynamics.experiments.feature_averaging import SHIPPED_COUNTS
-
         if self.radii or self.curve_radii:
             raise ValueError("radii and curve_radii are for data='patches'; of images, give one radius")
         if self.attack in ("oracle", "gradient") or self.start != "random" or self.compact:
