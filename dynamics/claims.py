@@ -54,6 +54,11 @@ def between(low: float, high: float, predicted: float | None = None) -> Band:
     return Band(predicted, low, high)
 
 
+def typically(band: Band) -> Band:
+    """The band, for the mean over seeds."""
+    return band._replace(over="mean")
+
+
 class Ablation(NamedTuple):
     """A change under which a claim is expected to fail.
 

@@ -4,7 +4,7 @@ What a theorem or a derived bound says must hold in every seed. A band that an i
 same setting measured, on two to five seeds, must hold for the mean over seeds (`typically`).
 """
 
-from dynamics.claims import Ablation, Band, Claim, around, at_least, at_most, between
+from dynamics.claims import Ablation, Claim, around, at_least, at_most, between, typically
 from dynamics.experiments._flavors_of_margin_measures import (
     accuracy_gap,
     adam_after,
@@ -31,12 +31,6 @@ from dynamics.experiments._flavors_of_margin_measures import (
     worst_identity,
     worst_off_diagonal,
 )
-
-
-def typically(band: Band) -> Band:
-    """The band, for the mean over seeds."""
-    return band._replace(over="mean")
-
 
 MARGIN = "margin theorem"
 LINEAR = "Gunasekar et al. 2018, on linear predictors"

@@ -4,7 +4,7 @@ What a theorem or an exact derivation says must hold in every seed. A band that 
 the same setting measured on a few seeds must hold for the mean over seeds (`typically`).
 """
 
-from dynamics.claims import Ablation, Band, Claim, around, at_least, at_most, between
+from dynamics.claims import Ablation, Claim, around, at_least, at_most, between, typically
 from dynamics.experiments._robust_feature_learning_measures import (
     LOTTERY_RUNS,
     RECURSION_RUNS,
@@ -25,12 +25,6 @@ from dynamics.experiments._robust_feature_learning_measures import (
     threshold_error,
     tie_score,
 )
-
-
-def typically(band: Band) -> Band:
-    """The band, for the mean over seeds."""
-    return band._replace(over="mean")
-
 
 STANDARD = "theorem on standard training"
 ADVERSARIAL = "theorem on adversarial training"

@@ -19,6 +19,7 @@ from dynamics.config import RunConfig, setting
 from dynamics.data import teachers
 from dynamics.data.rescaled import Rescaled
 from dynamics.data.shared import Shared
+from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.descent import Objective, StepRule
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _flavors_of_margin_claims as claims
@@ -32,7 +33,6 @@ from dynamics.observables.steepest import BINS
 from dynamics.problem import Problem
 
 SYNTHETIC = ("linear", "relu_teacher", "orthogonal", "point")
-SHIPPED_COUNTS = {"mnist": 5000, "digits": 1797}
 OWN = {"adam": "linf", "rmsprop": "linf", "muon": "spectral", "shampoo": "spectral"}
 OWN |= {"momentum": "l2", "nesterov": "l2"}
 """The norm whose margin a rule that is not steepest descent itself is expected to maximise."""
