@@ -22,8 +22,8 @@ _CACHE = tempfile.mkdtemp(prefix="dynamics-tests-")
 os.environ.setdefault("DYNAMICS_CACHE", _CACHE)
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
-# compiling fills most of the time: at this level it takes half of it, and programs run nearly as fast
-_LEVEL = "--xla_backend_optimization_level=1"
+# compiling fills most of the time: so it takes a third of it, and programs run nearly as fast
+_LEVEL = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_LEVEL}".strip()
 
 jax.config.update("jax_enable_x64", True)

@@ -56,12 +56,19 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, draw,
     def step(i, state):
         batch = minibatch(named_key(key, "batches"), draw.train, i, plan.batch_size)
         attack_key = jax.random.fold_in(named_key(key, "attack"), i)
-        args, moved = (state.params, batch, draw, attack_key, of), ()
+        args, moved = (batch, draw, attack_key, of), ()
         if problem.warm_start:
-            moved = problem.attacked(*args, state.moved)
+            moved = problem.attacked(state.params, *args, state.moved)
             args = (*args, moved)
-        loss, grads = jax.value_and_grad(problem.training_loss)(*args)
-        updates, opt_state = rule.update(grads, state.opt_state, state.params, value=loss)
+
+        def lowered(params):
+            return problem.training_loss(params, *args)
+
+        loss, grads = jax.value_and_grad(lowered)(state.params)
+        # the names by which optax's rules ask for more: line searches, SAM, Sophia
+        more = {"value": loss, "grad": grads, "value_fn": lowered, "obj_fn": lowered}
+        more["grad_fn"] = lambda params, _: jax.grad(lowered)(params)
+        updates, opt_state = rule.update(grads, state.opt_state, state.params, **more)
         params = optax.apply_updates(state.params, updates)
         return unless_diverged(i, loss, State(params, opt_state, state.first_nonfinite_step, moved), state)
 

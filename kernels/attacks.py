@@ -1,0 +1,130 @@
+"""Gradient attacks on anything that maps points to outputs: a kernel predictor, one eigenfeature, a network."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, ScalarLike
+
+from kernels import checks
+
+Norm = Literal["linf", "l2"]
+Predict = Callable[[Float[Array, "points *shape"]], Float[Array, "points *outputs"]]
+
+
+def adversity(
+    outputs: Float[Array, "points *outputs"], labels: Float[Array, " points"] | Int[Array, " points"]
+) -> Float[Array, " points"]:
+    """What an attack raises: -y f for one output and labels -1, +1; cross-entropy for class numbers."""
+    if outputs.ndim == 1:
+        return -labels * outputs
+    own = jnp.take_along_axis(outputs, labels.astype(int)[:, None], axis=1)[:, 0]
+    return jax.nn.logsumexp(outputs, axis=1) - own
+
+
+def correct(
+    outputs: Float[Array, "points *outputs"], labels: Float[Array, " points"] | Int[Array, " points"]
+) -> Float[Array, " points"]:
+    """1 where the sign (a sign of 0 is an error) or the largest output is the label, else 0."""
+    if outputs.ndim == 1:
+        return (labels * outputs > 0).astype(outputs.dtype)
+    return (jnp.argmax(outputs, axis=1) == labels).astype(outputs.dtype)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Steepest ascent within a ball: one step is FGSM, several are PGD.
+
+    The result is the most adverse of the points visited, the clean one included, as robustness asks for *all*
+    points of the ball. It bounds the true robustness from above; for linear functions one step attains it.
+
+    Attributes:
+      radius: of the ball; a number or a traced scalar.
+      norm: `linf` (steps along signs, 0 where the gradient is) or `l2` (along the normalised gradient).
+      steps: 1 for FGSM.
+      step_size: None: the radius for one step, 2.5 radius / steps for several.
+      box: bounds that inputs keep to, such as (0, 1) for images; None: none.
+      random_start: begin at a uniform point of the cube (`linf`) or ball (`l2`); needs a key.
+    """
+
+    radius: ScalarLike
+    norm: Norm = "linf"
+    steps: int = 1
+    step_size: ScalarLike | None = None
+    box: tuple[float, float] | None = None
+    random_start: bool = False
+
+    def __post_init__(self):
+        checks.one_of("norm", self.norm, Norm)
+        checks.whole("steps", self.steps, 1)
+        if checks.known(self.radius) and not float(self.radius) >= 0:
+            raise ValueError(f"radius must not be negative, got {self.radius}")
+        if self.box is not None and not self.box[0] < self.box[1]:
+            raise ValueError(f"box must be (low, high) with low < high, got {self.box}")
+
+    def perturb(
+        self,
+        predict: Predict,
+        x: Float[Array, "points *shape"],
+        labels: Float[Array, " points"] | Int[Array, " points"],
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "points *shape"]:
+        """The most adverse points visited."""
+        if self.random_start and key is None:
+            raise ValueError("an attack with a random start needs a key")
+
+        def height(points):
+            values = adversity(predict(points), labels)
+            return jnp.sum(values), values
+
+        rise = jax.value_and_grad(height, has_aux=True)
+        size = self.step_size
+        if size is None:
+            size = self.radius if self.steps == 1 else 2.5 * self.radius / self.steps
+
+        def step(_, state):
+            at, best, where = state
+            (_, values), slope = rise(at)
+            best, where = _worse(values, at, best, where)
+            return self._inside(x, at + size * self._direction(slope)), best, where
+
+        begin = self._inside(x, x + self._random(key, x)) if self.random_start else x
+        clean = adversity(predict(x), labels)
+        at, best, where = jax.lax.fori_loop(0, self.steps, step, (begin, clean, x))
+        return _worse(adversity(predict(at), labels), at, best, where)[1]
+
+    def _direction(self, slope):
+        if self.norm == "linf":
+            return jnp.sign(slope)
+        norms = jnp.sqrt(_total(slope**2))
+        return slope / jnp.where(norms > 0, norms, 1)
+
+    def _inside(self, x, at):
+        moved = at - x
+        if self.norm == "linf":
+            moved = jnp.clip(moved, -self.radius, self.radius)
+        else:
+            norms = jnp.sqrt(_total(moved**2))
+            moved = moved * jnp.minimum(1, self.radius / jnp.where(norms > 0, norms, 1))
+        return x + moved if self.box is None else jnp.clip(x + moved, *self.box)
+
+    def _random(self, key, x):
+        if self.norm == "linf":
+            return jax.random.uniform(key, x.shape, x.dtype, -1, 1) * self.radius
+        far, around = jax.random.split(key)
+        g = jax.random.normal(around, x.shape, x.dtype)
+        share = jax.random.uniform(far, (len(x), *(1,) * (x.ndim - 1)), x.dtype)
+        return self.radius * share ** (1 / math.prod(x.shape[1:])) * g / jnp.sqrt(_total(g**2))
+
+
+def _total(values):
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)), keepdims=True)
+
+
+def _worse(values, at, best, where):
+    better = values > best
+    wide = better.reshape(-1, *(1,) * (at.ndim - 1))
+    return jnp.where(better, values, best), jnp.where(wide, at, where)

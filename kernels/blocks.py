@@ -1,0 +1,64 @@
+"""Gram matrices larger than the memory that their intermediate results would take, block by block."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from kernels import checks
+
+BLOCK = 1024
+INTERMEDIATE = 8  # arrays of a block's size that a kernel keeps at a time, at most
+
+
+def gram(
+    kernel: Callable[..., Float[Array, "points others"]],
+    x: Float[Array, "points dim"],
+    z: Float[Array, "others dim"] | None = None,
+    *,
+    limit: int | None = None,
+) -> Float[np.ndarray, "points others"]:
+    """`kernel(x, z)` in the host's memory, computed in compiled blocks; `z` None: half the blocks, mirrored.
+
+    Args:
+      kernel: of two arguments; called as `kernel(x)` on the diagonal if `z` is None. Cut out one kernel of
+        several by a function of your own: `lambda x, z=None: closed_form.deep(x, z, 2).ntk`.
+      limit: bytes that the result and the blocks beside it may take together.
+
+    Raises: ValueError: points that `checks.points` refuses, or a limit below the result's own size.
+    """
+    checks.points(x, z)
+    x = jnp.asarray(x)
+    other = x if z is None else jnp.asarray(z)
+    item, total = x.dtype.itemsize, len(x) * len(other)
+    side = BLOCK
+    if limit is not None:
+        rest = limit - total * item
+        side = min(side, math.isqrt(max(rest, 0) // (INTERMEDIATE * item)))
+        if side < 1:
+            raise ValueError(
+                f"a Gram matrix of {len(x):,} x {len(other):,} takes {total * item:,} bytes, and a block beside "
+                f"it: the limit of {limit:,} is too low"
+            )
+    out = np.empty((len(x), len(other)), x.dtype)
+    compute = jax.jit(kernel)
+    pending = None
+    for i in range(0, len(x), side):
+        for j in range(i if z is None else 0, len(other), side):
+            here, there = slice(i, i + side), slice(j, j + side)
+            mirrored = z is None and i == j
+            block = compute(x[here]) if mirrored else compute(x[here], other[there])
+            if pending is not None:  # one block is computed while the one before is copied
+                _store(out, *pending, mirror=z is None)
+            pending = here, there, block
+    _store(out, *pending, mirror=z is None)
+    return out
+
+
+def _store(out, here, there, block, mirror):
+    out[here, there] = block
+    if mirror and here != there:
+        out[there, here] = out[here, there].T

@@ -1,0 +1,72 @@
+"""What is refused, in one sentence each; traced values are checked by their shapes alone."""
+
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def known(array: Any) -> bool:
+    """Whether an array's values are at hand."""
+    return not isinstance(array, jax.core.Tracer)
+
+
+def finite(name: str, array: Any) -> None:
+    """Refuse NaN and infinity."""
+    if known(array) and not bool(jnp.all(jnp.isfinite(array))):
+        raise ValueError(f"{name} must be finite, but some of its values are NaN or infinite")
+
+
+def points(x: Any, z: Any = None) -> None:
+    """Refuse points that are not a matrix each, of the same dimension and finite."""
+    for name, value in (("x", x), ("z", z)):
+        if value is None:
+            continue
+        if getattr(value, "ndim", 0) != 2 or 0 in value.shape:
+            shape = getattr(value, "shape", type(value).__name__)
+            raise ValueError(f"{name} must have shape (points, dim) and not be empty, got {shape}")
+        finite(name, value)
+    if z is not None and x.shape[1] != z.shape[1]:
+        raise ValueError(f"x and z must have the same dimension, got {x.shape[1]} and {z.shape[1]}")
+
+
+def one_of(name: str, value: Any, choices: Any) -> None:
+    """Refuse a word that is none of a `Literal`'s."""
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")
+
+
+def whole(name: str, value: Any, low: int) -> None:
+    """Refuse what is not an integer of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+
+
+def gram(matrix: Any, *, definite: bool = True) -> None:
+    """Refuse a matrix that is not square, finite, symmetric and, if asked, positive semi-definite up to round-off."""
+    if getattr(matrix, "ndim", 0) != 2 or matrix.shape[0] != matrix.shape[1] or 0 in matrix.shape:
+        raise ValueError(f"a Gram matrix must be square, got shape {getattr(matrix, 'shape', None)}")
+    if not known(matrix):
+        return
+    finite("the Gram matrix", matrix)
+    off = float(jnp.max(jnp.abs(matrix - matrix.T)))
+    size = float(jnp.max(jnp.abs(matrix)))
+    if off > 100 * float(jnp.finfo(matrix.dtype).eps) * size:
+        raise ValueError(
+            f"a Gram matrix must be symmetric, but entries differ from their mirror images by up to {off:.3g}"
+        )
+    if definite:
+        spectrum(jnp.linalg.eigvalsh(matrix))
+
+
+def spectrum(values: Any) -> None:
+    """Refuse eigenvalues of which one is negative beyond round-off."""
+    if not known(values):
+        return
+    low, high = float(jnp.min(values)), float(jnp.max(jnp.abs(values)))
+    if low < -10 * len(values) * float(jnp.finfo(values.dtype).eps) * high:
+        raise ValueError(
+            f"a Gram matrix must be positive semi-definite, but its smallest eigenvalue is {low:.3g} "
+            f"and its largest {high:.3g}"
+        )

@@ -1,0 +1,232 @@
+r"""Kernels of networks known in closed form: infinitely wide ones of any depth, two-layer ones of any width.
+
+Conventions, which papers do not share:
+
+- `two_layer`: $f(x) = m^{-1/2} \sum_r a_r \phi(w_r \cdot x + b_r)$ with $w_r \sim N(0, \sigma_w^2 I)$,
+  $E a_r^2 = v$, and biases $N(0, \sigma_b^2)$ if any.
+- `deep`: $h_0 = x$, $h_{l+1} = \phi(\sigma_w m_l^{-1/2} W_l h_l + \sigma_b b_l)$ with $m_0 = d$, and the same
+  affine map without $\phi$ at the output; all W, b standard Gaussian (NTK parametrisation).
+
+Every function is a plain function of arrays, for `jit`, `grad` and `vmap`; `gram` fills large matrices by blocks.
+"""
+
+import math
+from collections.abc import Collection
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from scipy import integrate
+
+from kernels import checks
+from kernels.duals import Activation, dual
+
+Trained = Literal["first", "second", "both"]
+
+
+class Kernels(NamedTuple):
+    """The kernel of the outputs at initialisation (NNGP) and the neural tangent kernel (NTK)."""
+
+    nngp: Float[Array, "points others"]
+    ntk: Float[Array, "points others"]
+
+
+def _covariances(x, z):
+    """Squared norms (points, 1) and (1, others), and inner products; exactly symmetric if z is None."""
+    A = jnp.sum(x * x, axis=1)
+    if z is None:
+        G = x @ x.T
+        same = jnp.arange(len(A))[:, None] == jnp.arange(len(A))[None]
+        return A[:, None], A[None], jnp.where(same, A[:, None], G)
+    return A[:, None], jnp.sum(z * z, axis=1)[None], x @ z.T
+
+
+def two_layer(
+    x: Float[Array, "points dim"],
+    z: Float[Array, "others dim"] | None = None,
+    activation: Activation = "relu",
+    *,
+    trained: Trained = "both",
+    weight_std: float = 1.0,
+    bias_std: float = 0.0,
+    trained_bias: float = 0.0,
+    output_variance: float = 1.0,
+) -> Kernels:
+    r"""Kernels of the infinitely wide two-layer network; `z` None: of the points among themselves.
+
+    With $(u, v)$ Gaussian of covariance $\sigma_w^2 x \cdot z + \sigma_b^2$: the NNGP is
+    $v\,E[\phi(u)\phi(v)]$, the first layer gives $v\,(x \cdot z + \beta^2)\,E[\phi'(u)\phi'(v)]$ to the NTK,
+    and the second $E[\phi(u)\phi(v)]$.
+
+    Args:
+      trained: the layers that train.
+      weight_std, bias_std: $\sigma_w$ and $\sigma_b$.
+      trained_bias: $\beta$: 0 for hidden biases that do not train (or are not there), 1 for biases trained
+        with the weights' learning rate, $\sigma_b$ for those of the NTK parametrisation.
+      output_variance: $v$.
+
+    Raises: ValueError: shapes that do not fit, non-finite inputs, or an unknown name.
+    References: Jacot et al. 2018, arXiv:1806.07572; Cho and Saul 2009.
+    """
+    checks.points(x, z)
+    checks.one_of("trained", trained, Trained)
+    act, (A, B, G) = dual(activation), _covariances(x, z)
+    s, b = weight_std**2, bias_std**2
+    pair = (s * A + b, s * B + b, s * G + b)
+    values = act.values(*pair)
+    ntk = jnp.zeros_like(G)
+    if trained != "second":
+        ntk = ntk + output_variance * (G + trained_bias**2) * act.slopes(*pair)
+    if trained != "first":
+        ntk = ntk + values
+    return Kernels(output_variance * values, ntk)
+
+
+def deep(
+    x: Float[Array, "points dim"],
+    z: Float[Array, "others dim"] | None = None,
+    depth: int = 1,
+    activation: Activation = "relu",
+    *,
+    weight_std: float = math.sqrt(2),
+    bias_std: float = 0.1,
+    trained: Collection[int] | None = None,
+    train_biases: bool = True,
+) -> Kernels:
+    r"""Kernels of the infinitely wide network with `depth` hidden layers; `z` None: of the points themselves.
+
+    Layer by layer, $C \leftarrow \sigma_w^2 E[\phi\phi] + \sigma_b^2$ from $\sigma_w^2 x \cdot z / d + \sigma_b^2$,
+    and $\Theta \leftarrow C + \sigma_w^2\,\Theta\,E[\phi'\phi']$ from $\Theta = C$.
+
+    Args:
+      trained: the layers that train, counted from 0 (the input's) to `depth` (the output's); None: all.
+      train_biases: whether their biases train too.
+
+    Raises: ValueError: shapes that do not fit, non-finite inputs, unknown names or layers.
+    References: Jacot et al. 2018, arXiv:1806.07572, Theorem 1; Lee et al. 2019, arXiv:1902.06720.
+    """
+    checks.points(x, z)
+    checks.whole("depth", depth, 0)
+    layers = range(depth + 1) if trained is None else trained
+    if unknown := sorted(set(layers) - set(range(depth + 1))):
+        raise ValueError(f"trained names layers {unknown}, but a net of depth {depth} has 0 to {depth}")
+    act, (A, B, G) = dual(activation), _covariances(x, z)
+    s, b, d = weight_std**2, bias_std**2, x.shape[1]
+
+    def own(layer, values):  # what a layer's own parameters give to the NTK
+        if layer not in layers:
+            return jnp.zeros_like(values)
+        return s * values + b if train_biases else s * values
+
+    A, B, G = A / d, B / d, G / d
+    C, ntk = s * G + b, own(0, G)
+    A, B = s * A + b, s * B + b
+    for layer in range(1, depth + 1):
+        values, slopes = act.values(A, B, C), act.slopes(A, B, C)
+        A, B, C = (
+            s * act.values(A, A, A) + b,
+            s * act.values(B, B, B) + b,
+            s * values + b,
+        )
+        ntk = own(layer, values) + s * ntk * slopes
+    return Kernels(C, ntk)
+
+
+def finite_two_layer(
+    W: Float[Array, "neurons dim"],
+    a: Float[Array, " neurons"],
+    x: Float[Array, "points dim"],
+    z: Float[Array, "others dim"] | None = None,
+    activation: Activation = "relu",
+    *,
+    trained: Trained = "both",
+) -> Float[Array, "points others"]:
+    r"""The NTK of $f(x) = m^{-1/2} \sum_r a_r \phi(w_r \cdot x)$ at these weights, exactly.
+
+    First layer: $\frac{x \cdot z}{m} \sum_r a_r^2 \phi'(w_r \cdot x) \phi'(w_r \cdot z)$; second:
+    $\frac1m \sum_r \phi(w_r \cdot x) \phi(w_r \cdot z)$. $\phi'(0) = 0$ for ReLU.
+
+    Raises: ValueError: shapes that do not fit, non-finite inputs, or an unknown name.
+    """
+    checks.points(x, z)
+    checks.one_of("trained", trained, Trained)
+    act, other = dual(activation), x if z is None else z
+    u, v = x @ W.T, other @ W.T
+    total = jnp.zeros((), x.dtype)
+    if trained != "second":
+        total = total + (x @ other.T) * ((act.slope(u) * a[None]) @ (act.slope(v) * a[None]).T)
+    if trained != "first":
+        total = total + act.phi(u) @ act.phi(v).T
+    return total / len(a)
+
+
+def fluctuation(
+    square_norm: float,
+    activation: Activation = "relu",
+    *,
+    trained: Literal["first", "second"] = "first",
+    output_fourth_moment: float = 1.0,
+) -> float:
+    r"""$m\,\mathrm{Var}\,\hat\Theta(x, x)$ of `finite_two_layer` over $w \sim N(0, I)$ and $a$ with $E a^2 = 1$.
+
+    Exact at every width. `output_fourth_moment` is $E a^4$: 1 for signs, 3 for Gaussian $a$; the second
+    layer's part does not depend on it.
+
+    Raises: ValueError: an unknown name, or a negative norm.
+    """
+    checks.one_of("trained", trained, Literal["first", "second"])
+    if square_norm < 0:
+        raise ValueError(f"square_norm must not be negative, got {square_norm}")
+    act, norm = dual(activation), math.sqrt(square_norm)
+    f = act.slope if trained == "first" else act.phi
+
+    def moment(power):
+        def integrand(g):
+            density = math.exp(-(g**2) / 2) / math.sqrt(2 * math.pi)
+            return float(f(jnp.asarray(norm * g, float))) ** power * density
+
+        sides = (integrate.quad(integrand, *side, epsabs=1e-13)[0] for side in ((-38, 0), (0, 38)))
+        return sum(sides)
+
+    if trained == "second":
+        return moment(4) - moment(2) ** 2
+    return square_norm**2 * (output_fourth_moment * moment(4) - moment(2) ** 2)
+
+
+def circle_spectrum(
+    frequency: int, part: Literal["slopes", "first", "second", "both"] = "both"
+) -> float:
+    r"""Eigenvalue, at a frequency, of a two-layer ReLU kernel on the circle with uniform measure.
+
+    Of $E[\phi'\phi']$ (`slopes`), or of the NTK of the layers that train. The Gram matrix of N equispaced
+    points has N times these, up to aliasing. Odd frequencies from 3 on are not learned without biases.
+
+    Raises: ValueError: a negative frequency or an unknown name.
+    Reference: Basri et al. 2019, arXiv:1906.00425 (the statement; values by Fourier series).
+    """
+    checks.whole("frequency", frequency, 0)
+    checks.one_of("part", part, Literal["slopes", "first", "second", "both"])
+    k, scale = frequency, math.pi**2
+    if part == "slopes":
+        return 0.25 if k == 0 else (1 / (scale * k**2) if k % 2 else 0.0)
+    if part == "both":
+        return circle_spectrum(k, "first") + circle_spectrum(k, "second")
+    if k == 1:
+        return 1 / 8
+    if k % 2:
+        return 0.0
+    over = scale * (k**2 - 1) ** 2
+    return (k**2 + 1) / over if part == "first" else 2 / over
+
+
+def cluster_spectrum(
+    num_clusters: int, dim: int, trained: Literal["first", "both"] = "both"
+) -> tuple[float, float]:
+    r"""Eigenvalues of the two-layer ReLU NTK on k orthogonal centres of norm $\sqrt d$.
+
+    Returns: that of the constant vector, and the one of multiplicity k - 1.
+    """
+    if trained == "first":
+        return dim / 2, dim / 2
+    rest = dim * (1 - 1 / (2 * math.pi))
+    return rest + dim * num_clusters / (2 * math.pi), rest

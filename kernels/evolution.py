@@ -1,0 +1,68 @@
+r"""How a kernel moves during training: similarity, angle, velocity, concentration, alignment with targets.
+
+All functions take Gram matrices on the same samples. Nothing is centred unless `centred` is applied first.
+
+Reference: Tsilivis and Kempe 2022, arXiv:2210.05577, Section 5, and the normalisations of its public code.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kernels.regression import spectrum
+
+Gram = Float[Array, "samples samples"]
+Scalar = Float[Array, ""]
+
+
+def similarity(first: Gram, second: Gram) -> Scalar:
+    r"""$\langle K, K'\rangle_F / \|K\|_F \|K'\|_F$, from 0 to 1 for Gram matrices."""
+    return jnp.vdot(first, second) / (jnp.linalg.norm(first) * jnp.linalg.norm(second))
+
+
+def distance(first: Gram, second: Gram) -> Scalar:
+    """1 - similarity."""
+    return 1 - similarity(first, second)
+
+
+def relative_change(first: Gram, second: Gram) -> Scalar:
+    r"""$\|K' - K\|_F / \|K\|_F$: the kernel error, or the drift since `first`."""
+    return jnp.linalg.norm(second - first) / jnp.linalg.norm(first)
+
+
+def velocity(path: Float[Array, "times samples samples"]) -> Float[Array, " steps"]:
+    """Distance of each kernel from the one before."""
+    return jnp.stack([distance(before, after) for before, after in zip(path[:-1], path[1:], strict=True)])
+
+
+def polar(path: Float[Array, "times samples samples"]) -> tuple[Float[Array, " times"], Float[Array, " times"]]:
+    r"""Radius $\|K_t - K_0\|_F / \|K_T - K_0\|_F$ and angle (radians) $\arccos s(K_t, K_0)$ of each kernel."""
+    moved = jnp.linalg.norm(path - path[:1], axis=(1, 2))
+    whole = jnp.where(moved[-1] > 0, moved[-1], 1)
+    cosines = jnp.einsum("tij,ij->t", path, path[0]) / (
+        jnp.linalg.norm(path, axis=(1, 2)) * jnp.linalg.norm(path[0])
+    )
+    return moved / whole, jnp.arccos(jnp.clip(cosines, -1, 1))
+
+
+def top_mass(values: Float[Array, " modes"], count: int) -> Scalar:
+    r"""$\sum_{i \le k} \lambda_i^2 / \sum_i \lambda_i^2$, eigenvalues squared; depends on the matrix's size."""
+    squares = jnp.sort(values**2)[::-1]
+    return jnp.sum(squares[:count]) / jnp.sum(squares)
+
+
+def truncated(gram: Gram, count: int, *, rest: bool = False) -> Gram:
+    """The part of a kernel in its `count` largest modes; or the `rest` of it."""
+    values, vectors = spectrum(gram)
+    chosen = slice(count, None) if rest else slice(None, count)
+    return (vectors[:, chosen] * values[chosen][None]) @ vectors[:, chosen].T
+
+
+def centred(gram: Gram) -> Gram:
+    r"""$HKH$ with $H = I - 11^\top/n$."""
+    over = jnp.mean(gram, axis=0)
+    return gram - over[None] - over[:, None] + jnp.mean(over)
+
+
+def target_alignment(gram: Gram, targets: Float[Array, " samples"]) -> Scalar:
+    r"""$y^\top K y / (\|y\|^2 \|K\|_F)$; for labels -1 and +1, $\|y\|^2 = n$."""
+    return targets @ gram @ targets / (targets @ targets * jnp.linalg.norm(gram))
