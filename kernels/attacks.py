@@ -1,4 +1,4 @@
-"""Gradient attacks on anything that maps points to outputs: a kernel predictor, one eigenfeature, a network."""
+"""Gradient attacks on any function of points: a kernel predictor, one eigenfeature, a network."""
 
 import math
 from collections.abc import Callable

@@ -16,8 +16,8 @@ INTERMEDIATE = 8  # arrays of a block's size that a kernel keeps at a time, at m
 
 def gram(
     kernel: Callable[..., Float[Array, "points others"]],
-    x: Float[Array, "points dim"],
-    z: Float[Array, "others dim"] | None = None,
+    x: Float[Array, "points dim"] | Float[np.ndarray, "points dim"],
+    z: Float[Array, "others dim"] | Float[np.ndarray, "others dim"] | None = None,
     *,
     limit: int | None = None,
 ) -> Float[np.ndarray, "points others"]:
@@ -40,8 +40,8 @@ def gram(
         side = min(side, math.isqrt(max(rest, 0) // (INTERMEDIATE * item)))
         if side < 1:
             raise ValueError(
-                f"a Gram matrix of {len(x):,} x {len(other):,} takes {total * item:,} bytes, and a block beside "
-                f"it: the limit of {limit:,} is too low"
+                f"a Gram matrix of {len(x):,} x {len(other):,} takes {total * item:,} bytes, and a block "
+                f"beside it: the limit of {limit:,} is too low"
             )
     out = np.empty((len(x), len(other)), x.dtype)
     compute = jax.jit(kernel)
@@ -59,6 +59,8 @@ def gram(
 
 
 def _store(out, here, there, block, mirror):
-    out[here, there] = block
+    block = np.asarray(block)
+    # matrix products are symmetric up to round-off only
+    out[here, there] = (block + block.T) / 2 if mirror and here == there else block
     if mirror and here != there:
-        out[there, here] = out[here, there].T
+        out[there, here] = block.T

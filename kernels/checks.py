@@ -12,9 +12,15 @@ def known(array: Any) -> bool:
     return not isinstance(array, jax.core.Tracer)
 
 
+def _now(compute) -> Any:
+    """A number from known values, inside a trace too."""
+    with jax.ensure_compile_time_eval():
+        return compute().item()
+
+
 def finite(name: str, array: Any) -> None:
     """Refuse NaN and infinity."""
-    if known(array) and not bool(jnp.all(jnp.isfinite(array))):
+    if known(array) and not _now(lambda: jnp.all(jnp.isfinite(array))):
         raise ValueError(f"{name} must be finite, but some of its values are NaN or infinite")
 
 
@@ -44,14 +50,13 @@ def whole(name: str, value: Any, low: int) -> None:
 
 
 def gram(matrix: Any, *, definite: bool = True) -> None:
-    """Refuse a matrix that is not square, finite, symmetric and, if asked, positive semi-definite up to round-off."""
+    """Refuse what is not square, finite, symmetric and, if asked, positive semi-definite up to round-off."""
     if getattr(matrix, "ndim", 0) != 2 or matrix.shape[0] != matrix.shape[1] or 0 in matrix.shape:
         raise ValueError(f"a Gram matrix must be square, got shape {getattr(matrix, 'shape', None)}")
     if not known(matrix):
         return
     finite("the Gram matrix", matrix)
-    off = float(jnp.max(jnp.abs(matrix - matrix.T)))
-    size = float(jnp.max(jnp.abs(matrix)))
+    off, size = _now(lambda: jnp.max(jnp.abs(matrix - matrix.T))), _now(lambda: jnp.max(jnp.abs(matrix)))
     if off > 100 * float(jnp.finfo(matrix.dtype).eps) * size:
         raise ValueError(
             f"a Gram matrix must be symmetric, but entries differ from their mirror images by up to {off:.3g}"
@@ -64,7 +69,7 @@ def spectrum(values: Any) -> None:
     """Refuse eigenvalues of which one is negative beyond round-off."""
     if not known(values):
         return
-    low, high = float(jnp.min(values)), float(jnp.max(jnp.abs(values)))
+    low, high = _now(lambda: jnp.min(values)), _now(lambda: jnp.max(jnp.abs(values)))
     if low < -10 * len(values) * float(jnp.finfo(values.dtype).eps) * high:
         raise ValueError(
             f"a Gram matrix must be positive semi-definite, but its smallest eigenvalue is {low:.3g} "

@@ -7,7 +7,7 @@ Conventions, which papers do not share:
 - `deep`: $h_0 = x$, $h_{l+1} = \phi(\sigma_w m_l^{-1/2} W_l h_l + \sigma_b b_l)$ with $m_0 = d$, and the same
   affine map without $\phi$ at the output; all W, b standard Gaussian (NTK parametrisation).
 
-Every function is a plain function of arrays, for `jit`, `grad` and `vmap`; `gram` fills large matrices by blocks.
+All are plain functions of arrays, for `jit`, `grad` and `vmap`; `blocks.gram` fills large matrices.
 """
 
 import math
@@ -32,7 +32,7 @@ class Kernels(NamedTuple):
 
 
 def _covariances(x, z):
-    """Squared norms (points, 1) and (1, others), and inner products; exactly symmetric if z is None."""
+    """Squared norms (points, 1) and (1, others), and inner products, whose diagonal is exact if z is None."""
     A = jnp.sum(x * x, axis=1)
     if z is None:
         G = x @ x.T
@@ -95,8 +95,8 @@ def deep(
 ) -> Kernels:
     r"""Kernels of the infinitely wide network with `depth` hidden layers; `z` None: of the points themselves.
 
-    Layer by layer, $C \leftarrow \sigma_w^2 E[\phi\phi] + \sigma_b^2$ from $\sigma_w^2 x \cdot z / d + \sigma_b^2$,
-    and $\Theta \leftarrow C + \sigma_w^2\,\Theta\,E[\phi'\phi']$ from $\Theta = C$.
+    Layer by layer, $C \leftarrow \sigma_w^2 E[\phi\phi] + \sigma_b^2$ from
+    $\sigma_w^2 x \cdot z / d + \sigma_b^2$, and $\Theta \leftarrow C + \sigma_w^2\,\Theta\,E[\phi'\phi']$ from $\Theta = C$.
 
     Args:
       trained: the layers that train, counted from 0 (the input's) to `depth` (the output's); None: all.
@@ -167,7 +167,7 @@ def fluctuation(
     trained: Literal["first", "second"] = "first",
     output_fourth_moment: float = 1.0,
 ) -> float:
-    r"""$m\,\mathrm{Var}\,\hat\Theta(x, x)$ of `finite_two_layer` over $w \sim N(0, I)$ and $a$ with $E a^2 = 1$.
+    r"""$m\,\mathrm{Var}\,\hat\Theta(x, x)$ of `finite_two_layer` over $w \sim N(0, I)$ and $a$, $E a^2 = 1$.
 
     Exact at every width. `output_fourth_moment` is $E a^4$: 1 for signs, 3 for Gaussian $a$; the second
     layer's part does not depend on it.
@@ -193,9 +193,7 @@ def fluctuation(
     return square_norm**2 * (output_fourth_moment * moment(4) - moment(2) ** 2)
 
 
-def circle_spectrum(
-    frequency: int, part: Literal["slopes", "first", "second", "both"] = "both"
-) -> float:
+def circle_spectrum(frequency: int, part: Literal["slopes", "first", "second", "both"] = "both") -> float:
     r"""Eigenvalue, at a frequency, of a two-layer ReLU kernel on the circle with uniform measure.
 
     Of $E[\phi'\phi']$ (`slopes`), or of the NTK of the layers that train. The Gram matrix of N equispaced

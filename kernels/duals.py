@@ -1,4 +1,4 @@
-r"""Dual activations: what a Gaussian pair makes of an activation, $E[\phi(u)\phi(v)]$ and $E[\phi'(u)\phi'(v)]$.
+r"""Dual activations: $E[\phi(u)\phi(v)]$ and $E[\phi'(u)\phi'(v)]$ of an activation over a Gaussian pair.
 
 $(u, v)$ is a centred Gaussian pair with variances $A$, $B$ and covariance $C$. The derivatives of the closed
 forms are closed forms too, so that input gradients of kernels are finite where two points coincide: there
@@ -125,9 +125,7 @@ def _ones(A, B, C):
 
 DUALS: dict[str, Dual] = {
     "relu": leaky_relu(0.0),
-    "erf": Dual(
-        special.erf, lambda u: 2 / math.sqrt(math.pi) * jnp.exp(-(u**2)), _erf_values, _erf_slopes
-    ),
+    "erf": Dual(special.erf, lambda u: 2 / math.sqrt(math.pi) * jnp.exp(-(u**2)), _erf_values, _erf_slopes),
     "linear": Dual(lambda u: u, jnp.ones_like, lambda A, B, C: jnp.broadcast_arrays(C, A, B)[0], _ones),
     "square": Dual(
         jnp.square,

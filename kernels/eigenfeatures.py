@@ -1,7 +1,7 @@
 r"""Eigenfeatures: a kernel predictor split over the eigenvectors of its Gram matrix, feature by feature.
 
-$f_i(x) = \lambda_i^{-1}\,\Theta(x, X) v_i\,(v_i^\top Y)$ with the largest eigenvalue first; their sum is kernel
-regression, and $(1 - e^{-\eta\lambda_i t})$ of each has been learned at time t. A feature is *useful* if its
+$f_i(x) = \lambda_i^{-1}\,\Theta(x, X) v_i\,(v_i^\top Y)$ with the largest eigenvalue first; their sum is
+kernel regression, and $(1 - e^{-\eta\lambda_i t})$ of each has been learned at time t. A feature is *useful* if its
 sign (or largest class) predicts the label, and *robust* if it still does under attack.
 
 Within an eigenspace of several dimensions only the features' sum is defined.
@@ -79,9 +79,7 @@ def inner_products(
     return beta @ gram @ beta.T
 
 
-def usefulness(
-    values: Float[Array, "features points *outputs"], labels: Labels
-) -> Float[Array, " features"]:
+def usefulness(values: Float[Array, "features points *outputs"], labels: Labels) -> Float[Array, " features"]:
     r"""$\rho_i$: the share of points at which a feature alone predicts the label."""
     return jnp.mean(jax.vmap(lambda f: correct(f, labels))(values), axis=1)
 
@@ -133,6 +131,6 @@ def gradient_cosine(first, second, points: Float[Array, "points *shape"]) -> Flo
 
 
 def subspace_overlap(first: Spectrum, second: Spectrum, count: int) -> Float[Array, ""]:
-    r"""$\|V_A^\top V_B\|_F^2 / k$ of the k largest modes of two kernels on the same samples; chance is k / n."""
+    r"""$\|V_A^\top V_B\|_F^2 / k$ of two kernels' k largest modes on the same samples; chance: k / n."""
     indices(count, len(first.values))
     return jnp.sum((first.vectors[:, :count].T @ second.vectors[:, :count]) ** 2) / count

@@ -1,4 +1,4 @@
-r"""The NTK of a finite network: $\hat\Theta(x, z) = J(x) J(z)^\top$, J the Jacobian in the trained parameters.
+r"""The NTK of a finite network: $\hat\Theta(x, z) = J(x) J(z)^\top$, J the Jacobian in what trains.
 
 `dense` contracts layer by layer, with no Jacobian anywhere: activations and back-propagated signals of each
 layer are all it needs, at a hundredth of the time and a tenth of the memory. `ntk` serves any
@@ -37,6 +37,8 @@ class Dense:
       weight_scale, bias_scale: s and $b_s$; static, as is the next.
       trained: whether weight and bias count in the kernel.
     """
+
+    __no_type_check__ = True  # JAX rebuilds pytrees with leaves that are no arrays
 
     weight: Float[Array, "inputs neurons"]
     bias: Float[Array, " neurons"] | None = None

@@ -5,6 +5,8 @@ All functions take Gram matrices on the same samples. Nothing is centred unless 
 Reference: Tsilivis and Kempe 2022, arXiv:2210.05577, Section 5, and the normalisations of its public code.
 """
 
+import itertools
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -31,11 +33,13 @@ def relative_change(first: Gram, second: Gram) -> Scalar:
 
 def velocity(path: Float[Array, "times samples samples"]) -> Float[Array, " steps"]:
     """Distance of each kernel from the one before."""
-    return jnp.stack([distance(before, after) for before, after in zip(path[:-1], path[1:], strict=True)])
+    return jnp.stack([distance(before, after) for before, after in itertools.pairwise(path)])
 
 
-def polar(path: Float[Array, "times samples samples"]) -> tuple[Float[Array, " times"], Float[Array, " times"]]:
-    r"""Radius $\|K_t - K_0\|_F / \|K_T - K_0\|_F$ and angle (radians) $\arccos s(K_t, K_0)$ of each kernel."""
+def polar(
+    path: Float[Array, "times samples samples"],
+) -> tuple[Float[Array, " times"], Float[Array, " times"]]:
+    r"""Radius $\|K_t - K_0\|_F / \|K_T - K_0\|_F$ and angle $\arccos s(K_t, K_0)$ (radians) of each."""
     moved = jnp.linalg.norm(path - path[:1], axis=(1, 2))
     whole = jnp.where(moved[-1] > 0, moved[-1], 1)
     cosines = jnp.einsum("tij,ij->t", path, path[0]) / (
@@ -45,7 +49,7 @@ def polar(path: Float[Array, "times samples samples"]) -> tuple[Float[Array, " t
 
 
 def top_mass(values: Float[Array, " modes"], count: int) -> Scalar:
-    r"""$\sum_{i \le k} \lambda_i^2 / \sum_i \lambda_i^2$, eigenvalues squared; depends on the matrix's size."""
+    r"""$\sum_{i \le k} \lambda_i^2 / \sum_i \lambda_i^2$, squares of eigenvalues; depends on n."""
     squares = jnp.sort(values**2)[::-1]
     return jnp.sum(squares[:count]) / jnp.sum(squares)
 

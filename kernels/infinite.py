@@ -5,9 +5,9 @@
     kernel = infinite.kernel(net)
     kernel(images).ntk
 
-neural-tangents 0.5.0 and 0.6.5 look up names that JAX has since moved or dropped. `load` lends JAX the missing
-ones while the import runs, takes them back, and gives neural-tangents' modules stand-ins for what they look up
-later: the rest of JAX is unchanged, and TensorFlow, which 0.6.5 asks for, is never imported.
+neural-tangents 0.5.0 and 0.6.5 look up names that JAX has since moved or dropped. `load` lends JAX the
+missing ones while the import runs, takes them back, and gives neural-tangents' modules stand-ins for what
+they look up later: the rest of JAX is unchanged, and TensorFlow, which 0.6.5 asks for, is never imported.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ _LOCK = threading.RLock()
 def load() -> types.ModuleType:
     """The neural_tangents module, ready for current JAX.
 
-    `stax`, `predict`, `batch`, `monte_carlo_kernel_fn`, `linearize`, `taylor_expand` and the empirical kernels'
-    implementations 1 and 2 work.
+    `stax`, `predict`, `batch`, `monte_carlo_kernel_fn`, `linearize`, `taylor_expand` and empirical kernels
+    (implementations 1 and 2) work.
 
     Raises: ImportError: it is not installed, or is of a version that cannot be loaded on this JAX; nothing
       else in this package needs it.
@@ -168,14 +168,10 @@ def _adapt() -> None:
     def eigvalsh(a, eigvals=None, **options):  # SciPy renamed the argument
         return scipy.linalg.eigvalsh(a, subset_by_index=eigvals, **options)
 
-    _replace(
-        module("predict"), ("osp", "sp"), _View(scipy, linalg=_View(scipy.linalg, eigvalsh=eigvalsh))
-    )
+    _replace(module("predict"), ("osp", "sp"), _View(scipy, linalg=_View(scipy.linalg, eigvalsh=eigvalsh)))
 
     # jnp.size and jnp.dtype are asked about shapes
-    lenient = _View(
-        jnp, size=lambda x: math.prod(jnp.shape(x)), dtype=lambda x: getattr(x, "dtype", x)
-    )
+    lenient = _View(jnp, size=lambda x: math.prod(jnp.shape(x)), dtype=lambda x: getattr(x, "dtype", x))
     for name in ("empirical", "utils.utils"):
         _replace(module(name), ("jnp", "np"), lenient)
 

@@ -1,7 +1,7 @@
 r"""Kernel regression, and the function-space dynamics of training that it is the limit of.
 
-Squared loss $\frac12 \sum_i (f(x_i) - y_i)^2$ with a fixed NTK $K = \sum_i \lambda_i v_i v_i^\top$ moves every
-mode on its own: of $v_i \cdot (y - f_0)$ a fraction $h(\lambda_i)$ has been learned. A `Filter` is that $h$,
+Squared loss $\frac12 \sum_i (f(x_i) - y_i)^2$ with a fixed NTK $K = \sum_i \lambda_i v_i v_i^\top$ moves
+every mode on its own: of $v_i \cdot (y - f_0)$ a fraction $h(\lambda_i)$ has been learned. A `Filter` is that $h$,
 whether training time, steps, ridge or truncation set it:
 $f(x) = f_0(x) + \sum_i \lambda_i^{-1} h(\lambda_i)\,\Theta(x, X) v_i\,v_i^\top (y - f_0(X))$.
 For the mean loss $\frac1{2n} \sum$, divide times and learning rates by n.
@@ -69,7 +69,7 @@ def keep(modes: int | Sequence[int] | Int[Array, " kept"]) -> Filter:
 
 def inside(modes: np.ndarray, count: int) -> None:
     """Refuse indices of modes that a matrix of this size does not have."""
-    if modes.size and not (0 <= modes.min() and modes.max() < count):
+    if modes.size and not (modes.min() >= 0 and modes.max() < count):
         raise ValueError(
             f"a Gram matrix of {count} samples has eigenfeatures 0 to {count - 1}, "
             f"but {modes.min()} to {modes.max()} were asked for"
@@ -77,7 +77,7 @@ def inside(modes: np.ndarray, count: int) -> None:
 
 
 def ridge(strength: ScalarLike) -> Filter:
-    r"""$\lambda / (\lambda + r)$: penalty $\frac r2 \|\theta - \theta_0\|^2$, or observation noise of variance r."""
+    r"""$\lambda / (\lambda + r)$: penalty $\frac r2 \|\theta - \theta_0\|^2$, or noise of variance r."""
     return lambda values: values / (values + strength)
 
 
@@ -98,7 +98,7 @@ def descent(steps: ScalarLike, learning_rate: ScalarLike) -> Filter:
 
 
 def momentum(steps: int, learning_rate: ScalarLike, coefficient: ScalarLike) -> Filter:
-    r"""Heavy ball: residuals follow $r_{t+1} = (1 + b - \eta\lambda) r_t - b\,r_{t-1}$ from $r_0 = r_{-1} = 1$."""
+    r"""Heavy ball: residuals are $r_{t+1} = (1 + b - \eta\lambda) r_t - b\,r_{t-1}$ from $r_0 = r_{-1} = 1$."""
 
     def learned(values):
         def step(_, pair):
@@ -137,7 +137,7 @@ def predictor(
 def weight_distance(
     modes: Spectrum, targets: Float[Array, " samples"], learned: Filter | None = None
 ) -> Float[Array, ""]:
-    r"""$\|\theta_t - \theta_0\|$ of the linearised network: $(\sum_i h_i^2 \lambda_i^{-1} (v_i^\top y)^2)^{1/2}$."""
+    r"""$\|\theta_t - \theta_0\|$ linearised: $(\sum_i h_i^2 \lambda_i^{-1} (v_i^\top y)^2)^{1/2}$."""
     share = (learned or interpolation())(modes.values) ** 2 * modes.inverses
     return jnp.sqrt(jnp.sum(share * (modes.vectors.T @ targets) ** 2))
 
@@ -170,7 +170,7 @@ def posterior(
     targets: Float[Array, "samples *outputs"],
     noise: ScalarLike = 0.0,
 ) -> tuple[Float[Array, "points *outputs"], Float[Array, "points points"]]:
-    """Mean and covariance of a Gaussian process with this prior after observing targets with noise's variance."""
+    """Mean and covariance of a Gaussian process after observing targets with noise of this variance."""
     share = ridge(noise)(modes.values) * modes.inverses
     rotated = cross @ modes.vectors
     mean = jnp.tensordot(rotated * share[None], jnp.tensordot(modes.vectors.T, targets, 1), 1)
@@ -188,7 +188,7 @@ def descend(
 ) -> Float[Array, "samples *outputs"]:
     r"""Gradient descent in function space for any loss: the $\alpha$ after `steps` steps.
 
-    $v \leftarrow b v - \eta \nabla \mathcal L(f)$, $\alpha \leftarrow \alpha + v$, with $f = f_0(X) + K\alpha$.
+    $v \leftarrow b v - \eta \nabla \mathcal L(f)$, $\alpha \leftarrow \alpha + v$; $f = f_0(X) + K\alpha$.
 
     Args:
       gradient: of the loss with respect to the outputs, such as softmax(f) - Y of cross-entropy.

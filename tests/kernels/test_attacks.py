@@ -18,10 +18,15 @@ def setting(seed, count=6, dim=4):
 
 
 @settings(max_examples=20)
-@given(seed=st.integers(0, 999), norm=st.sampled_from(["linf", "l2"]), steps=st.sampled_from([1, 7]), start=st.booleans())
+@given(
+    seed=st.integers(0, 999),
+    norm=st.sampled_from(["linf", "l2"]),
+    steps=st.sampled_from([1, 7]),
+    start=st.booleans(),
+)
 def test_stays_inside_ball_and_box(seed, norm, steps, start):
     w, x = setting(seed)
-    attack = Attack(0.3, norm, steps, step_size=0.4, box=(0, 1), random_start=start)
+    attack = Attack(0.3, norm, steps, step_size=0.4, box=(0.0, 1.0), random_start=start)
     labels = jnp.sign(x[:, 0] - 0.5)
     found = attack.perturb(lambda p: jnp.sin(3 * p @ w), x, labels, jax.random.key(seed))
     size = np.linalg.norm(found - x, np.inf if norm == "linf" else 2, axis=1)
@@ -43,7 +48,11 @@ def test_linear_functions_exactly(norm, dual, steps):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_against_a_search_of_the_ball(norm):
     rng = np.random.default_rng(0)
-    W, a, x = jnp.asarray(rng.normal(size=(5, 2))), jnp.asarray(rng.normal(size=5)), jnp.asarray(rng.normal(size=(4, 2)))
+    W, a, x = (
+        jnp.asarray(rng.normal(size=(5, 2))),
+        jnp.asarray(rng.normal(size=5)),
+        jnp.asarray(rng.normal(size=(4, 2))),
+    )
     labels = jnp.array([1.0, -1.0, 1.0, -1.0])
 
     def f(p):
@@ -51,7 +60,7 @@ def test_against_a_search_of_the_ball(norm):
 
     grid = np.array(list(itertools.product(np.linspace(-0.4, 0.4, 161), repeat=2)))
     grid = grid if norm == "linf" else grid[np.linalg.norm(grid, axis=1) <= 0.4]
-    worst = np.array([np.max(adversity(f(point[None] + grid), labels[i])) for i, point in enumerate(x)])
+    worst = np.array([np.max(-labels[i] * f(point[None] + grid)) for i, point in enumerate(x)])
     found = adversity(f(Attack(0.4, norm, 100, step_size=0.05).perturb(f, x, labels)), labels)
     np.testing.assert_allclose(found, worst, atol=5e-3)
 

@@ -39,7 +39,9 @@ def test_dense_is_the_jacobians(sizes, biases, activation):
     np.testing.assert_allclose(full, expected, rtol=1e-11, atol=1e-12)
     mean = jnp.einsum("iojo->ij", expected) / sizes[-1]
     np.testing.assert_allclose(dense(layers, x, z, activation, outputs="mean"), mean, rtol=1e-11, atol=1e-12)
-    np.testing.assert_allclose(dense(layers, x, None, activation), dense(layers, x, x, activation), rtol=1e-12)
+    np.testing.assert_allclose(
+        dense(layers, x, None, activation), dense(layers, x, x, activation), rtol=1e-12
+    )
 
 
 def test_layers_that_train_add_up():
@@ -60,8 +62,8 @@ def test_general_form_under_any_memory_limit(limit, outputs):
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
-            h = nn.tanh(nn.Conv(3, (2, 2))(x))
-            out = nn.Dense(outputs)(h.reshape(len(x), -1))
+            h = nn.tanh(nn.Conv(3, (2, 2), param_dtype=float)(x))
+            out = nn.Dense(outputs, param_dtype=float)(h.reshape(len(x), -1))
             return out[:, 0] if outputs == 1 else out
 
     x, z = (jnp.asarray(np.random.default_rng(s).normal(size=(n, 3, 3, 1))) for s, n in ((0, 4), (1, 5)))
@@ -160,7 +162,9 @@ def test_descent_on_the_linearised_network_is_the_closed_form(momentum):
     targets = y - evaluate(layers, x)[:, 0]
     expected = start + cross @ regression.coefficients(modes, targets, learned)
     np.testing.assert_allclose(linear(params, z)[:, 0], expected, atol=1e-10)
-    moved = jnp.sqrt(sum(jnp.sum((a - b) ** 2) for a, b in zip(*map(jax.tree.leaves, (params, layers)), strict=True)))
+    moved = jnp.sqrt(
+        sum(jnp.sum((a - b) ** 2) for a, b in zip(*map(jax.tree.leaves, (params, layers)), strict=True))
+    )
     assert float(moved) == pytest.approx(float(regression.weight_distance(modes, targets, learned)), rel=1e-8)
 
 
@@ -215,14 +219,23 @@ def test_training_approaches_the_kernel_at_the_rates_of_theory():
     ("call", "message"),
     [
         (lambda: dense([], jnp.ones((2, 3))), "at least one layer"),
-        (lambda: dense([Dense(jnp.ones((4, 1)))], jnp.ones((2, 3))), r"layer 0 must have a weight of shape \(3,"),
+        (
+            lambda: dense([Dense(jnp.ones((4, 1)))], jnp.ones((2, 3))),
+            r"layer 0 must have a weight of shape \(3,",
+        ),
         (
             lambda: dense([Dense(jnp.ones((3, 2)), jnp.ones(3))], jnp.ones((2, 3))),
             "layer 0 must have a bias of shape",
         ),
         (lambda: dense([Dense(jnp.ones((3, 1)))], jnp.full((2, 3), jnp.inf)), "x must be finite"),
-        (lambda: ntk(lambda p, x: x @ p, jnp.ones(3), jnp.ones((2, 3)), jnp.ones((2, 4))), "points of one shape"),
-        (lambda: ntk(lambda p, x: x @ p, jnp.ones(3), jnp.ones((2, 3)), outputs="all"), "outputs must be one of"),
+        (
+            lambda: ntk(lambda p, x: x @ p, jnp.ones(3), jnp.ones((2, 3)), jnp.ones((2, 4))),
+            "points of one shape",
+        ),
+        (
+            lambda: ntk(lambda p, x: x @ p, jnp.ones(3), jnp.ones((2, 3)), outputs="all"),
+            "outputs must be one of",
+        ),
         (lambda: doubled(normal_mlp(jax.random.key(0), (3, 4, 4, 1))), "two-layer networks, got 3 layers"),
     ],
 )

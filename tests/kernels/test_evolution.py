@@ -1,5 +1,7 @@
 """Measures of a moving kernel, against their definitions in plain NumPy."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def test_polar_and_velocity():
     np.testing.assert_allclose(radius, steps / steps[-1])
     np.testing.assert_allclose(angle[1:], [np.arccos(cosine(K, path[0])) for K in path[1:]])
     assert float(angle[0]) == pytest.approx(0, abs=1e-7)
-    expected = [1 - cosine(a, b) for a, b in zip(path, path[1:], strict=False)]
+    expected = [1 - cosine(a, b) for a, b in itertools.pairwise(path)]
     np.testing.assert_allclose(evolution.velocity(jnp.asarray(path)), expected)
     still, _ = evolution.polar(jnp.asarray(path[:1].repeat(3, axis=0)))
     np.testing.assert_array_equal(still, 0)
