@@ -96,7 +96,8 @@ def deep(
     r"""Kernels of the infinitely wide network with `depth` hidden layers; `z` None: of the points themselves.
 
     Layer by layer, $C \leftarrow \sigma_w^2 E[\phi\phi] + \sigma_b^2$ from
-    $\sigma_w^2 x \cdot z / d + \sigma_b^2$, and $\Theta \leftarrow C + \sigma_w^2\,\Theta\,E[\phi'\phi']$ from $\Theta = C$.
+    $\sigma_w^2 x \cdot z / d + \sigma_b^2$, and from $\Theta = C$
+    $\Theta \leftarrow C + \sigma_w^2\,\Theta\,E[\phi'\phi']$.
 
     Args:
       trained: the layers that train, counted from 0 (the input's) to `depth` (the output's); None: all.

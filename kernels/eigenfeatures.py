@@ -1,8 +1,8 @@
 r"""Eigenfeatures: a kernel predictor split over the eigenvectors of its Gram matrix, feature by feature.
 
 $f_i(x) = \lambda_i^{-1}\,\Theta(x, X) v_i\,(v_i^\top Y)$ with the largest eigenvalue first; their sum is
-kernel regression, and $(1 - e^{-\eta\lambda_i t})$ of each has been learned at time t. A feature is *useful* if its
-sign (or largest class) predicts the label, and *robust* if it still does under attack.
+kernel regression, and $(1 - e^{-\eta\lambda_i t})$ of each has been learned at time t. A feature is *useful*
+if its sign (or largest class) predicts the label, and *robust* if it still does under attack.
 
 Within an eigenspace of several dimensions only the features' sum is defined.
 

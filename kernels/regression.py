@@ -1,8 +1,8 @@
 r"""Kernel regression, and the function-space dynamics of training that it is the limit of.
 
 Squared loss $\frac12 \sum_i (f(x_i) - y_i)^2$ with a fixed NTK $K = \sum_i \lambda_i v_i v_i^\top$ moves
-every mode on its own: of $v_i \cdot (y - f_0)$ a fraction $h(\lambda_i)$ has been learned. A `Filter` is that $h$,
-whether training time, steps, ridge or truncation set it:
+every mode on its own: of $v_i \cdot (y - f_0)$ a fraction $h(\lambda_i)$ has been learned. A `Filter` is
+that $h$, whether training time, steps, ridge or truncation set it:
 $f(x) = f_0(x) + \sum_i \lambda_i^{-1} h(\lambda_i)\,\Theta(x, X) v_i\,v_i^\top (y - f_0(X))$.
 For the mean loss $\frac1{2n} \sum$, divide times and learning rates by n.
 """
@@ -98,7 +98,7 @@ def descent(steps: ScalarLike, learning_rate: ScalarLike) -> Filter:
 
 
 def momentum(steps: int, learning_rate: ScalarLike, coefficient: ScalarLike) -> Filter:
-    r"""Heavy ball: residuals are $r_{t+1} = (1 + b - \eta\lambda) r_t - b\,r_{t-1}$ from $r_0 = r_{-1} = 1$."""
+    r"""Heavy ball: residuals are $r_{t+1} = (1 + b - \eta\lambda) r_t - b\,r_{t-1}$ from $r_0, r_{-1} = 1$."""
 
     def learned(values):
         def step(_, pair):
