@@ -6,7 +6,7 @@ from jaxtyping import Array, Key
 
 from dynamics.data.sample import Draw
 from dynamics.keys import named_key, seed_key
-from dynamics.parts import part, static
+from dynamics.parts import part
 
 
 @part
@@ -15,11 +15,11 @@ class Shared:
 
     Attributes:
       source: a part with `sample(key) -> Draw`.
-      seed: whose data they are, for runs with `root` 0.
+      seed: whose data they are, for runs with `root` 0; traced: another one does not recompile.
     """
 
     source: Any
-    seed: int = static(0)
+    seed: Any = 0
 
     def sample(self, key: Key[Array, ""]) -> Draw:
         """The one draw; `key` is not looked at."""
