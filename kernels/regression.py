@@ -98,7 +98,7 @@ def descent(steps: ScalarLike, learning_rate: ScalarLike) -> Filter:
 
 
 def momentum(steps: int, learning_rate: ScalarLike, coefficient: ScalarLike) -> Filter:
-    r"""Heavy ball: residuals are $r_{t+1} = (1 + b - \eta\lambda) r_t - b\,r_{t-1}$ from $r_0, r_{-1} = 1$."""
+    r"""Heavy ball: residuals $r_{t+1} = (1 + b - \eta\lambda) r_t - b\,r_{t-1}$ from $r_0, r_{-1} = 1$."""
 
     def learned(values):
         def step(_, pair):

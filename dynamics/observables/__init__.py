@@ -15,6 +15,7 @@ from dynamics.observables.alignment import (
     weights,
 )
 from dynamics.observables.base import Observable, observable
+from dynamics.observables.kernel import ntk, ntk_eigenvalues, ntk_usefulness
 from dynamics.observables.landscape import (
     gradient_supremum,
     hessian_eigenvalues,
@@ -95,6 +96,9 @@ __all__ = [
     "memory_strength",
     "neuron_norm",
     "noise_square",
+    "ntk",
+    "ntk_eigenvalues",
+    "ntk_usefulness",
     "num_parameters",
     "observable",
     "off_span",

@@ -1,0 +1,109 @@
+"""The part `width`: do attacks made from the kernel alone work on trained networks, as width grows?"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from dynamics.data.shared import Shared
+from dynamics.descent import named
+from dynamics.engine.simulate import simulate
+from dynamics.experiments import _ntk_eigenfeatures_observables as kernel_part
+from dynamics.keys import named_key, seed_key
+from dynamics.problem import Problem
+from kernels import eigenfeatures, regression
+from kernels.attacks import Attack
+
+SOURCES = ("white_box", "kernel", "other_network", "random_signs")
+
+
+def run(config, engine, source, kernel, network) -> xr.Dataset:
+    """Pairs of networks on each seed's data, trained for `steps` steps of 1 / lambda_max.
+
+    The kernel predictor is taken after as many steps. Each attack is one step of FGSM against the true label.
+    Dimensions: seed, width, radius, attack.
+    """
+    listed = list(engine.seeds)
+    first = Problem(source, network(config.widths[0]), loss="squared")
+    still = simulate(
+        first, named("gd", 1.0), steps=0, seeds=listed,
+        observe_end={"eigenvalues": kernel_part.eigenvalues.given(kernel=kernel)},
+    )  # fmt: skip
+    shape = (len(listed), len(config.widths))
+    cosine = np.full(shape, np.nan)
+    accuracy = np.full((*shape, 2), np.nan)
+    attacked = np.full((*shape, len(config.radii), len(SOURCES)), np.nan)
+    for i, seed in enumerate(listed):
+        rate = 1 / float(still.eigenvalues.sel(seed=seed)[0])
+        shared = Shared(source, seed)
+        draw = shared.sample(jax.random.key(0))
+        predict = _kernel_predictor(kernel, draw, config.steps, rate)
+        for j, width in enumerate(config.widths):
+            problem = Problem(shared, network(width), loss="squared", reduction="sum")
+            how = engine._replace(seeds=[2 * seed, 2 * seed + 1]).keywords(f"width_{width}_seed_{seed}")
+            trained = simulate(
+                problem, named("gd", rate), steps=config.steps, when=[config.steps],
+                observe_end={"parameters": kernel_part.parameters}, **how,
+            )  # fmt: skip
+            nets = [_network(problem, vector) for vector in trained.parameters.values]
+            cosine[i, j] = eigenfeatures.gradient_cosine(nets[0], predict, draw.test.x)
+            accuracy[i, j] = [
+                kernel_part.accuracy_at(f, draw.test.x, draw.test.y) for f in (nets[0], predict)
+            ]
+            attacked[i, j] = _attacks(config, seed, nets, predict, draw)
+    about = {
+        "gradient_cosine": (("seed", "width"), cosine, "cosine of network's and kernel's input gradients"),
+        "clean_accuracy": (("seed", "width", "learner"), accuracy, "accuracy"),
+        "attacked_accuracy": (
+            ("seed", "width", "radius", "attack"),
+            attacked,
+            "the network's accuracy under attack",
+        ),
+    }
+    coords = {
+        "seed": listed,
+        "width": list(config.widths),
+        "radius": list(config.radii),
+        "attack": list(SOURCES),
+        "learner": ["network", "kernel"],
+    }
+    made = {name: (dims, values, {"long_name": long}) for name, (dims, values, long) in about.items()}
+    attrs = {name: still.attrs[name] for name in still.attrs if name not in ("problem", "descent", "steps")}
+    return xr.Dataset(made, coords, attrs).assign(
+        first_nonfinite_step=("seed", np.full(len(listed), -1)), eigenvalues=still.eigenvalues
+    )
+
+
+def _kernel_predictor(kernel, draw, steps, rate):
+    modes = kernel_part.spectrum(kernel, draw.train.x)
+    alpha = regression.coefficients(modes, draw.train.y, regression.descent(steps, rate))
+    return jax.jit(regression.predictor(kernel, draw.train.x, alpha))
+
+
+def _network(problem, vector):
+    """A trained network as a function, from all its parameters in one vector."""
+    shapes = jax.eval_shape(lambda key: problem.init(key, key), jax.random.key(0))
+    leaves, structure = jax.tree.flatten(shapes)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    parts = [
+        jnp.asarray(part).reshape(leaf.shape)
+        for part, leaf in zip(np.split(vector, ends), leaves, strict=True)
+    ]
+    params = jax.tree.unflatten(structure, parts)
+    return jax.jit(lambda x: problem.apply(params, x))
+
+
+def _attacks(config, seed, nets, predict, draw):
+    """The first network's accuracy by radius and by who made the attack."""
+    x, y = draw.test.x, draw.test.y
+    rows = []
+    for radius in config.radii:
+        attack = Attack(radius, config.norm, config.attack_steps, None, config.box)
+        signs = jax.random.rademacher(named_key(seed_key(seed), "random signs"), x.shape, x.dtype)
+        if config.norm == "l2":
+            signs = signs / jnp.linalg.norm(signs, axis=1, keepdims=True)
+        noisy = x + radius * signs
+        noisy = noisy if config.box is None else jnp.clip(noisy, *config.box)
+        moved = [attack.perturb(f, x, y) for f in (nets[0], predict, nets[1])]
+        rows.append([kernel_part.accuracy_at(nets[0], at, y) for at in (*moved, noisy)])
+    return rows

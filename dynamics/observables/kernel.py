@@ -1,0 +1,69 @@
+"""The empirical neural tangent kernel while a network trains, and what its eigenfeatures are worth."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dynamics import geometry
+from dynamics.observables.base import observable
+from dynamics.observables.robustness import attacked
+from kernels import eigenfeatures, empirical, regression
+
+
+def tangent_kernel(
+    params: Any,
+    problem: Any,
+    draw: Any,
+    key: Any,
+    *,
+    points: geometry.Points = "train",
+    num_points: int | None = None,
+    attack: Any = None,
+) -> Float[Array, "rows rows"]:
+    """The kernel of the first `num_points` training or test inputs, which an attack may have moved.
+
+    Several outputs make a row each, those of one input after another.
+    """
+    params = geometry.plain(params)
+    if attack is None:
+        x = getattr(draw, points).x[:num_points]
+    else:
+        x = attacked(params, problem, draw, key, points, attack, num_points=num_points).x
+    kernel = empirical.ntk(problem.apply, params, x)
+    kernel = kernel if kernel.ndim == 2 else empirical.as_matrix(kernel)
+    return (kernel + kernel.T) / 2
+
+
+@observable(("row", "column"), about="empirical NTK", random=True)
+def ntk(
+    params, problem, draw, key, points="train", num_points=None, attack=None
+) -> Float[Array, "rows rows"]:
+    """The empirical NTK itself, see `tangent_kernel`; `kernels.evolution` measures how it moves."""
+    return tangent_kernel(params, problem, draw, key, points=points, num_points=num_points, attack=attack)
+
+
+@observable(("mode",), about="eigenvalues of the empirical NTK", random=True)
+def ntk_eigenvalues(
+    params, problem, draw, key, points="train", num_points=None, attack=None
+) -> Float[Array, " modes"]:
+    """Eigenvalues of the empirical NTK, the largest first."""
+    kernel = tangent_kernel(params, problem, draw, key, points=points, num_points=num_points, attack=attack)
+    return jnp.linalg.eigvalsh(kernel)[::-1]
+
+
+@observable(("mode",), about="usefulness of the empirical NTK's eigenfeatures")
+def ntk_usefulness(params, problem, draw, count=20, num_points=None) -> Float[Array, " modes"]:
+    r"""Share of test points whose label the sign of each of the first `count` eigenfeatures predicts.
+
+    Of networks with one output: $f_i(x) = \lambda_i^{-1}\,\hat\Theta(x, X) v_i\,(v_i^\top y)$.
+    """
+    params = geometry.plain(params)
+    train, test = (jax.tree.map(lambda leaf: leaf[:num_points], s) for s in (draw.train, draw.test))
+    gram = empirical.ntk(problem.apply, params, train.x)
+    if gram.ndim != 2:
+        raise ValueError("ntk_usefulness is for networks with a single output")
+    cross = empirical.ntk(problem.apply, params, test.x, train.x)
+    modes = regression.spectrum((gram + gram.T) / 2)
+    return eigenfeatures.usefulness(eigenfeatures.features(cross, modes, train.y, count), test.y)
