@@ -24,7 +24,7 @@ class Spiked:
       robust_dim, nonrobust_dim: coordinates $d_r$ and $d_n$ of the blocks.
       robust_mean, nonrobust_mean: $\mu_r$ and $\mu_n$.
       robust_noise, nonrobust_noise: $\sigma_r$ and $\sigma_n$.
-      random_labels: draw the training labels anew, independent of the inputs.
+      random_labels: draw all labels anew, independent of the inputs.
     Raises: ValueError: a value out of range.
     """
 
@@ -54,14 +54,14 @@ class Spiked:
         means = self._blocks(self.robust_mean, self.nonrobust_mean)
         spread = self._blocks(self.robust_noise, self.nonrobust_noise)
 
-        def drawn(name, count, shuffled):
+        def drawn(name, count):
             label_key, noise_key, other_key = (
                 named_key(key, f"{name} {what}") for what in ("labels", "noise", "random labels")
             )
             y = jax.random.rademacher(label_key, (count,), means.dtype)
             g = jax.random.normal(noise_key, (count, means.shape[0]), means.dtype)
             x = y[:, None] * means[None] + spread[None] * g
-            if shuffled:
+            if self.random_labels:
                 y = jax.random.rademacher(other_key, (count,), means.dtype)
             target = (y < 0).astype(int)
             return Sample(x, y, target, jnp.zeros(count, int))
@@ -70,8 +70,8 @@ class Spiked:
         blocks = jnp.stack([jnp.where(robust, means, 0), jnp.where(robust, 0, means)])
         signs = jnp.array([1.0, -1.0], means.dtype)
         return Draw(
-            drawn("train", self.num_samples, self.random_labels),
-            drawn("test", self.num_test, False),
+            drawn("train", self.num_samples),
+            drawn("test", self.num_test),
             features=blocks,
             feature_signs=jnp.ones(2, means.dtype),
             class_signs=signs,

@@ -53,7 +53,7 @@ class Config(RunConfig):
     nonrobust_mean: float = setting(0.05, "mean mu_n of the non-robust block")
     robust_noise: float = setting(1.0, "standard deviation of the robust block", low=0)
     nonrobust_noise: float = setting(0.2, "standard deviation of the non-robust block", low=0)
-    random_labels: bool = setting(False, "draw the training labels anew, independent of the inputs")
+    random_labels: bool = setting(False, "draw the labels anew, independent of the inputs (spiked)")
     kernel: Literal[kernel_part.NAMES] = setting("relu", "the kernel: a network's activation, linear or rbf")
     depth: int = setting(1, "hidden layers of the network behind the kernel", low=1)
     weight_std: float = setting(2**0.5, "sigma_w", above=0)

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 ActivationName = Literal[
-    "relu", "leaky_relu", "prelu", "smoothed_relu", "gelu", "linear", "quadratic", "odd_power", "relu_power"
+    "relu",
+    "leaky_relu",
+    "prelu",
+    "smoothed_relu",
+    "gelu",
+    "erf",
+    "linear",
+    "quadratic",
+    "odd_power",
+    "relu_power",
 ]
 
 
@@ -21,7 +30,7 @@ class Activation:
     - `prelu`: $\mathrm{ReLU}(z)^p / \|w\|^{p-1}$ with $p$ = `power` (Min & Vidal 2024); zero for $w = 0$.
     - `smoothed_relu`: 0 below 0, $z^q / (q \varrho^{q-1})$ up to $\varrho$ = `threshold`, and
       $z - (1 - 1/q) \varrho$ above, with $q$ = `power`.
-    - `gelu`: $z \Phi(z)$. `linear`: $z$. `quadratic`: $z^2$.
+    - `gelu`: $z \Phi(z)$. `erf`: $\mathrm{erf}(z)$. `linear`: $z$. `quadratic`: $z^2$.
     - `odd_power`: $\mathrm{sign}(z) |z|^q$ with $q$ = `power`; its derivative $q |z|^{q-1}$ is 0 at 0,
       except for $q = 1$, where the activation is $z$.
     - `relu_power`: $\mathrm{ReLU}(z)^q$ with $q$ = `power`.
@@ -78,6 +87,8 @@ class Activation:
             return jnp.where(z > rho, z - (1 - 1 / q) * rho, bend)
         if self.name == "gelu":
             return jax.nn.gelu(z, approximate=False)
+        if self.name == "erf":
+            return jax.scipy.special.erf(z)
         if self.name == "odd_power":
             is_odd = self.power % 2 == 1
             return _power(z, self.power) if is_odd else jnp.sign(z) * _power(jnp.abs(z), self.power)

@@ -3,10 +3,9 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dynamics import geometry
+from dynamics import geometry, linalg
 from dynamics.observables.base import observable
 from dynamics.observables.robustness import attacked
 from kernels import eigenfeatures, empirical, regression
@@ -50,7 +49,7 @@ def ntk_eigenvalues(
 ) -> Float[Array, " modes"]:
     """Eigenvalues of the empirical NTK, the largest first."""
     kernel = tangent_kernel(params, problem, draw, key, points=points, num_points=num_points, attack=attack)
-    return jnp.linalg.eigvalsh(kernel)[::-1]
+    return linalg.eigvalsh(kernel)[::-1]
 
 
 @observable(("mode",), about="usefulness of the empirical NTK's eigenfeatures")
@@ -65,5 +64,6 @@ def ntk_usefulness(params, problem, draw, count=20, num_points=None) -> Float[Ar
     if gram.ndim != 2:
         raise ValueError("ntk_usefulness is for networks with a single output")
     cross = empirical.ntk(problem.apply, params, test.x, train.x)
-    modes = regression.spectrum((gram + gram.T) / 2)
+    values, vectors = linalg.eigh((gram + gram.T) / 2)
+    modes = regression.Spectrum(values[::-1], vectors[:, ::-1])
     return eigenfeatures.usefulness(eigenfeatures.features(cross, modes, train.y, count), test.y)

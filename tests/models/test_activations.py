@@ -90,6 +90,7 @@ DEGREES = {
     "relu_power": 2.5,
     "quadratic": 2,
     "gelu": None,
+    "erf": None,
     "smoothed_relu": None,
 }
 

@@ -28,6 +28,7 @@ CASES = {
         Activation("smoothed_relu", power=2.0, threshold=0.5),
         lambda z, norms: smoothed(z, norms, 2.0, 0.5),
     ),
+    "erf": (Activation("erf"), lambda z, norms: scipy.special.erf(z)),
     "gelu": (Activation("gelu"), lambda z, norms: z * 0.5 * (1 + scipy.special.erf(z / np.sqrt(2)))),
     "linear": (Activation("linear"), lambda z, norms: z),
     "quadratic": (Activation("quadratic"), lambda z, norms: z**2),

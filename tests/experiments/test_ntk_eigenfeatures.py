@@ -1,0 +1,201 @@
+"""Claims about the NTK's eigenfeatures hold over seeds and their ablations break them; other settings run."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from dynamics import experiments
+from dynamics.experiments import ntk_eigenfeatures as module
+from dynamics.keys import named_key, seed_key
+from kernels import closed_form
+
+EXPERIMENT = experiments.get("ntk_eigenfeatures")
+Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
+IDS = [claim.id for claim in EXPERIMENT.claims]
+SEEDS = 4
+SHORT = ["A7-dimension", "C2-random-labels", "C3-no-signal"]
+LONG = [claim for claim in IDS if claim not in SHORT]
+TINY = {"num_samples": 30, "num_test": 20, "nonrobust_dim": 6, "features": (0, 1, 5), "kept": (1, 2, 30)}
+
+
+@pytest.fixture(scope="module")
+def short(check):
+    return check("ntk_eigenfeatures", SEEDS, SHORT)
+
+
+@pytest.fixture(scope="module")
+def long(check):
+    return check("ntk_eigenfeatures", SEEDS, LONG)
+
+
+@pytest.mark.slow
+def test_exit_code_says_that_every_claim_holds(short):
+    done, verdicts = short
+    assert list(verdicts) == [claim for claim in IDS if claim in SHORT]
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("claim", LONG)
+def test_claim_of_long_runs_holds_and_its_ablation_does_not(long, claim):
+    verdict = long[1][claim]
+    assert verdict["holds"], verdict
+    assert verdict["ablation"]["holds"] is False, verdict
+
+
+# --- the numbers of a run
+
+
+def draw_of(config, seed):
+    return module.data(config).sample(named_key(seed_key(seed), "data"))
+
+
+def test_the_ledger_against_plain_numpy():
+    """Each number of the features part, by solve and by a loop over features and points."""
+    config = Config(**TINY, times=(2.0,), ridges=(0.1,))
+    found = EXPERIMENT.run(config, seeds=[3]).isel(seed=0)
+    with jax.enable_x64(True):
+        draw = draw_of(config, 3)
+        x, y, at, labels = (np.asarray(v) for v in (draw.train.x, draw.train.y, draw.test.x, draw.test.y))
+
+        def k(a, b):
+            return np.asarray(closed_form.deep(jnp.asarray(a), jnp.asarray(b)).ntk)
+
+        def slope(f, p):
+            rows = [(f(p + h) - f(p - h)) / 2e-6 for h in 1e-6 * np.eye(p.shape[1])]
+            return np.stack(rows, axis=1)
+
+        def accuracies(alpha):
+            def f(p):
+                return k(p, x) @ alpha
+
+            moved = at - config.radius * labels[:, None] * np.sign(slope(f, at))
+            worst = np.minimum(labels * f(at), labels * f(moved))
+            return (labels * f(at) > 0).mean(), (worst > 0).mean()
+
+        gram = k(x, x)
+        values, vectors = np.linalg.eigh(gram)
+        values, vectors = values[::-1], vectors[:, ::-1]
+        np.testing.assert_allclose(found.eigenvalues, values, rtol=1e-9)
+        for i in config.features:
+            alpha = vectors[:, i] * (vectors[:, i] @ y) / values[i]
+            clean, robust = accuracies(alpha)
+            assert float(found.usefulness.sel(mode=i)) == pytest.approx(clean)
+            assert float(found.robustness.sel(feature=i)) == pytest.approx(robust)
+        top = values[0]
+        filters = {
+            "kept": (config.kept, lambda n: (np.arange(30) < n) / values),
+            "time": (config.times, lambda t: (1 - np.exp(-t * values / top)) / values),
+            "ridge": (config.ridges, lambda r: 1 / (values + r * top)),
+        }
+        for name, (numbers, share) in filters.items():
+            for number in numbers:
+                clean, robust = accuracies(vectors @ (share(number) * (vectors.T @ y)))
+                assert float(found[f"{name}_clean"].sel({name: number})) == pytest.approx(clean)
+                assert float(found[f"{name}_robust"].sel({name: number})) == pytest.approx(robust)
+
+
+def test_flip_radii_by_a_root_finder():
+    found = EXPERIMENT.run(Config(part="clusters", clusters=(3, 6), dim=10, bias_std=0.2), seeds=2)
+    with jax.enable_x64(True):
+        for k in (3, 6):
+            centres = np.sqrt(10) * np.eye(10)[:k]
+            signs = np.where(np.arange(k) % 2 == 0, 1.0, -1.0)
+
+            def ntk(a, b):
+                return np.asarray(closed_form.deep(jnp.asarray(a), jnp.asarray(b), bias_std=0.2).ntk)
+
+            alpha = np.linalg.solve(ntk(centres, centres), signs)
+            unit = signs @ centres / np.linalg.norm(signs @ centres)
+
+            def height(r, centres=centres, unit=unit, alpha=alpha, ntk=ntk):
+                return (ntk(centres[:1] - r * np.sqrt(10) * unit[None], centres) @ alpha)[0]
+
+            np.testing.assert_allclose(
+                found.flip_radius.sel(num_clusters=k), brentq(height, 0, 2, xtol=1e-12), atol=1e-9
+            )
+
+
+def test_networks_beside_the_kernel_and_attacks_across():
+    config = Config(**TINY | {"nonrobust_dim": 4}, net_width=8, times=(1, 4))
+    found = EXPERIMENT.run(config, seeds=2)
+    assert found.net_robust.dims == ("seed", "time")
+    assert (found.net_robust <= found.net_clean + 1e-12).all()
+    wide = Config(**TINY | {"nonrobust_dim": 4}, part="width", widths=(8, 16), radii=(0.0, 0.3), steps=20)
+    found = EXPERIMENT.run(wide, seeds=[4, 5])
+    alone = EXPERIMENT.run(wide, seeds=[5])
+    np.testing.assert_allclose(found.attacked_accuracy.sel(seed=5), alone.attacked_accuracy.sel(seed=5))
+    still = found.attacked_accuracy.sel(radius=0.0)
+    np.testing.assert_allclose(still, found.clean_accuracy.sel(learner="network").broadcast_like(still))
+    assert (found.gradient_cosine.isel(width=-1) > 0.3).all()
+    assert EXPERIMENT.plot(found).get_axes()
+    assert "gradient cosine" in EXPERIMENT.summary(found)
+
+
+def test_the_kernel_while_training():
+    config = Config(
+        part="evolution", num_samples=20, num_test=20, nonrobust_dim=4, kernel_points=6, hidden=8, steps=4,
+        records=3, train_steps=2,
+    )  # fmt: skip
+    found = EXPERIMENT.run(config, seeds=2)
+    assert found.kernel_attacked.sizes["row"] == 6
+    assert found.training.values.tolist() == ["standard", "fgsm", "pgd"]
+    first = found.isel(step=0).sel(training="standard").kernel_clean
+    assert np.allclose(first, found.isel(step=0).sel(training="pgd").kernel_clean)
+    for name in ("overview", "distances"):
+        assert EXPERIMENT.figures[name](found).get_axes()
+    lazy = EXPERIMENT.run(dataclasses.replace(config, network="lazy", doubled=True), seeds=1)
+    np.testing.assert_allclose(lazy.robust_accuracy.isel(step=0), 0)  # a score of 0 is an error
+
+
+def test_images_and_other_kernels():
+    config = dataclasses.replace(
+        PRESETS["digits"], num_samples=60, num_test=30, kept=(1, 60), features=(0, 1), times=(1.0,), kernel="erf",
+        compare=("relu 2", "linear", "rbf"), attack_steps=2, norm="l2",
+    )  # fmt: skip
+    found = EXPERIMENT.run(config, seeds=2)
+    assert found.other.values.tolist() == ["relu 2", "linear", "rbf"]
+    assert (found.overlap <= 1 + 1e-9).all()
+    assert (found.kept_clean.isel(kept=-1) > 0.9).all()
+    for name in ("overview", "architectures"):
+        assert EXPERIMENT.figures[name](found).get_axes()
+    assert EXPERIMENT.summary(found).splitlines()[0].split() == ["feature", "eigenvalue", "useful", "robust"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"data": "nowhere"}, "data must be spiked"),
+        ({"robust_dim": 0, "nonrobust_dim": 0}, "must not both be 0"),
+        ({"classes": (3, 3)}, "two different labels"),
+        ({"compare": ("relu 9",)}, "compare must name kernels"),
+        ({"num_samples": 100}, "features must be at most 99"),
+        ({"kept": (2, 1)}, "kept must increase"),
+        ({"part": "clusters", "dim": 32}, "clusters must be at most dim=32"),
+        ({"part": "width", "widths": ()}, "must not be empty"),
+        ({"widths": (3,)}, "even width"),
+        ({"batch_size": 500}, "batch_size and kernel_points must be at most"),
+        ({"net_width": 4, "kernel": "rbf"}, "finite networks need the kernel relu or erf"),
+        ({"net_width": 4, "times": (0.5,)}, "times must be integers"),
+    ],
+)
+def test_bad_configs_are_refused_in_one_sentence(given, sentence):
+    with pytest.raises(ValueError, match=sentence) as error:
+        Config(**given)
+    assert "\n" not in str(error.value)
+
+
+def test_every_claim_names_runs_that_exist_and_can_be_decided():
+    for claim in EXPERIMENT.claims:
+        for name in claim.runs:
+            dataclasses.replace(EXPERIMENT.check_runs[name].config, **claim.ablation.change)
+    assert {c.id for c in EXPERIMENT.claims if c.applies is not None and c.applies(PRESETS["small"])} == {
+        "C2-rank",
+        "C3-full-clean",
+        "C3-full-robust",
+    }
