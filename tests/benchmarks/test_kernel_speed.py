@@ -14,10 +14,15 @@ from kernels import blocks, closed_form, infinite
 count = int(sys.argv[1])
 x = jax.random.normal(jax.random.key(0), (count, 784))
 stax = infinite.load().stax
-theirs = infinite.kernel(stax.serial(stax.Dense(1, W_std=2**0.5, b_std=0.1), stax.Relu(), stax.Dense(1, W_std=2**0.5, b_std=0.1)))
+dense = stax.Dense(1, W_std=2**0.5, b_std=0.1)
+theirs = infinite.kernel(stax.serial(dense, stax.Relu(), dense))
 ours = jax.jit(lambda x: closed_form.deep(x).ntk)
-by_blocks = lambda x: blocks.gram(lambda x, z=None: closed_form.deep(x, z).ntk, x)
-runs = {"theirs": lambda: np.asarray(theirs(x).ntk), "ours": lambda: np.asarray(ours(x)), "blocks": lambda: by_blocks(x)}
+kernel = lambda x, z=None: closed_form.deep(x, z).ntk
+runs = {
+    "theirs": lambda: np.asarray(theirs(x).ntk),
+    "ours": lambda: np.asarray(ours(x)),
+    "blocks": lambda: blocks.gram(kernel, x),
+}
 found = {name: run() for name, run in runs.items()}
 size = np.abs(found["theirs"]).max()
 error = max(float(np.abs(found[n] - found["theirs"]).max() / size) for n in ("ours", "blocks"))

@@ -155,7 +155,8 @@ def test_the_kernel_while_training():
 
 def test_images_and_other_kernels():
     config = dataclasses.replace(
-        PRESETS["digits"], num_samples=60, num_test=30, kept=(1, 60), features=(0, 1), times=(1.0,), kernel="erf",
+        PRESETS["digits"], num_samples=60, num_test=30, kept=(1, 60), features=(0, 1), times=(1.0,),
+        kernel="erf",
         compare=("relu 2", "linear", "rbf"), attack_steps=2, norm="l2",
     )  # fmt: skip
     found = EXPERIMENT.run(config, seeds=2)
