@@ -2,6 +2,7 @@
 
 import atexit
 import importlib.util
+import itertools
 import os
 import shutil
 import signal
@@ -48,13 +49,48 @@ LONGEST = (
 )
 
 
+# of long tests with many cases, how many run by default; the others are exhaustive
+CASES = {
+    "test_a_chunk_that_does_not_fit_is_halved_and_nothing_is_lost": 3,
+    "test_a_disk_that_is_full": 1,
+    "test_a_full_disk": 1,
+    "test_agrees_with_neural_tangents": 3,
+    "test_dense_is_the_jacobians": 5,
+    "test_descent_against_a_loop": 4,
+    "test_error_falls_with_the_square_root_of_width": 2,
+    "test_expectations_by_numerical_integration": 6,
+    "test_finite_kernel_is_the_jacobians": 3,
+    "test_fluctuations": 2,
+    "test_general_form_under_any_memory_limit": 3,
+    "test_gram_space_takes_every_rule_that_is_linear_in_the_gradient": 2,
+    "test_it_is_chosen_where_it_pays": 2,
+    "test_randomness_has_keys_of_its_own": 1,
+    "test_same_as_the_whole": 4,
+    "test_scores_add_up_in_float32_and_after_an_attack": 2,
+    "test_the_size_of_a_chunk_changes_nothing": 3,
+    "test_training_against_a_loop": 2,
+    "test_training_against_a_numpy_loop": 2,
+    "test_two_halves_are_the_whole": 4,
+    "test_what_makes_sense_runs": 3,
+    "test_where_it_cannot_apply_it_says_why_and_auto_goes_direct": 4,
+}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Long files first, so that no worker is left alone with one at the end."""
+    """Long files first, so that no worker is left alone with one at the end; cases beyond `CASES` exhaustive."""
 
     def place(item):
         return next((i for i, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST))
 
     items.sort(key=place)
+    for _, cases in itertools.groupby(items, key=lambda item: item.nodeid.partition("[")[0]):
+        cases = list(cases)
+        kept = CASES.get(cases[0].originalname, len(cases))
+        some = {round(i * (len(cases) - 1) / max(kept - 1, 1)) for i in range(kept)}
+        for number, case in enumerate(cases):
+            if number not in some:
+                case.add_marker(pytest.mark.exhaustive)
 
 
 REFERENCE = Path(__file__).parent / "reference"

@@ -6,7 +6,7 @@ from jaxtyping import Array, Key
 
 from dynamics.data.sample import Draw
 from dynamics.keys import named_key, seed_key
-from dynamics.parts import part
+from dynamics.parts import part, static
 
 
 @part
@@ -15,11 +15,11 @@ class Shared:
 
     Attributes:
       source: a part with `sample(key) -> Draw`.
-      seed: whose data they are, for runs with `root` 0; traced: another one does not recompile.
+      seed: whose data they are, for runs with `root` 0.
     """
 
     source: Any
-    seed: Any = 0
+    seed: int = static(0)
 
     def sample(self, key: Key[Array, ""]) -> Draw:
         """The one draw; `key` is not looked at."""

@@ -86,7 +86,7 @@ def _ridge(strength, values):  # strengths in units of lambda_max
     return regression.ridge(strength * values[0])(values)
 
 
-def _filtered(draw: Draw, kernel: Kernel, learned: Filters, numbers: Sequence[float], attack: Attack | None):
+def _filtered(draw: Draw, kernel: Kernel, learned: Filters, numbers: Sequence[int | float], attack: Attack | None):
     """Accuracy of the kernel predictor under each filter, attacked anew each time."""
     modes = spectrum(kernel, draw.train.x)
 

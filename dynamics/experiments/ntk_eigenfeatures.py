@@ -113,10 +113,13 @@ class Config(RunConfig):
             raise ValueError("widths, radii and clusters must not be empty")
         if self.doubled and any(w % 2 for w in (*self.widths, self.net_width)):
             raise ValueError("doubled networks need an even width")
-        if self.batch_size > self.num_samples or self.kernel_points > self.num_samples:
+        if self.batch_size > self.num_samples:
             raise ValueError(
-                f"batch_size and kernel_points must be at most num_samples={self.num_samples}, "
-                f"got {self.batch_size} and {self.kernel_points}"
+                f"batch_size must be at most num_samples={self.num_samples}, got {self.batch_size}"
+            )
+        if self.part == "evolution" and self.kernel_points > self.num_samples:
+            raise ValueError(
+                f"kernel_points must be at most num_samples={self.num_samples}, got {self.kernel_points}"
             )
         if (self.part == "width" or self.net_width) and self.kernel not in ("relu", "erf"):
             raise ValueError(f"finite networks need the kernel relu or erf, got {self.kernel!r}")

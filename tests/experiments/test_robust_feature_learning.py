@@ -117,6 +117,7 @@ def test_one_counted_patch_of_each_kind_is_all_of_them(attack):
         np.testing.assert_allclose(compact[name], full[name], rtol=1e-9, atol=1e-11, err_msg=name)
 
 
+@pytest.mark.exhaustive
 def test_a_rotation_of_space_and_another_order_of_patches_change_nothing():
     """With the start and the noise rotated along, all projections and accuracies stay."""
     config = Config(**TINY, training="adversarial", keep_weights=True)

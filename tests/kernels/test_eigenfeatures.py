@@ -28,7 +28,7 @@ def problem(seed, count=60, dim=5):
     return x, jnp.sign(jnp.asarray(rng.normal(size=count))), at
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(st.integers(0, 2**16))
 def test_identities(seed):
     x, y, at = problem(seed)
