@@ -37,7 +37,7 @@ def test_commands_run_in_the_order_they_are_printed(tmp_path):
     for line in COMMANDS:
         _run(line, tmp_path)
     assert (tmp_path / "runs" / "paper" / "overview.png").exists()
-    assert (tmp_path / "runs" / "margins" / "margin_matrix.png").exists()
+    assert (tmp_path / "runs" / "linear" / "margin_matrix.png").exists()
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))

@@ -1,6 +1,7 @@
 """Figures and the table of the NTK's eigenfeatures, from a Dataset alone."""
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -182,7 +183,7 @@ def _draw_width(config, dataset):
 
 def _draw_evolution(config, dataset):
     figure, axes = plots.new_figure(1, 3, 12.2, 3.5)
-    net = "lazy network" if config.network == "lazy" else "standard network"
+    net = {"lazy": "lazy network", "cnn": "convolutional network"}.get(config.network, "standard network")
     figure.suptitle(f"{net}, width {config.hidden}; {_data(config)}; {_seeds(dataset)}", fontsize=9)
     for name, colour in TRAININGS.items():
         arm = dataset.sel(training=name)
@@ -313,7 +314,32 @@ def architectures(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     return figure
 
 
-FIGURES = {"overview": overview, "distances": distances, "architectures": architectures}
+@plots.styled
+def gradients(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+    """Input gradients of the first eigenfeatures at a test image of the first seed (images)."""
+    side = math.isqrt(dataset.sizes.get("pixel", 0))
+    if "feature_gradients" not in dataset or side**2 != dataset.sizes["pixel"]:
+        return None
+    config = _config(dataset)
+    count = dataset.sizes["shown"]
+    figure, axes = plots.new_figure(2, -(-count // 2), 1.9 * -(-count // 2), 4.2)
+    figure.suptitle(f"input gradients of eigenfeatures, {_data(config)}; {_kernel(config)}", fontsize=9)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, i in zip(axes.flat, dataset.shown.values, strict=False):
+        image = dataset.feature_gradients.isel(seed=0).sel(shown=i).values.reshape(side, side)
+        limit = max(float(np.abs(image).max()), 1e-30)
+        ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set_title(f"rank {int(i) + 1}")
+    return figure
+
+
+FIGURES = {
+    "overview": overview,
+    "distances": distances,
+    "architectures": architectures,
+    "gradients": gradients,
+}
 
 
 def table(dataset: xr.Dataset) -> str:

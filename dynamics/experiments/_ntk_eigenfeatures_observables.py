@@ -71,6 +71,20 @@ def robustness(params, problem, draw, kernel, feature, radius, norm, steps, box)
     )
 
 
+@observable(("shown", "pixel"), about="input gradients of eigenfeatures")
+def feature_gradients(params, problem, draw, kernel, shown) -> Float[Array, "shown pixels"]:
+    """Input gradients of some eigenfeatures at the first test point."""
+    del params, problem
+    modes = spectrum(kernel, draw.train.x)
+    betas = eigenfeatures.coefficients(modes, draw.train.y, shown)
+
+    def slope(beta):
+        feature = regression.predictor(kernel, draw.train.x, beta)
+        return jax.grad(lambda x: feature(x[None])[0])(draw.test.x[0])
+
+    return jax.lax.map(slope, betas)
+
+
 Filters = Callable[[Float[Array, ""], Float[Array, " modes"]], Float[Array, " modes"]]
 
 
@@ -86,7 +100,9 @@ def _ridge(strength, values):  # strengths in units of lambda_max
     return regression.ridge(strength * values[0])(values)
 
 
-def _filtered(draw: Draw, kernel: Kernel, learned: Filters, numbers: Sequence[int | float], attack: Attack | None):
+def _filtered(
+    draw: Draw, kernel: Kernel, learned: Filters, numbers: Sequence[int | float], attack: Attack | None
+):
     """Accuracy of the kernel predictor under each filter, attacked anew each time."""
     modes = spectrum(kernel, draw.train.x)
 

@@ -28,6 +28,7 @@ from dynamics.experiments import _ntk_eigenfeatures_figures as figures
 from dynamics.experiments import _ntk_eigenfeatures_observables as kernel_part
 from dynamics.experiments import _ntk_eigenfeatures_transfer as transfer
 from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
+from dynamics.models.conv import SmallCNN
 from dynamics.models.mlp import MLP
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.problem import Problem
@@ -76,8 +77,8 @@ class Config(RunConfig):
     widths: tuple[int, ...] = setting((64, 256, 1024), "widths m of the networks (width)", low=2)
     radii: tuple[float, ...] = setting((0.05, 0.1), "radii of the attacks on networks (width)", low=0)
     doubled: bool = setting(True, "finite NTK networks start at 0, by pairs of opposite neurons")
-    network: Literal["standard", "lazy"] = setting(
-        "standard", "network of `evolution`: standard (He) or NTK parametrisation (lazy)"
+    network: Literal["standard", "lazy", "cnn"] = setting(
+        "standard", "network of `evolution`: standard (He), NTK parametrisation (lazy), convolutions (images)"
     )
     hidden: int = setting(256, "its width", low=1)
     learning_rate: float = setting(0.1, "its step size eta", above=0)
@@ -121,6 +122,8 @@ class Config(RunConfig):
             raise ValueError(
                 f"kernel_points must be at most num_samples={self.num_samples}, got {self.kernel_points}"
             )
+        if self.part == "evolution" and self.network == "cnn" and not self.on_images:
+            raise ValueError(f"network cnn needs images, got data={self.data!r}")
         if (self.part == "width" or self.net_width) and self.kernel not in ("relu", "erf"):
             raise ValueError(f"finite networks need the kernel relu or erf, got {self.kernel!r}")
         if self.net_width and any(time != int(time) for time in self.times):
@@ -160,6 +163,9 @@ PRESETS = {
     "evolution": _EVOLUTION,
     "lazy": dataclasses.replace(
         _EVOLUTION, network="lazy", hidden=2048, learning_rate=10.0, kernel_points=50, doubled=False
+    ),
+    "cnn": dataclasses.replace(
+        _EVOLUTION, data="mnist", network="cnn", num_test=200, steps=200, kernel_points=50
     ),
     "clusters": Config(part="clusters", bias_std=0.0),
     "mnist": _IMAGES,
@@ -236,6 +242,9 @@ def _features(config: Config, engine: Engine) -> xr.Dataset:
             given = {"kernel": own, dim: values}
             end[f"{dim}_clean"] = getattr(kernel_part, f"{dim}_clean").given(**given)
             end[f"{dim}_robust"] = getattr(kernel_part, f"{dim}_robust").given(**given, **attack)
+    if config.on_images:
+        shown = tuple(i for i in range(8) if i < config.num_samples)
+        end["feature_gradients"] = kernel_part.feature_gradients.given(kernel=own, shown=shown)
     if config.compare:
         others = tuple(
             kernel_part.kernel(*KERNELS[name], config.weight_std, config.bias_std) for name in config.compare
@@ -275,6 +284,8 @@ def _evolution(config: Config, engine: Engine) -> xr.Dataset:
     if config.network == "standard":
         model = MLP((config.hidden,))
         scale = {"Dense_1": 0.5**0.5}  # N(0, 1/m) at the output, where He has N(0, 2/m)
+    elif config.network == "cnn":
+        model, scale = SmallCNN(hidden=config.hidden), 1.0
     else:
         model, scale = network(config, config.hidden), 1.0
     size = {"norm": config.norm, "box": config.box}
@@ -322,7 +333,12 @@ def _clusters(config: Config, engine: Engine) -> xr.Dataset:
 
 
 def run(config: Config, engine: Engine) -> xr.Dataset:
-    """Simulate the part asked for, in float64: small eigenvalues need its digits."""
+    """Simulate the part asked for, in float64 (but for `evolution`): small eigenvalues need its digits.
+
+    Raises: ValueError: networks whose step size depends on each seed's kernel, in several processes.
+    """
+    if engine.share is not None and (config.part == "width" or config.net_width):
+        raise ValueError("part='width' and net_width run in one process: leave --distributed out")
     parts = {
         "features": _features,
         "width": lambda config, engine: transfer.run(

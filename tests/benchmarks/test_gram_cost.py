@@ -31,6 +31,7 @@ class Timed:
         return result
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_step_costs_the_same_in_sixteen_times_the_dimensions(untyped, monkeypatch, record_property):
     timed = Timed(gram.advance)

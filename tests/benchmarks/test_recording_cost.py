@@ -17,6 +17,7 @@ from dynamics.problem import Problem
 STEPS, REPEATS = 1000, 5
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_recording_alignments_at_64_times_costs_little(untyped, record_property):
     problem = Problem(Clusters(3072, 10, 1000, 10), TwoLayer(5), init_scale=1e-5)

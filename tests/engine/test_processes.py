@@ -55,7 +55,10 @@ COMMAND = ["-m", "dynamics"]
 def environment(tmp_path_factory):
     """Processes share what they compile, and set up JAX themselves."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "TF_"))}
-    return clean | {"DYNAMICS_CACHE": str(tmp_path_factory.mktemp("compiled")), "PYTHONPATH": str(ROOT)}
+    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=1"}
+    return (
+        clean | quick | {"DYNAMICS_CACHE": str(tmp_path_factory.mktemp("compiled")), "PYTHONPATH": str(ROOT)}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -166,6 +166,40 @@ def test_optax_rules_agree_with_a_python_loop(reference, name, rule):
         close(ds[key].values[0], [p[key] for p in path], 1e-10)
 
 
+ASKING = {
+    "line search": lambda: optax.lbfgs(memory_size=3),
+    "backtracking": lambda: optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(10)),
+    "sharpness-aware": lambda: optax.contrib.sam(optax.sgd(0.05), optax.sgd(0.1), opaque_mode=True),
+    "second order": lambda: optax.contrib.sophia(0.05),
+    "value": lambda: optax.polyak_sgd(max_learning_rate=0.1),
+}
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_rules_that_ask_for_more_than_the_gradient_agree_with_a_python_loop(name):
+    """Line searches ask for the loss as a function, SAM for its gradient, Sophia for its Hessian."""
+    problem, rule = binary(), ASKING[name]()
+    ds = simulate(problem, rule, steps=6, observe=OBSERVE, when=range(7), seeds=[2])
+    data, init = (named_key(seed_key(2), part) for part in ("data", "init"))
+    draw, params = problem.sample(data), problem.init(init, data)
+
+    def loss(params):
+        return problem.training_loss(params, draw.train, draw, data)
+
+    slope = jax.grad(loss)
+    state, path = rule.init(params), [params]
+    for _ in range(6):
+        value, grads = loss(params), slope(params)
+        more = {"value": value, "grad": grads, "value_fn": loss, "obj_fn": loss}
+        more["grad_fn"] = lambda p, _: slope(p)
+        updates, state = rule.update(grads, state, params, **more)
+        params = optax.apply_updates(params, updates)
+        path.append(params)
+    for key in ("W", "b"):
+        close(ds[key].values[0], [p[key] for p in path], 1e-9)
+    assert float(ds.loss[0, -1]) < float(ds.loss[0, 0])
+
+
 def test_a_plain_optax_rule_is_accepted():
     runs = [
         simulate(binary(), rule, steps=20, observe={"W": first_layer}, seeds=2)

@@ -8,7 +8,7 @@ from dynamics.experiments import _feature_averaging_claims as claims
 EXPERIMENT = experiments.get("feature_averaging")
 IDS = [claim.id for claim in EXPERIMENT.claims]
 # of the claims on the one main run, those whose ablations are few
-QUICK = ("SIGN", "COARSE")
+QUICK = ("COARSE",)
 ONE_RUN = [
     claim.id
     for claim in EXPERIMENT.claims

@@ -16,7 +16,7 @@ EXPERIMENT = experiments.get("flavors_of_margin")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SEEDS = 2
-SHORT = ["A1-identity", "A2-own", "A5-point-l1"]
+SHORT = ["A1-identity", "A5-point-l1"]
 LONG = [claim for claim in IDS if claim not in SHORT]
 
 
