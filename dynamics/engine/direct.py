@@ -1,7 +1,8 @@
 """The direct engine: steps in parameter space, one compiled program for each segment's work."""
 
+import inspect
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,13 +62,15 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, draw,
             moved = problem.attacked(state.params, *args, state.moved)
             args = (*args, moved)
 
-        def lowered(params):
+        def lowered(params, obj_fn=None, grad_fn=None):
+            del obj_fn, grad_fn  # a line search hands on what it has no use for itself
             return problem.training_loss(params, *args)
 
         loss, grads = jax.value_and_grad(lowered)(state.params)
         # the names by which optax's rules ask for more: line searches, SAM, Sophia
         more = {"value": loss, "grad": grads, "value_fn": lowered, "obj_fn": lowered}
         more["grad_fn"] = lambda params, _: jax.grad(lowered)(params)
+        more = taken(rule.update, more)
         updates, opt_state = rule.update(grads, state.opt_state, state.params, **more)
         params = optax.apply_updates(state.params, updates)
         return unless_diverged(i, loss, State(params, opt_state, state.first_nonfinite_step, moved), state)
@@ -81,6 +84,14 @@ def conclude(plan, problem, recipe, observe, observe_end, seed, state, own, draw
     """The observables of the end."""
     del recipe, observe, own
     return observed(plan, problem, observe_end, seed, state.params, draw)
+
+
+def taken(update, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those of the keyword arguments that a rule's `update` takes."""
+    parameters = inspect.signature(update).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return arguments
+    return {name: value for name, value in arguments.items() if name in parameters}
 
 
 def initial(plan, problem, seed) -> PyTree:

@@ -128,7 +128,7 @@ def _draw_features(config, dataset):
     count = max(sum(panels), 1)
     columns = min(count, 2 if count in (2, 4) else 3)
     rows = -(-count // columns)
-    figure, axes = plots.new_figure(rows, columns, 4.1 * columns, 3.3 * rows)
+    figure, axes = plots.new_figure(rows, columns, 4.1 * columns, 3.5 * rows)
     figure.suptitle(f"{_data(config)}; {_kernel(config)}; {_seeds(dataset)}", fontsize=9)
     free = iter(axes.flat)
     if "robustness" in dataset:
@@ -149,7 +149,7 @@ def _draw_features(config, dataset):
             _pair(ax, dataset, dim, title, label)
             if dim == "kept" and not config.on_images and config.norm == "linf" and config.robust_dim:
                 _bayes(ax, config)
-            ax.legend(loc="lower left")
+            ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
     for ax in free:
         ax.set_axis_off()
     return figure

@@ -183,15 +183,20 @@ def test_rules_that_ask_for_more_than_the_gradient_agree_with_a_python_loop(name
     data, init = (named_key(seed_key(2), part) for part in ("data", "init"))
     draw, params = problem.sample(data), problem.init(init, data)
 
-    def loss(params):
+    def loss(params, **others):
         return problem.training_loss(params, draw.train, draw, data)
 
     slope = jax.grad(loss)
     state, path = rule.init(params), [params]
     for _ in range(6):
         value, grads = loss(params), slope(params)
-        more = {"value": value, "grad": grads, "value_fn": loss, "obj_fn": loss}
-        more["grad_fn"] = lambda p, _: slope(p)
+        more = {
+            "line search": {"value": value, "grad": grads, "value_fn": loss},
+            "backtracking": {"value": value, "grad": grads, "value_fn": loss},
+            "sharpness-aware": {"grad_fn": lambda p, _: slope(p)},
+            "second order": {"obj_fn": loss},
+            "value": {"value": value},
+        }[name]
         updates, state = rule.update(grads, state, params, **more)
         params = optax.apply_updates(params, updates)
         path.append(params)
