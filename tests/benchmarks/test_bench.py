@@ -54,6 +54,7 @@ def measured(tmp_path_factory):
     return code, json.loads(text, parse_constant=refuse), folder
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_rows_that_compute_the_same_get_times_and_ratios(measured):
     _, result, _ = measured
@@ -79,6 +80,7 @@ def test_rows_that_compute_the_same_get_times_and_ratios(measured):
     assert result["versions"]["jax"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_row_with_another_learning_rate_is_not_believed(measured):
     code, result, _ = measured
@@ -90,6 +92,7 @@ def test_a_row_with_another_learning_rate_is_not_believed(measured):
     assert "float64" in row["reason"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_what_cannot_run_says_why_in_words(measured):
     _, result, _ = measured
@@ -104,6 +107,7 @@ def test_what_cannot_run_says_why_in_words(measured):
     assert "not there yet" in result["settings"][1]["skipped"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_curve_has_time_memory_and_a_figure(measured):
     _, result, folder = measured

@@ -138,6 +138,7 @@ def test_they_meet_and_are_ordinary_processes_again(count, tmp_path, environment
         assert out == f"{i} {count} 0 1 3 [0, 1, 2]\n"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_who_waits_in_vain_says_so(monkeypatch):
     monkeypatch.setattr(processes, "PATIENCE_SECONDS", 0.5)
@@ -244,6 +245,7 @@ def test_control_c_in_one_of_two_and_one_alone_goes_on(tmp_path, environment, wh
     assert_finished(tmp_path / "run")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_processes_that_were_given_different_runs(tmp_path, environment):
     one, other = shares([*RUN, "--out", "run"], 2)

@@ -38,17 +38,20 @@ def assert_decided(verdict):
     assert verdict["ablation"]["about"]
 
 
+@pytest.mark.exhaustive
 def test_exit_code_says_that_every_claim_holds(one_run):
     done, verdicts = one_run
     assert list(verdicts) == ONE_RUN
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.exhaustive
 def test_each_distinct_run_is_made_once(one_run):
     lines = [ln.split(": ", 1)[1] for ln in one_run[0].stderr.splitlines() if "] run " in ln]
     assert len(lines) == len(set(lines)) == 1 + len(QUICK)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("claim", ONE_RUN)
 def test_claim_holds_and_its_ablation_does_not(one_run, claim):
     assert_decided(one_run[1][claim])

@@ -121,6 +121,7 @@ def test_flip_radii_by_a_root_finder():
             )
 
 
+@pytest.mark.exhaustive
 def test_networks_beside_the_kernel_and_attacks_across():
     config = Config(**TINY | {"nonrobust_dim": 4}, net_width=8, times=(1, 4))
     found = EXPERIMENT.run(config, seeds=1)

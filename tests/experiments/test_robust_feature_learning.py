@@ -46,6 +46,7 @@ def assert_decided(verdict):
     assert verdict["ablation"]["holds"] is False, verdict
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_exit_code_says_that_every_claim_holds(short):
     done, verdicts = short
@@ -53,6 +54,7 @@ def test_exit_code_says_that_every_claim_holds(short):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("claim", SHORT)
 def test_claim_holds_and_its_ablation_does_not(short, claim):
@@ -107,7 +109,7 @@ def test_training_against_a_numpy_loop(attack, reference):
     )
 
 
-@pytest.mark.parametrize("attack", ["pgd", "oracle"])
+@pytest.mark.parametrize("attack", ["oracle", "pgd"])
 def test_one_counted_patch_of_each_kind_is_all_of_them(attack):
     given = {"attack": attack, "test_steps": 2 if attack == "pgd" else 0, "noise": 0.0, "keep_weights": True}
     config = Config(**TINY | given, training="adversarial")

@@ -168,6 +168,7 @@ def test_descent_on_the_linearised_network_is_the_closed_form(momentum):
     assert float(moved) == pytest.approx(float(regression.weight_distance(modes, targets, learned)), rel=1e-8)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_training_approaches_the_kernel_at_the_rates_of_theory():
     """Weights move and the linearised net is left as 1 / sqrt(width); the kernel drifts faster."""
