@@ -154,9 +154,9 @@ _IMAGES = Config(
 PRESETS = {
     "small": _FEATURES,
     "paper": dataclasses.replace(
-        _IMAGES, num_samples=1000, num_test=300, radius=8 / 255, attack_steps=10,
-        features=(*range(12), 25, 50, 100, 200, 400, 800, 999),
-        kept=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+        _IMAGES, num_samples=800, num_test=200, radius=8 / 255, attack_steps=10,
+        features=(*range(12), 25, 50, 100, 200, 400, 799),
+        kept=(1, 2, 5, 10, 20, 50, 100, 200, 400, 800),
     ),
     "networks": dataclasses.replace(_FEATURES, net_width=512),
     "width": _WIDTH,
