@@ -231,7 +231,7 @@ CLAIMS = (
         "C4-late",
         TIME,
         "at 100/lambda_max at most 0.08: what is learned late is not robust",
-        of("time_robust", "features", time=1000),
+        of("time_robust", "features", time=100),
         lambda runs: typically(at_most(0.08)),
         HARMLESS,
         runs=("features",),
