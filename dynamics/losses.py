@@ -32,7 +32,10 @@ def hinge(margins: Float[Array, " samples"]) -> Float[Array, " samples"]:
 
 
 def squared(margins: Float[Array, " samples"]) -> Float[Array, " samples"]:
-    r"""$\tfrac12 (f - y)^2 = \tfrac12 (1 - q)^2$, the two being equal for labels -1 and +1."""
+    r"""$\tfrac12 (f - y)^2 = \tfrac12 (1 - q)^2$, the two being equal for labels -1 and +1.
+
+    `evaluate` takes $\tfrac12 (f - y)^2$, which also serves regression on targets of any size.
+    """
     return 0.5 * jnp.square(1 - margins)
 
 
@@ -140,4 +143,6 @@ def evaluate(
         raise ValueError(
             f"the {name} loss needs a network with a single output, got {outputs.shape[1]} logits"
         )
+    if name == "squared":
+        return 0.5 * jnp.square(outputs - sample.y)
     return (MARGIN_LOSSES if of == "loss" else LOG_MARGIN_LOSSES)[name](sample.y * outputs)

@@ -12,6 +12,7 @@ _MODULES = (
     "evolution",
     "infinite",
     "regression",
+    "spectra",
 )
 __all__ = [*_MODULES]
 

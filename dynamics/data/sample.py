@@ -24,7 +24,7 @@ class Sample:
 
     Attributes:
       x: inputs.
-      y: binary labels, -1 or +1.
+      y: binary labels, -1 or +1; or the targets of a regression, for the squared loss.
       target: class index that a multi-class network is trained on.
       feature: index of the feature (cluster, signal, class) that generated the input.
       patches: what each patch carries, for data made of patches; else None.

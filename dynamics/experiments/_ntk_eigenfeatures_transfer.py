@@ -8,7 +8,8 @@ import xarray as xr
 from dynamics.data.shared import Shared
 from dynamics.descent import named
 from dynamics.engine.simulate import simulate
-from dynamics.experiments import _ntk_eigenfeatures_observables as kernel_part
+from dynamics.observables import eigenfeatures as kernel_part
+from dynamics.observables import predictor
 from dynamics.keys import named_key, seed_key
 from dynamics.problem import Problem
 from kernels import eigenfeatures, regression
@@ -43,7 +44,7 @@ def run(config, engine, source, kernel, network) -> xr.Dataset:
             how = engine._replace(seeds=[2 * seed, 2 * seed + 1]).keywords(f"width_{width}_seed_{seed}")
             trained = simulate(
                 problem, named("gd", rate), steps=config.steps, when=[config.steps],
-                observe_end={"parameters": kernel_part.parameters}, **how,
+                observe_end={"parameters": predictor.parameters}, **how,
             )  # fmt: skip
             nets = [_network(problem, vector) for vector in trained.parameters.values]
             cosine[i, j] = eigenfeatures.gradient_cosine(nets[0], predict, draw.test.x)

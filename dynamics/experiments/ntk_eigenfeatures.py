@@ -25,7 +25,7 @@ from dynamics.descent import named
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _ntk_eigenfeatures_claims as claims
 from dynamics.experiments import _ntk_eigenfeatures_figures as figures
-from dynamics.experiments import _ntk_eigenfeatures_observables as kernel_part
+from dynamics.observables import eigenfeatures as kernel_part
 from dynamics.experiments import _ntk_eigenfeatures_transfer as transfer
 from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
 from dynamics.models.conv import SmallCNN

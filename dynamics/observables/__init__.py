@@ -41,7 +41,14 @@ from dynamics.observables.patches import (
     patch_scores,
     test_patch_scores,
 )
-from dynamics.observables.predictor import linear_predictor, num_parameters, signed_inputs, signed_tangents
+from dynamics.observables.predictor import (
+    linear_predictor,
+    num_parameters,
+    outputs,
+    parameters,
+    signed_inputs,
+    signed_tangents,
+)
 from dynamics.observables.robustness import (
     accuracy,
     attack_radius,
@@ -103,8 +110,10 @@ __all__ = [
     "observable",
     "off_span",
     "output_weights",
+    "outputs",
     "own",
     "parameter_norm",
+    "parameters",
     "patch_alignment",
     "patch_projection",
     "patch_scores",

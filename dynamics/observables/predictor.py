@@ -1,10 +1,25 @@
-"""What a network computes, where that is a linear function, and its tangent features."""
+"""What a network computes, its parameters, and its tangent features."""
 
 import jax
 import jax.numpy as jnp
 
 from dynamics import geometry
 from dynamics.observables.base import observable
+
+
+@observable(("point",), about="output")
+def outputs(params, problem, draw, points="train"):
+    """$f(x)$ at the training or test points, of a network with a single output."""
+    found = problem.outputs(params, draw, points)
+    if found.ndim != 1:
+        raise ValueError(f"outputs is for networks with a single output, got {found.shape[1]}")
+    return found
+
+
+@observable(("parameter",), about="all parameters")
+def parameters(params, problem, draw):
+    """The parameters in one vector, in the order of `jax.tree.leaves`."""
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(geometry.plain(params))])
 
 
 @observable(("dim",), about="weights of the linear predictor")

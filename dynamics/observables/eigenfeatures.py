@@ -1,4 +1,7 @@
-"""What `ntk_eigenfeatures` computes from one seed's data and a kernel; networks' weights play no part."""
+"""A kernel's eigenfeatures on one seed's data: what they are worth, singly, added up, and learned in time.
+
+The kernel is an option of every observable; networks' weights play no part.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -218,13 +221,6 @@ def centre_eigenvalues(params, problem, draw, kernel) -> Float[Array, " modes"]:
     """Eigenvalues of the kernel on the cluster centres, the largest first."""
     del params, problem
     return spectrum(kernel, draw.features).values
-
-
-@observable(("parameter",), about="all parameters")
-def parameters(params, problem, draw) -> Float[Array, " parameters"]:
-    """The parameters in one vector, in the order of `jax.tree.leaves`."""
-    del problem, draw
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params)])
 
 
 def accuracy_at(predict, x, y) -> float:

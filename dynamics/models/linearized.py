@@ -1,0 +1,43 @@
+r"""Any network, linearised in its parameters around where it starts."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+
+class Linearized(nn.Module):
+    r"""$f_{\mathrm{lin}}(x; \theta) = f(x; \theta_0) + J(x)(\theta - \theta_0)$, whose kernel never changes.
+
+    Parameters: `origin`, the network's at $\theta_0$, which have gradient 0, and `moved`, $\theta - \theta_0$,
+    which starts at 0. Gradient descent on the squared loss is `kernels.regression.descent` with the empirical
+    NTK at $\theta_0$, exactly. `around` linearises a network later in its training.
+
+    Attributes:
+      network: the network; a module whose parameters are all that it has.
+    Reference: Lee et al. 2019, arXiv:1902.06720, Section 2.2.
+    """
+
+    network: nn.Module
+
+    @property
+    def num_outputs(self) -> int:
+        """The network's."""
+        return self.network.num_outputs
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "samples *shape"]) -> Float[Array, "samples *outputs"]:
+        # not a submodule: its parameters are this module's own, and their tangents too
+        network = self.network.clone(parent=None)
+        origin = self.param("origin", lambda key: network.init(key, x[:1])["params"])
+        moved = self.param("moved", lambda key: jax.tree.map(jnp.zeros_like, origin))
+        origin = jax.lax.stop_gradient(origin)
+        value, change = jax.jvp(lambda p: network.apply({"params": p}, x), (origin,), (moved,))
+        return value + change
+
+
+def around(params: PyTree) -> dict[str, Any]:
+    """Parameters of `Linearized` at those of its network: linearised there, wherever training has led."""
+    return {"origin": params, "moved": jax.tree.map(jnp.zeros_like, params)}

@@ -1,0 +1,77 @@
+r"""Two-layer networks $f(x) = m^{-1/2} \sum_r a_r \phi(w_r \cdot x + b_r)$, whose kernels are known exactly."""
+
+import math
+from typing import Literal, get_args
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dynamics.models.activations import Activation
+
+Trained = Literal["first", "second", "both"]
+Output = Literal["sign", "normal"]
+
+
+class NTKTwoLayer(nn.Module):
+    r"""$f(x) = m^{-1/2} \sum_{r=1}^m a_r\,\phi(w_r \cdot x + b_r)$ with $w_r \sim N(0, I)$ and $E a_r^2 = 1$.
+
+    The output has shape (samples,). The infinitely wide network has the kernels of
+    `kernels.closed_form.two_layer`, a finite one `finite_two_layer` at its weights. Parameters: `W` (neurons,
+    dim), `a` (neurons,) and, with biases, `b` (neurons,); what does not train has gradient 0.
+
+    Attributes:
+      width: neurons m.
+      trained: the layers that train; biases train with the first.
+      use_bias: hidden biases, which start at 0 (`trained_bias=1` of the closed form).
+      output: the law of $a_r$: signs, or standard normal.
+      doubled: start at 0 everywhere: units r and r + m/2 share their input weights and have opposite output
+        weights; the width must be even, and the kernel is that of half of it.
+      activation: see `Activation`.
+    Raises: ValueError: an unknown name, or a doubled network of odd width.
+    Reference: Jacot et al. 2018, arXiv:1806.07572; Arora et al. 2019, arXiv:1901.08584.
+    """
+
+    width: int
+    trained: Trained = "both"
+    use_bias: bool = False
+    output: Output = "sign"
+    doubled: bool = False
+    activation: Activation = Activation()
+
+    num_outputs = 1
+
+    def __post_init__(self):
+        for name, kind in (("trained", Trained), ("output", Output)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(
+                    f"{name} must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}"
+                )
+        if self.width < 1 or (self.doubled and self.width % 2):
+            even = " and even for a doubled network" if self.doubled else ""
+            raise ValueError(f"width must be at least 1{even}, got {self.width}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "samples dim"]) -> Float[Array, " samples"]:
+        dtype = jnp.result_type(float)
+        W = self.param("W", self._start(jax.random.normal, 1), (self.width, x.shape[-1]), dtype)
+        draw = jax.random.rademacher if self.output == "sign" else jax.random.normal
+        a = self.param("a", self._start(draw, -1), (self.width,), dtype)
+        b = self.param("b", nn.initializers.zeros, (self.width,), dtype) if self.use_bias else None
+        if self.trained == "second":
+            W, b = jax.lax.stop_gradient((W, b))
+        if self.trained == "first":
+            a = jax.lax.stop_gradient(a)
+        z = x @ W.T if b is None else x @ W.T + b[None]
+        return self.activation(z, jnp.zeros(self.width, z.dtype)) @ a / math.sqrt(self.width)
+
+    def _start(self, draw, sign):
+        def init(key, shape, dtype):
+            if not self.doubled:
+                return draw(key, shape, dtype)
+            half = draw(key, (shape[0] // 2, *shape[1:]), dtype)
+            return jnp.concatenate([half, sign * half])
+
+        return init
