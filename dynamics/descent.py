@@ -70,6 +70,56 @@ def _on_log_loss(rule, of):
     return rule()
 
 
+def within(
+    rule: optax.GradientTransformation,
+    *,
+    box: tuple[float, float] | None = None,
+    ball: float | None = None,
+    only: tuple[str, ...],
+) -> Descent:
+    """`rule`, after each of whose updates the parameters named in `only` are brought back within limits.
+
+    Args:
+      box: (low, high) of every coordinate.
+      ball: how far any coordinate may move from where it started.
+      only: names of parameters.
+
+    Raises: ValueError: a bad box, a negative ball, or (when it is initialised) a name that is no parameter.
+    """
+    if box is not None and not box[0] < box[1]:
+        raise ValueError(f"box must be (low, high) with low < high, got {box}")
+    if ball is not None and not ball >= 0:
+        raise ValueError(f"ball must not be negative, got {ball}")
+    inner = recipe_of(rule)
+    given = {"box": box, "ball": ball, "only": tuple(only), "of": objective(inner)}
+    return Descent(bind(_within, rule=inner, **given))
+
+
+def _within(rule, box, only, of, ball=None):
+    del of  # read by `objective`
+    inner = optax.with_extra_args_support(rule())
+
+    def init(params):
+        if unknown := sorted(set(only) - set(params)):
+            raise ValueError(f"{unknown[0]!r} is no parameter: there are {', '.join(sorted(params))}")
+        return inner.init(params), {name: params[name] for name in only if ball is not None}
+
+    def limited(p, update, origin):
+        wanted = p + update
+        if origin is not None:
+            wanted = origin + jnp.clip(wanted - origin, -ball, ball)
+        if box is not None:
+            wanted = jnp.clip(wanted, *box)
+        return wanted - p
+
+    def update(grads, state, params=None, **extra):
+        updates, inner_state = inner.update(grads, state[0], params, **extra)
+        moved = {n: limited(params[n], updates[n], state[1].get(n)) for n in only}
+        return {**updates, **moved}, (inner_state, state[1])
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
 def _as_given(rule):
     return rule
 

@@ -39,6 +39,15 @@ def squared(margins: Float[Array, " samples"]) -> Float[Array, " samples"]:
     return 0.5 * jnp.square(1 - margins)
 
 
+def squared_error(
+    outputs: Float[Array, "samples classes"], target: Int[Array, " samples"], *, centred: bool = True
+) -> Float[Array, " samples"]:
+    r"""$\tfrac12 |f - t|^2$, where t is the target class's one-hot vector, less 1/C if `centred`."""
+    classes = outputs.shape[1]
+    wanted = jax.nn.one_hot(target, classes, dtype=outputs.dtype) - (1 / classes if centred else 0)
+    return 0.5 * jnp.sum(jnp.square(outputs - wanted), axis=1)
+
+
 def cross_entropy(
     logits: Float[Array, "samples classes"], target: Int[Array, " samples"]
 ) -> Float[Array, " samples"]:
@@ -118,7 +127,7 @@ MARGIN_LOSSES: dict[str, Callable] = {
     "squared": squared,
 }
 LOG_MARGIN_LOSSES: dict[str, Callable] = {"logistic": log_logistic, "exponential": log_exponential}
-LOSSES = (*MARGIN_LOSSES, "cross_entropy")
+LOSSES = (*MARGIN_LOSSES, "squared_one_hot", "cross_entropy")
 TAILED = (*LOG_MARGIN_LOSSES, "cross_entropy")
 """Losses with an exponential tail: never 0, and known by their logarithm."""
 
@@ -128,15 +137,18 @@ def evaluate(
 ) -> Float[Array, " samples"]:
     """The named loss of each sample, or its logarithm (`of="log_loss"`).
 
-    Margin losses want one output a sample, cross-entropy logits.
+    Margin losses want one output a sample, cross-entropy and `squared_one_hot` logits. `squared` takes both:
+    of logits it is `squared_error`, centred.
 
     Raises: ValueError: the network's output does not fit the loss, or the loss has no logarithm.
     """
     if of == "log_loss" and name not in TAILED:
         raise ValueError(f"only {', '.join(TAILED)} are trained on by their logarithm, got loss={name!r}")
+    if name in ("cross_entropy", "squared_one_hot") and outputs.ndim != 2:
+        raise ValueError(f"{name} needs a network with one logit a class, got a single output")
+    if name == "squared_one_hot" or (name == "squared" and outputs.ndim == 2):
+        return squared_error(outputs, sample.target, centred=name == "squared")
     if name == "cross_entropy":
-        if outputs.ndim != 2:
-            raise ValueError("cross_entropy needs a network with one logit a class, got a single output")
         loss = cross_entropy if of == "loss" else log_cross_entropy
         return loss(outputs, sample.target)
     if outputs.ndim != 1:
@@ -146,3 +158,17 @@ def evaluate(
     if name == "squared":
         return 0.5 * jnp.square(outputs - sample.y)
     return (MARGIN_LOSSES if of == "loss" else LOG_MARGIN_LOSSES)[name](sample.y * outputs)
+
+
+RAISED = (*LOSSES, "margin")
+"""What an attack may raise: a loss, or minus the margin."""
+
+
+def raised(
+    name: str, outputs: Float[Array, "samples *classes"], sample: Sample, of: str = "loss"
+) -> Float[Array, " samples"]:
+    """What an attack raises, of each sample: `evaluate`'s loss, or for `margin` minus the margin.
+
+    Raises: ValueError: as `evaluate`.
+    """
+    return -margins(outputs, sample) if name == "margin" else evaluate(name, outputs, sample, of)

@@ -1,6 +1,7 @@
 """A problem: data, model and loss, and an adversary if training is adversarial; pure functions only."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -28,6 +29,8 @@ class Problem:
       readout: how the logits of a multi-class network become one binary score.
       init_scale: multiplies the module's initial parameters: one number, or a dict by parameter
         name, where parameters not named keep the module's own scale.
+      adversary_loss: what the adversary raises: a name in `dynamics.losses`, or `margin` to lower the margin;
+        None: the loss that is trained on.
       start: None, or a part with `params(model, draw)` that gives the initial parameters instead (see
         `models.handmade`); `init_scale` does not apply to it.
       adversary: None, or a part with `perturb(key, objective, sample, draw)`; training then takes the
@@ -35,7 +38,7 @@ class Problem:
       adversarial_weight: lambda in [0, 1]; the loss is lambda times that at the perturbed inputs plus
         1 - lambda times that at the clean ones. None: at the perturbed inputs alone.
     Raises: ValueError: unknown loss or reduction, an adversary without `perturb`, or a weight that is not
-      one number in [0, 1] or has no adversary.
+      one number in [0, 1] or has no adversary; the same of an adversary_loss.
     """
 
     data: Any
@@ -47,6 +50,7 @@ class Problem:
     adversary: Any = None
     adversarial_weight: Any = None
     start: Any = None
+    adversary_loss: str | None = static(None)
 
     def __post_init__(self):
         if self.loss not in losses.LOSSES:
@@ -55,6 +59,11 @@ class Problem:
             raise ValueError(f"reduction must be mean or sum, got {self.reduction!r}")
         if self.adversary is not None and not hasattr(self.adversary, "perturb"):
             raise ValueError(f"adversary must be None or a part with perturb, got {self.adversary!r}")
+        if (name := self.adversary_loss) is not None:
+            if name not in losses.RAISED:
+                raise ValueError(f"adversary_loss must be one of {', '.join(losses.RAISED)}, got {name!r}")
+            if self.adversary is None:
+                raise ValueError(f"adversary_loss needs an adversary, got {name} without one")
         if (weight := self.adversarial_weight) is None:
             return
         if self.adversary is None:
@@ -89,6 +98,15 @@ class Problem:
     def apply(self, params: PyTree, x: Float[Array, "samples *shape"]) -> Float[Array, "samples *classes"]:
         """The network's outputs."""
         return self.model.apply({"params": geometry.plain(params)}, x)
+
+    def predictor(
+        self, params: PyTree
+    ) -> Callable[[Float[Array, "samples *shape"]], Float[Array, "samples *classes"]]:
+        """`apply` with these parameters, for many inputs: a model may do its part of the work beforehand."""
+        prepare = getattr(self.model, "predictor", None)
+        if prepare is None:
+            return lambda x: self.apply(params, x)
+        return prepare(geometry.plain(params))
 
     def outputs(
         self, params: PyTree, draw: Draw, points: geometry.Points
@@ -153,10 +171,12 @@ class Problem:
         last: Float[Array, "samples *shape"] | None = None,
     ) -> Float[Array, "samples *shape"]:
         """Where the adversary moves the inputs, held fixed; a warm start begins at `last`."""
-        fixed = jax.lax.stop_gradient(params)
+        predict = self.predictor(jax.lax.stop_gradient(params))
+        name = self.adversary_loss or self.loss
+        of = of if name == self.loss else "loss"
 
         def objective(x):
-            return losses.evaluate(self.loss, self.apply(fixed, x), sample, of)
+            return losses.raised(name, predict(x), sample, of)
 
         begin = {"start": last} if self.warm_start else {}
         return jax.lax.stop_gradient(self.adversary.perturb(key, objective, sample, draw, **begin))

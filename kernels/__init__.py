@@ -6,6 +6,7 @@ _MODULES = (
     "attacks",
     "blocks",
     "closed_form",
+    "distillation",
     "duals",
     "eigenfeatures",
     "empirical",

@@ -12,15 +12,26 @@ from jaxtyping import Array, Float, Int, Key, ScalarLike
 from kernels import checks
 
 Norm = Literal["linf", "l2"]
+Raised = Literal["cross_entropy", "margin"]
 Predict = Callable[[Float[Array, "points *shape"]], Float[Array, "points *outputs"]]
 
 
 def adversity(
-    outputs: Float[Array, "points *outputs"], labels: Float[Array, " points"] | Int[Array, " points"]
+    outputs: Float[Array, "points *outputs"],
+    labels: Float[Array, " points"] | Int[Array, " points"],
+    raised: Raised = "cross_entropy",
 ) -> Float[Array, " points"]:
-    """What an attack raises: -y f for one output and labels -1, +1; cross-entropy for class numbers."""
+    """What an attack raises: -y f for one output and labels -1, +1; for class numbers the cross-entropy.
+
+    Or, as `margin`, the lead of the best other class over the label's.
+    """
     if outputs.ndim == 1:
         return -labels * outputs
+    if raised == "margin":
+        target = labels.astype(int)[:, None]
+        own = jnp.take_along_axis(outputs, target, axis=1)
+        other = jnp.arange(outputs.shape[1])[None] != target
+        return jnp.max(jnp.where(other, outputs - own, -jnp.inf), axis=1)
     own = jnp.take_along_axis(outputs, labels.astype(int)[:, None], axis=1)[:, 0]
     return jax.nn.logsumexp(outputs, axis=1) - own
 
@@ -48,6 +59,7 @@ class Attack:
       step_size: None: the radius for one step, 2.5 radius / steps for several.
       box: bounds that inputs keep to, such as (0, 1) for images; None: none.
       random_start: begin at a uniform point of the cube (`linf`) or ball (`l2`); needs a key.
+      raised: of several outputs, the cross-entropy or the lead of the best other class (`margin`).
     """
 
     radius: ScalarLike
@@ -56,9 +68,11 @@ class Attack:
     step_size: ScalarLike | None = None
     box: tuple[float, float] | None = None
     random_start: bool = False
+    raised: Raised = "cross_entropy"
 
     def __post_init__(self):
         checks.one_of("norm", self.norm, Norm)
+        checks.one_of("raised", self.raised, Raised)
         checks.whole("steps", self.steps, 1)
         if checks.known(self.radius) and not float(self.radius) >= 0:
             raise ValueError(f"radius must not be negative, got {self.radius}")
@@ -77,7 +91,7 @@ class Attack:
             raise ValueError("an attack with a random start needs a key")
 
         def height(points):
-            values = adversity(predict(points), labels)
+            values = adversity(predict(points), labels, self.raised)
             return jnp.sum(values), values
 
         rise = jax.value_and_grad(height, has_aux=True)
@@ -92,9 +106,9 @@ class Attack:
             return self._inside(x, at + size * self._direction(slope)), best, where
 
         begin = self._inside(x, x + self._random(key, x)) if self.random_start else x
-        clean = adversity(predict(x), labels)
+        clean = adversity(predict(x), labels, self.raised)
         at, best, where = jax.lax.fori_loop(0, self.steps, step, (begin, clean, x))
-        return _worse(adversity(predict(at), labels), at, best, where)[1]
+        return _worse(adversity(predict(at), labels, self.raised), at, best, where)[1]
 
     def _direction(self, slope):
         if self.norm == "linf":

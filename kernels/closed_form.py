@@ -12,6 +12,7 @@ All are plain functions of arrays, for `jit`, `grad` and `vmap`; `blocks.gram` f
 
 import math
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -131,6 +132,31 @@ def deep(
         )
         ntk = own(layer, values) + s * ntk * slopes
     return Kernels(C, ntk)
+
+
+@dataclass(frozen=True)
+class DeepNTK:
+    """The NTK of `deep` as one value: callable, hashable, and equal to another of the same numbers.
+
+    Attributes: as the arguments of `deep`; depth 0 is the linear kernel of its parametrisation.
+    Raises: ValueError: a depth that is negative or no integer, an unknown activation.
+    """
+
+    depth: int = 1
+    activation: Activation = "relu"
+    weight_std: float = math.sqrt(2)
+    bias_std: float = 0.1
+
+    def __post_init__(self):
+        checks.whole("depth", self.depth, 0)
+        dual(self.activation)
+
+    def __call__(
+        self, x: Float[Array, "points dim"], z: Float[Array, "others dim"]
+    ) -> Float[Array, "points others"]:
+        """The kernel of every point with every other."""
+        size = {"weight_std": self.weight_std, "bias_std": self.bias_std}
+        return deep(x, z, self.depth, self.activation, **size).ntk
 
 
 def finite_two_layer(

@@ -256,9 +256,28 @@ def test_evaluate_refuses_logarithms_of_losses_that_are_0_somewhere(name):
     assert name not in losses.TAILED
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
+@pytest.mark.parametrize("name", ["squared", "squared_one_hot"])
+def test_squared_error_of_several_outputs(name):
+    outputs = np.random.default_rng(0).normal(size=(3, 2))
+    wanted = np.eye(2)[[0, 1, 0]] - (0.5 if name == "squared" else 0)
+    expected = [
+        sum((f - t) ** 2 for f, t in zip(*row, strict=True)) / 2 for row in zip(outputs, wanted, strict=True)
+    ]
+    np.testing.assert_allclose(losses.evaluate(name, jnp.asarray(outputs), sample()), expected, rtol=1e-14)
+
+
+def test_what_an_attack_raises():
+    outputs = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2)))
+    np.testing.assert_array_equal(
+        losses.raised("margin", outputs, sample()), -losses.margins(outputs, sample())
+    )
+    loss = losses.evaluate("squared", outputs, sample())
+    np.testing.assert_array_equal(losses.raised("squared", outputs, sample()), loss)
+
+
+@pytest.mark.parametrize("name", sorted(set(losses.LOSSES) - {"squared"}))
 def test_evaluate_refuses_a_network_that_does_not_fit(untyped, name):
-    wrong = jnp.zeros(3) if name == "cross_entropy" else jnp.zeros((3, 2))
+    wrong = jnp.zeros(3) if name in ("cross_entropy", "squared_one_hot") else jnp.zeros((3, 2))
     for of in ("loss", "log_loss") if name in losses.TAILED else ("loss",):
         with pytest.raises(ValueError, match=f"{name}.*needs a network with") as caught:
             losses.evaluate(name, wrong, sample(), of)

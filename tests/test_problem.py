@@ -285,3 +285,15 @@ def test_a_weight_without_an_adversary_and_an_adversary_that_is_none_are_refused
         Problem(DATA, TwoLayer(3), adversarial_weight=0.5)
     with pytest.raises(ValueError, match="adversary must be None or a part with perturb, got 'pgd'"):
         Problem(DATA, TwoLayer(3), adversary="pgd")
+
+
+@pytest.mark.parametrize(
+    ("name", "adversary", "sentence"),
+    [
+        ("hindge", FGSM(0.1), "adversary_loss must be one of"),
+        ("margin", None, "adversary_loss needs an adversary"),
+    ],
+)
+def test_an_adversary_loss_that_is_none_is_refused(untyped, name, adversary, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Problem(DATA, TwoLayer(3), adversary=adversary, adversary_loss=name)

@@ -15,6 +15,7 @@ from dynamics.observables.alignment import (
     weights,
 )
 from dynamics.observables.base import Observable, observable
+from dynamics.observables.evaluation import accuracy_under, masking
 from dynamics.observables.kernel import ntk, ntk_eigenvalues, ntk_usefulness
 from dynamics.observables.landscape import (
     gradient_supremum,
@@ -76,6 +77,7 @@ from dynamics.observables.transfer import share_taken_for, targeted_examples
 __all__ = [
     "Observable",
     "accuracy",
+    "accuracy_under",
     "activation_pattern",
     "alignment",
     "attack_radius",
@@ -100,6 +102,7 @@ __all__ = [
     "loss_slice",
     "magnitudes",
     "margins",
+    "masking",
     "memory_strength",
     "neuron_norm",
     "noise_square",

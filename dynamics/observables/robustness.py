@@ -1,7 +1,7 @@
 """Robust accuracy under attacks, and robust radii with the certificates that bound them."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,23 +29,23 @@ def attacked(
     attack: Any,
     *,
     num_points: int | None = None,
-    objective: Literal["loss", "margin"] = "loss",
+    objective: str = "loss",
 ) -> Sample:
     """The first `num_points` training or test samples, moved by an attack of `dynamics.adversary`.
 
-    It raises the training loss, or lowers the margin: $y f(x)$, or the target's lead over the next logit.
+    It raises the training loss, or another one of `dynamics.losses` by name, or lowers the `margin`:
+    $y f(x)$, or the target's lead over the next logit.
 
     Raises: ValueError: unknown objective, or an attack that does not suit the data.
     """
-    if objective not in ("loss", "margin"):
-        raise ValueError(f"objective must be loss or margin, got {objective!r}")
+    if objective not in ("loss", *losses.RAISED):
+        raise ValueError(f"objective must be one of loss, {', '.join(losses.RAISED)}, got {objective!r}")
     sample = jax.tree.map(lambda leaf: leaf[:num_points], getattr(draw, points))
-    params = geometry.plain(params)
+    predict = problem.predictor(geometry.plain(params))
+    name = problem.loss if objective == "loss" else objective
 
     def raised(x):
-        if objective == "loss":
-            return problem.sample_losses(params, dataclasses.replace(sample, x=x))
-        return -losses.margins(problem.apply(params, x), sample)
+        return losses.raised(name, predict(x), sample)
 
     return dataclasses.replace(sample, x=attack.perturb(key, raised, sample, draw))
 

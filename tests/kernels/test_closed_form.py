@@ -391,3 +391,12 @@ def test_kernels_are_differentiable_and_batched():
     batched = jax.vmap(lambda p: deep(p, None, 2).ntk)(jnp.stack([x, 2 * x]))
     np.testing.assert_allclose(batched[1], deep(2 * x, None, 2).ntk, rtol=1e-12)
     assert closed_form.Kernels._fields == ("nngp", "ntk")
+
+
+def test_the_ntk_as_a_value():
+    x, z = jnp.asarray(np.eye(3)), jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)))
+    one = closed_form.DeepNTK(2, "erf", 1.5, 0.3)
+    expected = closed_form.deep(x, z, 2, "erf", weight_std=1.5, bias_std=0.3).ntk
+    np.testing.assert_array_equal(one(x, z), expected)
+    assert one == closed_form.DeepNTK(2, "erf", 1.5, 0.3)
+    assert len({one, closed_form.DeepNTK(2, "erf", 1.5, 0.3), closed_form.DeepNTK()}) == 2

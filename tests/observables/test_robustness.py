@@ -146,5 +146,5 @@ def test_attacked_samples_keep_their_labels_and_raise_what_is_asked():
 
 def test_an_unknown_objective_is_refused(untyped):
     params = {"W": jnp.asarray(weights(CLASSES))}
-    with pytest.raises(ValueError, match="objective must be loss or margin, got 'score'"):
+    with pytest.raises(ValueError, match="objective must be one of loss, logistic"):
         attacked(params, CLASSES, DRAW, KEY, "test", FGSM(0.1), objective="score")

@@ -1,0 +1,126 @@
+"""Evaluation under several attacks: exact on linear models, and it says when gradients are masked."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dynamics import observables, simulate
+from dynamics.adversary import ATTACKS, evaluate, survivors
+from dynamics.adversary.evaluation import suspicions
+from dynamics.data.images import LabelledImages
+from dynamics.data.sample import Sample
+from dynamics.descent import named
+from dynamics.models.kernel_regression import FirstSamples, KernelRegression
+from dynamics.problem import Problem
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 5))
+W = RNG.normal(size=(5, 3))
+
+
+def test_a_linear_score_loses_exactly_the_points_within_reach():
+    w = W[:, 0]
+    labels = np.sign(X @ w)
+    labels[:6] *= -1  # errors from the start
+    found = evaluate(KEY, lambda x: x @ jnp.asarray(w), X, labels, 0.3, trials=300)
+    within = np.mean(labels * (X @ w) > 0.3 * np.abs(w).sum())
+    assert found.accuracy.pop("clean") == pytest.approx(0.9)
+    assert list(found.accuracy) == ["fgsm", "pgd", "margin", "random_search", "worst"]
+    np.testing.assert_allclose(list(found.accuracy.values()), within)
+    assert found.overestimate == 0
+    assert found.zero_gradients == 0
+    assert found.suspicions == ()
+
+
+def test_each_attack_alone_and_the_worst_of_them():
+    labels = np.argmax(X @ W, axis=1)
+    sample = Sample(jnp.asarray(X), jnp.ones(60), jnp.asarray(labels), jnp.asarray(labels))
+    source = {"source": lambda x: x @ jnp.asarray(W[:, ::-1].copy())}
+
+    def model(x):
+        return jnp.sin(x @ W)
+
+    chosen = {"attack": ATTACKS, "trials": 50, **source}
+    alive = np.asarray(jax.jit(lambda key: survivors(key, model, sample, 0.2, **chosen))(KEY))
+    rows = dict(zip(ATTACKS, alive, strict=True))
+    np.testing.assert_array_equal(rows["worst"], alive[:-1].all(axis=0))
+    np.testing.assert_array_equal(rows["clean"], np.argmax(np.sin(X @ W), axis=1) == labels)
+    some = survivors(KEY, model, sample, 0.2, attack=("worst", "fgsm"))
+    np.testing.assert_array_equal(some[1], rows["fgsm"])
+    np.testing.assert_array_equal(some[0], rows["fgsm"] & rows["clean"])
+    # of two classes that differ by a plane, the distance in linf is exact
+    lead = X @ (W[:, :1] - W[:, 1:2])
+    two = Sample(jnp.asarray(X), jnp.ones(60), jnp.zeros(60, int), jnp.zeros(60, int))
+    alive = survivors(KEY, lambda x: x @ jnp.asarray(W[:, :2]), two, 0.2, attack=("pgd", "margin"))
+    exact = lead[:, 0] > 0.2 * np.abs(W[:, 0] - W[:, 1]).sum()
+    np.testing.assert_array_equal(alive, np.stack([exact, exact]))
+
+
+def test_large_logits_mask_gradients_and_it_is_said():
+    x, labels = X.astype(np.float32), np.argmax(X @ W, axis=1)
+
+    def found(scale):
+        return evaluate(KEY, lambda p: scale * (p @ jnp.asarray(W, jnp.float32)), x, labels, 0.2)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = found(1.0)
+    with pytest.warns(UserWarning, match="are exactly 0") as told:
+        masked = found(1e4)
+    assert any("overstates robustness" in str(w.message) for w in told)
+    assert masked.accuracy["clean"] == plain.accuracy["clean"] == 1
+    assert masked.accuracy["margin"] == pytest.approx(plain.accuracy["margin"], abs=0.01)
+    assert masked.accuracy["pgd"] > plain.accuracy["pgd"] + 0.1
+    assert masked.zero_gradients > 0.5
+    assert masked.overestimate == pytest.approx(masked.accuracy["pgd"] - masked.accuracy["worst"])
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "zeros", "count"),
+    [
+        ({"pgd": 0.5, "margin": 0.46, "random_search": 0.46}, 0.05, 0),
+        ({"pgd": 0.5, "margin": 0.44, "random_search": 0.46}, 0.05, 1),
+        ({"pgd": 0.5, "margin": 0.46, "random_search": 0.44}, 0.06, 2),
+        ({"clean": 1.0}, 0.0, 0),
+    ],
+)
+def test_suspicions(accuracy, zeros, count):
+    assert len(suspicions(accuracy, zeros)) == count
+
+
+def test_as_observables():
+    data = LabelledImages(RNG.uniform(size=(40, 6)), np.arange(40) % 3, (1, -1, 1), 24, 10)
+    problem = Problem(data, KernelRegression(num_support=6, num_outputs=3), "squared", start=FirstSamples())
+    under = observables.accuracy_under.given(
+        radius=0.1, attack=ATTACKS, source=FirstSamples(in_turn=True), steps=3, margin_steps=3, trials=5,
+        box=(0.0, 1.0),
+    )  # fmt: skip
+    end = {"under": under, "masking": observables.masking}
+    found = simulate(problem, named("adam", 0.01), steps=0, observe_end=end, seeds=2)
+    assert found.under.attack.values.tolist() == list(ATTACKS)
+    assert found.under.dims == ("seed", "attack")
+    assert bool((found.under.sel(attack="worst") <= found.under.min("attack")).all())
+    assert found.masking.sel(indicator="zero_gradients").max() == 0
+    assert found.masking.sel(indicator="gradient_norm").min() > 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "sentence"),
+    [
+        (np.zeros(60), {"attack": ("pdg",)}, "attack must name some of clean"),
+        (np.zeros(60), {"attack": ()}, "at least one attack"),
+        (np.zeros(60), {"attack": ("transfer",)}, "needs a source"),
+        (np.zeros(60), {"norm": "l2"}, "random_search needs norm linf"),
+        (np.full(60, 3), {}, "labels must lie in 0 .. 2, got 3 .. 3"),
+        (np.zeros(59), {}, "one for each of the 60 points"),
+    ],
+)
+def test_bad_input_is_refused(untyped, labels, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        evaluate(KEY, lambda x: x @ W, X, labels, 0.1, **options)
+    with pytest.raises(ValueError, match="labels must be -1 and"):
+        evaluate(KEY, lambda x: x @ W[:, 0], X, np.zeros(60), 0.1)
