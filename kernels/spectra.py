@@ -32,13 +32,13 @@ def _from(kernel: Kernel, first: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def circle(kernel: Kernel, frequencies: int | Sequence[int], points: int = 4096) -> Values:
-    r"""$\lambda_k = \frac1{2\pi} \int \kappa(\varphi) \cos(k\varphi)\,d\varphi$, of $\cos k\varphi$ and of $\sin k\varphi$.
+    r"""$\lambda_k = \frac1{2\pi} \int \kappa(\varphi) \cos(k\varphi)\,d\varphi$, of cosine and of sine.
 
     By a Fourier transform on a grid of `points`, so up to the sum of the eigenvalues of frequencies
     `points` - k and beyond.
 
     Raises: ValueError: a negative frequency, or one beyond half of the points.
-    """  # fmt: skip
+    """
     listed = _degrees(frequencies)
     if max(listed, default=0) > points // 2:
         raise ValueError(f"frequencies must be at most points / 2 = {points // 2}, got {max(listed)}")
@@ -50,7 +50,7 @@ def circle(kernel: Kernel, frequencies: int | Sequence[int], points: int = 4096)
 def sphere(kernel: Kernel, degrees: int | Sequence[int], dim: int, nodes: int = 1024) -> Values:
     r"""$\lambda_k$ of the spherical harmonics of degree k on $S^{d-1}$ (Funk and Hecke's formula), d = `dim`.
 
-    $c_d \int_0^\pi \kappa(\cos\theta)\,P_k(\cos\theta) \sin^{d-2}\theta\,d\theta$ with Gegenbauer polynomials,
+    $c_d \int_0^\pi \kappa(\cos\theta) P_k(\cos\theta) \sin^{d-2}\theta\,d\theta$ with Gegenbauer polynomials,
     $P_k(1) = 1$, and $1/c_d$ that integral of 1; by Gauss and Legendre in the angle, in which network kernels
     are smooth.
 

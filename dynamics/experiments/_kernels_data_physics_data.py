@@ -9,8 +9,13 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from dynamics import linalg
+from dynamics import observables as o
 from dynamics.data.directions import Circle, Hypercube, Sphere
-from dynamics.experiments._kernels_data_physics_networks import kernel_of, still
+from dynamics.descent import named, within
+from dynamics.engine.simulate import simulate
+from dynamics.experiments._kernels_data_physics_networks import kernel_of, still, two_layer
+from dynamics.experiments.base import run_arms
+from dynamics.models.kernel_regression import FirstSamples, KernelRegression
 from dynamics.models.ntk_two_layer import NTKTwoLayer
 from dynamics.observables import eigenfeatures as kernel_part
 from dynamics.observables.base import observable
@@ -21,6 +26,9 @@ from kernels import spectra
 SPHERE_DEGREES = tuple(range(9))
 CUBE_JITTER = 1e-8
 CIRCLE_JITTER = 1e-13
+RIDGE = 1e-6
+_FREQUENCIES = 2**15
+BATCH = 200
 _NO_NETWORK = NTKTwoLayer(2)
 
 
@@ -55,7 +63,7 @@ def _solve(gram, right, jitter):
 
 @observable(("size",), about="mean squared test error", random=True)
 def circle_error(params, problem, draw, key, kernel, size, draws) -> Float[Array, " sizes"]:
-    """Of ridgeless regression on the first `size` training points, the mean over fresh teachers and points."""
+    """Of ridgeless regression on the first `size` samples, the mean over fresh teachers and points."""
     del params, draw
 
     def one(k):
@@ -93,11 +101,8 @@ def learning_curves(config: Any, engine: Any) -> xr.Dataset:
         end = {"error": circle_error.given(kernel=kernel, size=config.sizes, draws=config.draws)}
         return still(_problem(data), end, engine, "random")
     angles = 2 * np.pi * np.arange(97) / 97
-    values = spectra.circle(kernel, range(2049))
-
-    def eigenvalue(k):
-        # beyond the grid of the transform the last octave's law goes on; such terms are below 1e-6
-        return values[k] if k <= 2048 else 0.0
+    aliased = two_layer(config.activation, config.trained, config.alias_biases)
+    values = spectra.circle(aliased, range(_FREQUENCIES), 4 * _FREQUENCIES)
 
     arms = []
     for size in config.sizes:
@@ -109,7 +114,10 @@ def learning_curves(config: Any, engine: Any) -> xr.Dataset:
         )
     found = xr.concat(arms, "size", combine_attrs="override").assign_coords(size=list(config.sizes))
     exact = [
-        [spectra.grid_interpolant(int(k), size, angles, eigenvalue, 2000 // size) for k in config.frequencies]
+        [
+            spectra.grid_interpolant(k, size, angles, lambda q: values[q], (_FREQUENCIES - 1 - k) // size)
+            for k in config.frequencies
+        ]
         for size in config.sizes
     ]
     return found.assign(
@@ -175,6 +183,37 @@ def eigenfeatures(config: Any, engine: Any) -> xr.Dataset:
     return still(_problem(data), end, engine, "eigenfeatures")
 
 
+@observable(about="mean loss over all training images")
+def mean_loss(params, problem, draw) -> Float[Array, ""]:
+    """Of all training samples, whatever the batch."""
+    return jnp.mean(problem.losses_at(params, draw, "train"))
+
+
+@observable(("image", "pixel"), about="learned image")
+def learned(params, problem, draw, image) -> Float[Array, "images pixels"]:
+    """The first learned images."""
+    del problem, draw
+    return params["support"][jnp.asarray(image)]
+
+
 def distillation(config: Any, engine: Any) -> xr.Dataset:
-    """A few learned images that a kernel predictor is to do well from."""
-    raise NotImplementedError
+    """A few images, learned for kernel regression on them to do well on all; dimension `support`."""
+    from dynamics.data import images
+
+    data = images.load(config.data, num_train=config.num_images, num_test=config.num_test_images)
+    rule = within(named("adam", config.learning_rate), box=(0.0, 1.0), only=("support",))
+    observe = {"accuracy": o.accuracy, "train_loss": mean_loss}
+
+    def arm(name):
+        classes = len(data.class_signs)
+        model = KernelRegression(_deep(config), int(name), classes, RIDGE)
+        problem = Problem(data, model, "squared", start=FirstSamples(in_turn=True))
+        shown = tuple(range(min(int(name), 10)))
+        observed = observe | ({"learned": learned.given(image=shown)} if len(shown) == 10 else {})
+        return simulate(
+            problem, rule, steps=config.steps, batch_size=min(BATCH, config.num_images),
+            when=config.recording_times(), observe=observed, **engine.keywords(f"support_{name}"),
+        )  # fmt: skip
+
+    joined = run_arms("support", {str(count): arm for count in config.support})
+    return joined.assign_coords(support=list(config.support))

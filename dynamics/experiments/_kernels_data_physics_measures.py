@@ -98,7 +98,7 @@ def posterior_ratio(runs: Runs) -> PerSeed:
 
 
 def hitting_times(dataset: xr.Dataset, left: float = 0.1) -> xr.DataArray:
-    """First time at which a share `left` of the target is unlearned, interpolated in its logarithm; or NaN."""
+    """First time at which a share `left` is unlearned, interpolated in its logarithm; or NaN."""
     rest = 1 - dataset.fit.transpose("frequency", "amplitude", "seed", "step")
     times = dataset.step.values.astype(float)
 
@@ -152,10 +152,10 @@ def unlearned(run: str) -> Measure:
 
 
 def spectrum_slope(run: str, frequencies: range) -> Measure:
-    """Log-log slope of the circle's eigenvalues in the frequency; one number."""
+    """Log-log slope of the first layer's eigenvalues on the circle in the frequency; one number."""
 
     def measure(runs: Runs) -> PerSeed:
-        values = np.maximum(spectra.circle(kernel_of(runs[run].config), frequencies, 2**16), 1e-300)
+        values = np.maximum(spectra.circle(kernel_of(runs[run].config, "first"), frequencies, 2**16), 1e-300)
         return slope(np.array(frequencies, float), values[None])
 
     return measure
@@ -215,3 +215,16 @@ def grid_error(runs: Runs) -> PerSeed:
 def parity_error(run: str, degree: int, size: int) -> Measure:
     """Mean squared test error of a parity."""
     return lambda runs: runs[run].dataset.error.sel(degree=degree, size=size).values
+
+
+def distilled(name: str, support: int) -> Measure:
+    """A number of the learned images after training, or before (`initial_...`); or of the only size."""
+
+    def measure(runs: Runs) -> PerSeed:
+        dataset = runs["distillation"].dataset
+        initial = name.startswith("initial_")
+        values = dataset[name.removeprefix("initial_")].isel(step=0 if initial else -1)
+        chosen = support if support in dataset.support else int(dataset.support[0])
+        return values.sel(support=chosen).values
+
+    return measure

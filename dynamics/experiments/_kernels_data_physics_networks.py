@@ -319,7 +319,7 @@ def ensemble(config: Any, engine: Any) -> xr.Dataset:
 
 
 def predicted_times(config: Any) -> Float[np.ndarray, " frequencies"]:
-    r"""Steps $T_k = \ln 10 / -\ln(1 - \eta N \lambda_k)$ after which a frequency has a tenth left; inf: never."""
+    r"""Steps $T_k = \ln 10 / -\ln(1 - \eta N \lambda_k)$ after which a tenth is left; inf: never."""
     values = spectra.circle(kernel_of(config), config.frequencies)
     contraction = 1 - _rate(config) * config.grid * np.where(values > 1e-12, values, 0)
     with np.errstate(divide="ignore"):
@@ -327,8 +327,9 @@ def predicted_times(config: Any) -> Float[np.ndarray, " frequencies"]:
 
 
 def _rate(config) -> float:
-    """The learning rate: relative to the constant function's eigenvalue, the largest."""
-    return config.rate / (config.grid * float(spectra.circle(kernel_of(config), 0)[0]))
+    """The learning rate: relative to the largest eigenvalue."""
+    largest = spectra.circle(kernel_of(config), range(config.grid // 2)).max()
+    return config.rate / (config.grid * float(largest))
 
 
 def spectral_bias(config: Any, engine: Any) -> xr.Dataset:

@@ -8,9 +8,9 @@ import xarray as xr
 from dynamics.data.shared import Shared
 from dynamics.descent import named
 from dynamics.engine.simulate import simulate
+from dynamics.keys import named_key, seed_key
 from dynamics.observables import eigenfeatures as kernel_part
 from dynamics.observables import predictor
-from dynamics.keys import named_key, seed_key
 from dynamics.problem import Problem
 from kernels import eigenfeatures, regression
 from kernels.attacks import Attack

@@ -9,12 +9,10 @@ learned images) and `eigenfeatures` (digits, by rank and by time).
 """
 
 import dataclasses
-import math
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import jax
-import numpy as np
 import xarray as xr
 
 from dynamics.config import RunConfig, setting
@@ -90,6 +88,9 @@ class Config(RunConfig):
     )
     modes: int = setting(3000, "teacher's frequencies (learning_curves)", low=1)
     regular: bool = setting(False, "samples on a regular grid (learning_curves)")
+    alias_biases: bool = setting(
+        True, "eigenvalues of the exact predictor are those of a network with hidden biases (learning_curves)"
+    )
     cube_dim: int = setting(16, "dimension of the hypercube", low=1)
     degrees: tuple[int, ...] = setting((1, 2, 3), "parities' degrees p (hypercube)", low=0)
     bias_std: float = setting(0.0, "sigma_b of the kernel (hypercube, distillation, eigenfeatures)", low=0)
@@ -157,7 +158,7 @@ PRESETS = {
     "sphere": Config(part="sphere"),
     "learning_curves": Config(part="learning_curves", trained="first", biases=True, draws=20),
     "hypercube": Config(part="hypercube", sizes=(32, 64, 128, 256, 512, 1024)),
-    "distillation": Config(part="distillation", steps=300),
+    "distillation": Config(part="distillation", steps=300, records=16),
     "eigenfeatures": Config(part="eigenfeatures", num_images=250, num_test_images=100, bias_std=0.1),
 }
 

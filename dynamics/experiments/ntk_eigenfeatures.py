@@ -25,12 +25,12 @@ from dynamics.descent import named
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _ntk_eigenfeatures_claims as claims
 from dynamics.experiments import _ntk_eigenfeatures_figures as figures
-from dynamics.observables import eigenfeatures as kernel_part
 from dynamics.experiments import _ntk_eigenfeatures_transfer as transfer
 from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
 from dynamics.models.conv import SmallCNN
 from dynamics.models.mlp import MLP
 from dynamics.models.ntk_mlp import NTKNetwork
+from dynamics.observables import eigenfeatures as kernel_part
 from dynamics.problem import Problem
 
 PARTS = ("features", "width", "evolution", "clusters")

@@ -1,4 +1,4 @@
-r"""Two-layer networks $f(x) = m^{-1/2} \sum_r a_r \phi(w_r \cdot x + b_r)$, whose kernels are known exactly."""
+r"""Two-layer networks $f(x) = m^{-1/2} \sum_r a_r \phi(w_r \cdot x + b_r)$, whose kernels are known."""
 
 import math
 from typing import Literal, get_args
