@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, PyTree
 class Linearized(nn.Module):
     r"""$f_{\mathrm{lin}}(x; \theta) = f(x; \theta_0) + J(x)(\theta - \theta_0)$, whose kernel never changes.
 
-    Parameters: `origin`, the network's at $\theta_0$, with gradient 0, and `moved`, $\theta - \theta_0$, which
-    starts at 0. Gradient descent on the squared loss is `kernels.regression.descent` with the empirical
+    Parameters: `origin`, the network's at $\theta_0$, with gradient 0, and `moved`, $\theta - \theta_0$,
+    which starts at 0. Gradient descent on the squared loss is `kernels.regression.descent` with the empirical
     NTK at $\theta_0$, exactly. `around` linearises a network later in its training.
 
     Attributes:
