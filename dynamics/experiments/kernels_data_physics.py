@@ -197,7 +197,7 @@ def _check_runs() -> dict[str, CheckRun]:
         "sphere": CheckRun(PRESETS["sphere"], max_seeds=4),
         "learning_curves": CheckRun(PRESETS["learning_curves"], min_seeds=4),
         "regular": CheckRun(
-            change(PRESETS["learning_curves"], regular=True, sizes=(16, 32, 64), frequencies=(2, 4, 6)),
+            change(PRESETS["learning_curves"], regular=True, sizes=(16, 32, 64), frequencies=(3, 4, 6)),
             max_seeds=1,
         ),
         "hypercube": CheckRun(cube, min_seeds=5),

@@ -1,0 +1,171 @@
+"""The kernel picture's claims hold and their ablations break them; every part runs at other settings."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from dynamics import experiments
+from dynamics.data.directions import Circle, Hypercube
+from dynamics.experiments import _kernels_data_physics_measures as measures
+from dynamics.keys import named_key, seed_key
+
+EXPERIMENT = experiments.get("kernels_data_physics")
+Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
+IDS = [claim.id for claim in EXPERIMENT.claims]
+SHORT = ["X3-closed-form", "X3-distance", "X3-stable", "X3-unstable", "X5-odd-rich", "X6-degree-2"]
+LONG = [claim for claim in IDS if claim not in SHORT]
+TINY = {
+    "kernels": {"widths": (4, 8), "draws": 3},
+    "width": {"widths": (4, 8), "steps": 3},
+    "linear": {"width": 8, "steps": 5, "rates": (1.0,)},
+    "ensemble": {"width": 8, "steps": 5, "times": (0, 5), "num_samples": 4, "great_circle": True},
+    "spectral_bias": {"width": 16, "grid": 16, "frequencies": (2, 3), "steps": 5, "amplitudes": (0.1, 1.0)},
+    "sphere": {"sphere_points": 60},
+    "learning_curves": {"sizes": (4, 8), "modes": 20, "draws": 2, "biases": True, "trained": "first"},
+    "hypercube": {"sizes": (4, 8), "cube_dim": 5},
+    "distillation": {"steps": 2, "num_images": 60, "num_test_images": 20, "support": (10,), "records": 2},
+    "eigenfeatures": {"num_images": 40, "num_test_images": 20, "kept": (1, 40), "flow_times": (1.0,)},
+}
+
+
+@pytest.fixture(scope="module")
+def short(check):
+    return check("kernels_data_physics", 2, SHORT)
+
+
+@pytest.fixture(scope="module")
+def long(check):
+    return check("kernels_data_physics", 4, LONG)
+
+
+@pytest.mark.slow
+def test_exit_code_says_that_every_claim_holds(short):
+    done, verdicts = short
+    assert list(verdicts) == SHORT
+    assert done.returncode == 0, done.stdout
+    assert not any(verdict["ablation"]["holds"] for verdict in verdicts.values())
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("claim", LONG)
+def test_claim_of_long_runs_holds_and_its_ablation_does_not(long, claim):
+    verdict = long[1][claim]
+    assert verdict["holds"], verdict
+    assert verdict["ablation"]["holds"] is False, verdict
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    made = {}
+
+    def run(part, **change):
+        key = (part, tuple(change.items()))
+        if key not in made:
+            made[key] = EXPERIMENT.run(Config(part=part, **TINY[part], **change), seeds=2)
+        return made[key]
+
+    return run
+
+
+@pytest.mark.parametrize("part", list(TINY))
+def test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone(tiny, part):
+    dataset = tiny(part)
+    assert EXPERIMENT.plot(dataset) is not None
+    EXPERIMENT.summary(dataset)
+    for name in dataset.data_vars:
+        free_of_meaning = name in ("predicted_time", "distance_moved") or name.startswith("posterior")
+        assert free_of_meaning or np.isfinite(dataset[name]).all(), name
+    alone = EXPERIMENT.run(EXPERIMENT.config_of(dataset), seeds=[1])
+    for name, values in alone.data_vars.items():
+        if "seed" in values.dims:
+            np.testing.assert_allclose(
+                values.isel(seed=0), dataset[name].sel(seed=1), rtol=1e-9, atol=1e-12, err_msg=name
+            )
+
+
+def test_parities_against_plain_numpy(tiny):
+    dataset = tiny("hypercube")
+    for degree in (1, 2, 3):
+        with jax.enable_x64(True):
+            draw = Hypercube(5, 8, 500, degree).sample(named_key(seed_key(1), "data"))
+        x, y, at = (np.asarray(v) for v in (draw.train.x, draw.train.y, draw.test.x))
+
+        def kernel(a, b):  # one hidden layer, sigma_w^2 = 2, no biases
+            cosine = np.clip(a @ b.T / 5, -1, 1)
+            angle = np.arccos(cosine)
+            slopes = (np.pi - angle) / np.pi
+            values = 2 * (np.sin(angle) + (np.pi - angle) * cosine) / np.pi
+            return values + 2 * cosine * slopes
+
+        for size in (4, 8):
+            gram = kernel(x[:size], x[:size])
+            gram = gram + 1e-8 * np.trace(gram) / size * np.eye(size)
+            error = np.mean((kernel(at, x[:size]) @ np.linalg.solve(gram, y[:size]) - draw.test.y) ** 2)
+            # repeated points make the smaller Gram matrix nearly singular: its jitter decides
+            found = float(dataset.error.sel(seed=1, degree=degree, size=size))
+            assert found == pytest.approx(error, rel=1e-5)
+
+
+def test_learning_curves_are_one_solve_each(tiny):
+    """On a regular grid: the predictor of every frequency against NumPy and the sum over aliases."""
+    dataset = tiny("learning_curves", regular=True)
+    phi = 2 * np.pi * np.arange(97) / 97
+    for size in (4, 8):
+        grid = 2 * np.pi * np.arange(size) / size
+
+        def kernel(a, b):
+            angle = np.abs((a[:, None] - b[None] + np.pi) % (2 * np.pi) - np.pi)
+            return (1 + np.cos(angle)) * (np.pi - angle) / (2 * np.pi)
+
+        found = dataset.prediction.sel(size=size, frequency=2).isel(seed=0)
+        wanted = kernel(phi, grid) @ np.linalg.solve(kernel(grid, grid), np.cos(2 * grid))
+        np.testing.assert_allclose(found, wanted, atol=1e-7)
+    exact = dataset.prediction_exact.sel(size=8)
+    np.testing.assert_allclose(exact, dataset.prediction.sel(size=8).isel(seed=0), atol=1e-3)
+
+
+def test_hitting_times_are_interpolated_and_never_is_nan(tiny):
+    dataset = tiny("spectral_bias")
+    step = np.arange(0, 50, 7)
+    fit = 1 - np.exp(-0.07 * step)
+    made = dataset.isel(step=[0] * len(step)).assign_coords(step=step)
+    made["fit"] = (dataset.fit.isel(step=0) * 0) + made.step * 0 + fit[None, None, None]
+    times = measures.hitting_times(made)
+    np.testing.assert_allclose(times, np.log(10) / 0.07, rtol=1e-12)
+    made["fit"] = made.fit * 0.5
+    assert np.isnan(measures.hitting_times(made)).all()
+
+
+def test_the_circle_is_the_data_that_theory_is_about():
+    """The Gram matrix of the grid has N lambda_k, so that one step contracts by 1 - eta N lambda_k."""
+    config = Config(width=4096, grid=32, frequencies=(2,), steps=1, records=2, horizon=1e-9)
+    dataset = EXPERIMENT.run(config, seeds=3)
+    draw = Circle(32, 4, frequency=2.0, amplitude=0.1).sample(jax.random.key(0))
+    assert draw.train.x.shape == (32, 2)
+    learned = dataset.fit.isel(step=-1, frequency=0, amplitude=0)
+    steps = int(dataset.step[-1])
+    when = float(dataset.predicted_time[0])
+    assert learned.mean() == pytest.approx(1 - 0.1 ** (steps / when), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"frequencies": (2, 32)}, "frequencies must be below grid / 2 = 32, got 32"),
+        ({"frequencies": ()}, "frequencies must not be empty"),
+        ({"width": 3}, "doubled networks need even widths, got 3"),
+        ({"amplitudes": (1.0, 0.5)}, "amplitudes must increase, got 1, 0.5"),
+        ({"part": "kernels", "widths": (8,)}, "widths must be at least two to show a rate"),
+        ({"part": "hypercube", "cube_dim": 2}, "degrees must be at most cube_dim=2, got 3"),
+        ({"part": "distillation", "num_images": 20}, "support must be at most num_images=20, got 50"),
+        ({"part": "eigenfeatures", "classes": (3,)}, "classes must be two different labels"),
+        ({"batch_size": 5}, "batch_size must be 0: theory is for full batches, got 5"),
+        ({"rate": 2.0}, "rate must be a finite number above 0 and below 2, got 2.0"),
+    ],
+)
+def test_refusals(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        dataclasses.replace(PRESETS["small"], **change)
