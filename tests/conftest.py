@@ -59,6 +59,7 @@ CASES = {
     "test_degree": 12,
     "test_dense_is_the_jacobians": 3,
     "test_descent_against_a_loop": 4,
+    "test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone": 4,
     "test_error_falls_with_the_square_root_of_width": 2,
     "test_expectations_by_numerical_integration": 6,
     "test_finite_kernel_is_the_jacobians": 3,

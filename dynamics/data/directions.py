@@ -97,9 +97,8 @@ class Circle:
         if not self.modes:
             return self.amplitude * jnp.cos(self.frequency * phi)
         k = jnp.arange(1, self.modes + 1, dtype=phi.dtype)
-        g = jax.random.normal(named_key(key, "teacher"), (2, self.modes), phi.dtype) * k ** (
-            -self.exponent / 2
-        )
+        decay = k ** (-self.exponent / 2)
+        g = jax.random.normal(named_key(key, "teacher"), (2, self.modes), phi.dtype) * decay[None]
         angles = jnp.outer(phi, k)
         return self.amplitude * (jnp.cos(angles) @ g[0] + jnp.sin(angles) @ g[1])
 

@@ -86,6 +86,6 @@ def test_parities(degree):
         (lambda: Hypercube(3, 4, degree=Axis("degree", [1.0, 1.5])), "degree must be a whole number"),
     ],
 )
-def test_refusals(make, sentence):
+def test_refusals(untyped, make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()

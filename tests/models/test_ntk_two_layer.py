@@ -87,6 +87,6 @@ def test_what_does_not_train_stays_and_outputs_and_parameters_are_recorded():
         (lambda: NTKTwoLayer(0), "width must be at least 1, got 0"),
     ],
 )
-def test_refusals(make, sentence):
+def test_refusals(untyped, make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
