@@ -78,7 +78,8 @@ def _dispatch(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    commands.add_parser("list", help="the experiments: name, arXiv id, one line", allow_abbrev=False)
+    listed = commands.add_parser("list", help="the experiments: name, arXiv id, one line", allow_abbrev=False)
+    listed.add_argument("names", nargs="*", metavar="NAME", help="only these; or FILE.py:NAME")
     for name, text in (
         ("run", "train an experiment for many seeds, draw it, judge its claims"),
         ("resume", "go on with a run that was interrupted or killed"),
@@ -111,4 +112,4 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     from dynamics.cli import listing
 
-    return listing.listing()
+    return listing.listing(args.names)

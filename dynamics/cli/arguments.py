@@ -51,7 +51,7 @@ def add_settings(parser: Parser, experiment: Any) -> None:
     small = experiment.presets["small"]
     for action in parser._actions:
         if action.dest == "preset":
-            parser.about = experiment.name
+            parser.about = experiment.reference or experiment.name
             action.help = f"one of {', '.join(experiment.presets)} (default small)"
     group = parser.add_argument_group(f"settings of {experiment.name} [of the preset small]")
     for field in dataclasses.fields(experiment.Config):

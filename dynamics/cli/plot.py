@@ -18,9 +18,7 @@ def plot(argv: list[str]) -> int:
     from dynamics.cli.work import draw
 
     dataset = results.load(path)
-    if "experiment" not in dataset.attrs:
-        raise ValueError(f"{path} was not made by an experiment, so there is no figure to draw")
-    experiment = experiments.get(dataset.attrs["experiment"])
+    experiment = experiments.made(dataset)
     folder = path if path.is_dir() else path.parent
     command = read_run(folder).get("command", "") if (folder / "run.json").exists() else ""
     for drawn in draw(experiment, dataset, folder, command):

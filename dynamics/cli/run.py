@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
         raise ValueError(f"preset must be one of {', '.join(experiment.presets)}, got {args.preset!r}")
     config = arguments.configured(experiment.presets[args.preset], args)
     about = {
-        "experiment": experiment.name,
+        "experiment": experiment.reference or experiment.name,
         "config": config.to_dict(),
         "seeds": arguments.seeds(args.seeds, args.first_seed),
         "x64": args.x64,
@@ -108,7 +108,7 @@ def _run_parser() -> Parser:
         description="Train an experiment for many seeds; writes result.nc, claims.json and figures.",
         allow_abbrev=False,
     )
-    parser.add_argument("name", metavar="NAME", help="experiment, see `dynamics list`")
+    parser.add_argument("name", metavar="NAME", help="experiment, see `dynamics list`, or FILE.py:NAME")
     parser.add_argument("--seeds", default="8", metavar="N", help="number of seeds (default 8)")
     parser.add_argument("--first-seed", default="0", metavar="S", help="first seed (default 0)")
     parser.add_argument("--preset", default="small", metavar="NAME", help="small (default), paper, ...")

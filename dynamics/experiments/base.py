@@ -68,6 +68,7 @@ class Experiment:
       check_runs: the runs that claims name.
       figures: figures by name from a Dataset alone; the first is `plot`'s.
       summary: lines of text about a Dataset.
+      reference: `FILE.py:NAME` of an experiment in a file of the user's own; "" for the built-in ones.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Experiment:
     check_runs: Mapping[str, CheckRun]
     figures: Mapping[str, Callable[[xr.Dataset], "Figure"]]
     summary: Callable[[xr.Dataset], str] = lambda dataset: ""
+    reference: str = ""
 
     def run(
         self,
@@ -114,8 +116,9 @@ class Experiment:
         return self._sign(dataset, config)
 
     def _sign(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
+        where = {"experiment_file": self.reference} if self.reference else {}
         return dataset.assign_attrs(
-            experiment=self.name, config=json.dumps(config.to_dict()), arxiv=self.arxiv
+            experiment=self.name, config=json.dumps(config.to_dict()), arxiv=self.arxiv, **where
         )
 
     def config_of(self, dataset: xr.Dataset) -> Config:
