@@ -3,6 +3,7 @@
 import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -68,7 +69,8 @@ def answer_all(
     points: Mapping[int, Gather],
     simulate: Callable[..., xr.Dataset],
     say: Callable[[str], None] = lambda line: None,
-    **how: Any,
+    checkpoint: Path | None = None,
+    checkpoint_every: bool = True,
 ) -> None:
     """Carry out what the points have asked for, in as few programs as there are forms of calls.
 
@@ -76,9 +78,9 @@ def answer_all(
       points: by number; the same numbers find the same checkpoints again.
       simulate: the engine's door.
       say: called with a line before every program.
-      how: keywords for `simulate`; of `checkpoint`, every program gets a folder below.
+      checkpoint: a folder in which every program has its own.
+      checkpoint_every: as of `simulate`.
     """
-    folder = how.pop("checkpoint", None)
     groups: dict[tuple, list[int]] = {}
     for number, point in points.items():
         for label, call in point.asked.items():
@@ -96,8 +98,8 @@ def answer_all(
                 observe=observe,
                 observe_end=observe_end,
                 label=label,
-                checkpoint=None if folder is None else folder / name,
-                **how,
+                checkpoint=None if checkpoint is None else checkpoint / name,
+                checkpoint_every=checkpoint_every,
                 **calls[0].options,
             )
         for number, place in zip(members, places, strict=True):

@@ -127,7 +127,8 @@ def simulate(
     checks.observables(observe, observe_end)
     recipe = recipe_of(descent)
     if gather is not None:
-        options = {"steps": int(steps), "when": times, "batch_size": batch_size, "root": root}
+        options = {"steps": int(steps), "when": times, "batch_size": batch_size, "root": root, "seeds": seeds}
+        options |= {"engine": engine, "strategy": strategy, "memory": memory}
         result = gather.answer(label, problem, descent, observe, observe_end, options)
         if result is None:
             raise Unfinished(0, len(seeds))

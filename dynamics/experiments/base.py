@@ -15,6 +15,7 @@ from dynamics.claims import Claim, Run, Verdict, judge
 from dynamics.config import Config
 from dynamics.engine.gather import Gather
 from dynamics.engine.simulate import Interrupted, Unfinished
+from dynamics.sweep.measures import Measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,6 +71,7 @@ class Experiment:
       check_runs: the runs that claims name.
       figures: figures by name from a Dataset alone; the first is `plot`'s.
       summary: lines of text about a Dataset.
+      measures: what a sweep shows unless asked for something else: `Measure`s, or names of variables.
       reference: `FILE.py:NAME` of an experiment in a file of the user's own; "" for the built-in ones.
     """
 
@@ -84,6 +86,7 @@ class Experiment:
     check_runs: Mapping[str, CheckRun]
     figures: Mapping[str, Callable[[xr.Dataset], "Figure"]]
     summary: Callable[[xr.Dataset], str] = lambda dataset: ""
+    measures: Sequence[Measure | str] = ()
     reference: str = ""
 
     def run(

@@ -63,15 +63,7 @@ def run(
         asking = {number: points[number] for number in waiting if points[number].asked}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".* runs diverged")  # said below, by point
-            answer_all(
-                asking,
-                simulate,
-                say,
-                seeds=seeds,
-                checkpoint=folder,
-                checkpoint_every=checkpoint_every,
-                **how,
-            )
+            answer_all(asking, simulate, say, folder, checkpoint_every)
     _warn(grid, done, refused)
     dataset = _joined(experiment, grid, done)
     return dataset.assign_attrs(wall_s=round(time.perf_counter() - begun, 3))

@@ -1,0 +1,37 @@
+"""What a sweep of feature averaging shows: certified radii, with their laws and the theorems' exponents."""
+
+from dynamics.experiments._feature_averaging_figures import laws_apply
+from dynamics.sweep.measures import Measure
+
+
+def _radius(supervision):
+    return lambda dataset: dataset.certified_radius.sel(supervision=supervision).mean("point")
+
+
+def _averaged(config):
+    return config.sizes.averaged_radius() if laws_apply(config) else None
+
+
+def _decoupled(config):
+    readable = laws_apply(config) and config.readout == "max_logit"
+    return config.sizes.decoupled_radius(config.labels) if readable else None
+
+
+MEASURES = (
+    Measure(
+        "fine_radius",
+        r"certified $\ell_2$ radius, fine labels",
+        _radius("fine"),
+        lambda config: config.trains("fine"),
+        _decoupled,
+        {"num_clusters": 0.0, "dim": 0.5, "num_labels": 0.5},
+    ),
+    Measure(
+        "binary_radius",
+        r"certified $\ell_2$ radius, binary labels",
+        _radius("binary"),
+        lambda config: config.trains("binary"),
+        _averaged,
+        {"num_clusters": -0.5, "dim": 0.5},
+    ),
+)
