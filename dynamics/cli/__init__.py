@@ -1,4 +1,4 @@
-"""The command line: list, run, check, resume, plot, bench. Bad input is one sentence and exit code 2."""
+"""The command line. Bad input is one sentence and exit code 2."""
 
 import os
 import sys
@@ -82,9 +82,10 @@ def _dispatch(argv: list[str]) -> int:
     listed.add_argument("names", nargs="*", metavar="NAME", help="only these; or FILE.py:NAME")
     for name, text in (
         ("run", "train an experiment for many seeds, draw it, judge its claims"),
-        ("resume", "go on with a run that was interrupted or killed"),
+        ("sweep", "an experiment over a grid of its settings: phase diagrams, exponents"),
+        ("resume", "go on with a run or sweep that was interrupted or killed"),
         ("check", "make every run that the claims rest on, and judge"),
-        ("plot", "redraw the figures of a run from its result"),
+        ("plot", "redraw the figures of a run or sweep from its result"),
         ("bench", "measure how fast this machine trains"),
     ):
         commands.add_parser(name, help=text, add_help=False, allow_abbrev=False)
@@ -94,6 +95,10 @@ def _dispatch(argv: list[str]) -> int:
         from dynamics.cli import run
 
         return {"run": run.run, "resume": run.resume}[command](rest)
+    if command == "sweep":
+        from dynamics.cli import sweep
+
+        return sweep.sweep(rest)
     if command == "check":
         from dynamics.cli import check
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 MOST_SEEDS = 2**20
 ENGINES = ("auto", "direct", "gram")
+MEASURE = "of a sweep: what to show, a measure or VARIABLE[dim=value,...]; may be repeated"
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}{end}": base**power for end, base in (("iB", 1024), ("B", 1000))
            for power, letter in enumerate("KMG", 1)}  # fmt: skip
@@ -77,6 +78,11 @@ def _shown(value: Any) -> str:
 
 def configured(preset: Any, args: argparse.Namespace) -> Any:
     """The preset with the settings given on the command line."""
+    return dataclasses.replace(preset, **given(preset, args))
+
+
+def given(preset: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """The settings given on the command line."""
     from dynamics.config import annotation
 
     changes = {}
@@ -84,7 +90,7 @@ def configured(preset: Any, args: argparse.Namespace) -> Any:
         text = getattr(args, f"set_{field.name}")
         if text is not None:
             changes[field.name] = _value(annotation(type(preset), field.name), text)
-    return dataclasses.replace(preset, **changes)
+    return changes
 
 
 def _value(kind: Any, text: Any) -> Any:

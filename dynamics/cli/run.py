@@ -82,6 +82,10 @@ def resume(argv: list[str]) -> int:
 
     folder = Path(argv[0])
     about = read_run(folder)
+    if "sweep" in about:
+        from dynamics.cli import sweep
+
+        return sweep.resume(argv, folder, about)
     experiment = experiments.get(about["experiment"])
     arguments.add_settings(parser, experiment)
     args = arguments.parse(parser, argv)

@@ -17,6 +17,11 @@ def _decoupled(config):
     return config.sizes.decoupled_radius(config.labels) if readable else None
 
 
+def _exponents(config, clusters):
+    """Powers of the radius in k, with k/n held, and in d, with centres of norm sqrt(d)."""
+    return {"num_clusters": clusters} | ({} if config.centre_norm else {"dim": 0.5})
+
+
 MEASURES = (
     Measure(
         "fine_radius",
@@ -24,7 +29,7 @@ MEASURES = (
         _radius("fine"),
         lambda config: config.trains("fine"),
         _decoupled,
-        {"num_clusters": 0.0, "dim": 0.5, "num_labels": 0.5},
+        lambda config: _exponents(config, -0.5 if config.num_labels else 0.0) | {"num_labels": 0.5},
     ),
     Measure(
         "binary_radius",
@@ -32,6 +37,6 @@ MEASURES = (
         _radius("binary"),
         lambda config: config.trains("binary"),
         _averaged,
-        {"num_clusters": -0.5, "dim": 0.5},
+        lambda config: _exponents(config, -0.5),
     ),
 )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 MOST_PANELS, MOST_CURVES, MOST_NUMBERS = 12, 8, 80
+LEAST_SPAN = 1.5  # of a logarithmic axis
 _MARKERS = "os^Dv<>p"
 
 
@@ -47,16 +48,20 @@ class Shown:
     def fits(self) -> list[dict[str, Any]]:
         """Power laws along the first axis, one a value of the others, where a theorem has an exponent.
 
-        Each is JSON-ready: measure, along, at, exponent, interval, theorem (its exponent).
+        Each is JSON-ready: measure, along, at, exponent, interval, factor, theorem (its exponent), and law:
+        the exponent of the theory's own numbers at these points, which are of finite size; None if unknown.
         """
         found = []
-        for one, values in zip(self.measures, self.values, strict=True):
-            for along in (name for name in self.grid.axes if name in one.exponents):
-                for at, line in _lines(self.grid, values, along):
-                    if (law := power_law(np.asarray(self.grid.axes[along]), line)) is not None:
-                        about = {"measure": one.name, "along": along, "at": at, "exponent": law.exponent}
-                        about |= {"interval": law.interval, "theorem": one.exponents[along]}
-                        found.append(about | {"factor": law.factor})
+        for one, values, theory in zip(self.measures, self.values, self.theory, strict=True):
+            both = np.concatenate([values, theory[..., None]], axis=-1)
+            theorems = one.exponents(self.grid.base)
+            for along in (name for name in self.grid.axes if name in theorems):
+                for at, line in _lines(self.grid, both, along):
+                    fit, law = _fits(self.grid.axes[along], line[:, :-1], line[:, -1])
+                    if fit is not None:
+                        about = {"measure": one.name, "along": along, "at": at, **fit._asdict()}
+                        law = None if law is None else law.exponent
+                        found.append(about | {"theorem": theorems[along], "law": law})
         return found
 
     def figures(self) -> dict[str, "matplotlib.figure.Figure"]:
@@ -80,8 +85,20 @@ class Shown:
         for fit in self.fits():
             at = "".join(f", {name}={value}" for name, value in fit["at"].items())
             law = PowerLaw(fit["exponent"], fit["interval"], fit["factor"])
-            lines.append(f"{fit['measure']} ~ {fit['along']}^e{at}: e = {_words(law)}; theorem {fit['theorem']:g}")
+            text = f"{fit['measure']} ~ {fit['along']}^e{at}: e = {_words(law)}; theorem {fit['theorem']:g}"
+            lines.append(text + _of_law(fit["law"]))
         return "\n".join(lines)
+
+
+def _fits(x, values, theory) -> tuple[PowerLaw | None, PowerLaw | None]:
+    """The power law of the measured values, and that of the theory's at the same points."""
+    there = np.isfinite(values).all(axis=1)
+    x = np.asarray(x, float)[there]
+    return power_law(x, values[there]), power_law(x, theory[there, None])
+
+
+def _of_law(exponent) -> str:
+    return "" if exponent is None else f", its law at these sizes {exponent:.3f}"
 
 
 def _words(law: PowerLaw) -> str:
@@ -113,7 +130,8 @@ def curve(shown: Shown) -> "matplotlib.figure.Figure":
     third = range(len(grid.axes[names[2]])) if len(names) > 2 else (None,)
     third = third[: MOST_PANELS // len(shown.measures)]
     count = len(shown.measures)
-    figure, axes = plots.new_figure(len(third), count, 4.8 * count, 3.5 * len(third))
+    wide = 4.8 if len(names) == 1 else 6.4
+    figure, axes = plots.new_figure(len(third), count, wide * count, 3.5 * len(third))
     for (row, i), column in product(enumerate(third), range(count)):
         ax, one = axes[row, column], shown.measures[column]
         values, theory = shown.values[column], shown.theory[column]
@@ -129,7 +147,10 @@ def _draw_curves(ax, shown, one, values, theory):
     names = list(grid.axes)
     places, ticks = _places(grid.axes[names[0]])
     if len(names) == 1:
-        lines, labels = [(values, theory)], [f"median, {shown.seeds} seeds" if shown.seeds > 1 else "measured"]
+        lines, labels = (
+            [(values, theory)],
+            [f"median, {shown.seeds} seeds" if shown.seeds > 1 else "measured"],
+        )
         colours = [plots.COLOURS[0]]
     else:
         import matplotlib
@@ -140,16 +161,27 @@ def _draw_curves(ax, shown, one, values, theory):
         labels = [f"{names[1]} = {_short(second[j])}" for j in chosen]
         colours = [matplotlib.colormaps["viridis"](v) for v in np.linspace(0, 0.88, len(lines))]
     logarithmic = ticks is None and _spans(places) and _positive(values)
+    theorem = one.exponents(grid.base).get(names[0])
+    drawn = False
     for k, ((line, law), label, colour) in enumerate(zip(lines, labels, colours, strict=True)):
         there = np.isfinite(line).all(axis=1)
         if not there.any():
             continue
+        x, fit, of_law = places[there], None, None
+        if theorem is not None:
+            fit, of_law = _fits(places, line, law)
+        if fit is not None and len(lines) > 1:
+            label = f"{label}: {_words(fit)}"
         style = {"marker": _MARKERS[k % len(_MARKERS)], "markersize": 4}
-        plots.band(ax, places[there], line[there].T, color=colour, label=label, **style)
-        if ticks is None and names[0] in one.exponents:
-            _draw_fit(ax, places, line, one.exponents[names[0]], colour, label if len(lines) > 1 else "")
+        plots.band(ax, x, line[there].T, color=colour, label=label, **style)
+        if fit is not None:
+            text = f"fit: exponent {_words(fit)}\ntheorem {theorem:g}"
+            text += _of_law(None if of_law is None else of_law.exponent)
+            dotted = {"color": colour, "linewidth": 0.8, "linestyle": ":"}
+            ax.plot(x, fit.at(x), label=text if len(lines) == 1 else None, **dotted)
         if np.isfinite(law).any():
-            ax.plot(places, law, label="theory" if k == 0 else None, **plots.THEORY)
+            ax.plot(places, law, label=None if drawn else "theory", **plots.THEORY)
+            drawn = True
     if logarithmic:
         ax.set_xscale("log")
         ax.set_yscale("log")
@@ -158,16 +190,11 @@ def _draw_curves(ax, shown, one, values, theory):
         ax.set_xticks(places, ticks)
     ax.set_xlabel(_label(shown, names[0]))
     ax.set_ylabel(one.label)
-    ax.legend()
-
-
-def _draw_fit(ax, places, line, theorem, colour, label):
-    law = power_law(places, line)
-    if law is None:
-        return
-    name = f"{label}: " if label else "fit: "
-    text = f"{name}exponent {_words(law)}, theorem {theorem:g}"
-    ax.plot(places, law.at(places), color=colour, linewidth=0.8, linestyle=":", label=text)
+    if len(lines) == 1:
+        ax.legend()
+    else:
+        title = None if theorem is None else f"exponents; theorem {theorem:g}"
+        ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), title=title, title_fontsize=7.5)
 
 
 def _plain_ticks(ax, places):
@@ -178,7 +205,14 @@ def _plain_ticks(ax, places):
         ax.set_xticks(places, [_short(p) for p in places])
         ax.xaxis.set_minor_locator(ticker.NullLocator())
     low, high = ax.get_ylim()
-    if high / low < 30:
+    if high / low < LEAST_SPAN:  # a flat curve should look flat
+        wider = (LEAST_SPAN * low / high) ** 0.5
+        ax.set_ylim(low / wider, high * wider)
+    if high / low < 3:
+        ax.yaxis.set_major_locator(ticker.MaxNLocator(5))
+        ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+        ax.yaxis.set_minor_locator(ticker.NullLocator())
+    elif high / low < 30:
         ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:g}"))
         ax.yaxis.set_minor_formatter(ticker.NullFormatter())
@@ -192,7 +226,7 @@ def _places(values) -> tuple[np.ndarray, list[str] | None]:
 
 
 def _spans(places) -> bool:
-    return len(places) > 2 and places.min() > 0 and places.max() / places.min() >= 4
+    return bool(len(places) > 2 and places.min() > 0 and places.max() / places.min() >= 4)
 
 
 def _positive(values) -> bool:
@@ -266,16 +300,17 @@ def _draw_contours(ax, centres, values, theory):
     ax.contour(*centres, np.ma.masked_invalid(values.T), levels=levels, **solid)
     dashed = {"colors": "black", "linestyles": "--", "linewidths": 1.3}
     lines = ax.contour(*centres, np.ma.masked_invalid(theory.T), levels=levels, **dashed)
-    ax.clabel(lines, fontsize=7, fmt="%g")
+    for text in ax.clabel(lines, fontsize=7, fmt="%g"):
+        text.set_path_effects(_outlined("white"))
     measured = Line2D([], [], color="white", linewidth=1.2, label="measured")
-    measured.set_path_effects(_outlined())
+    measured.set_path_effects(_outlined("0.4"))
     return [measured, Line2D([], [], color="black", linestyle="--", linewidth=1.3, label="theory")]
 
 
-def _outlined():
+def _outlined(colour):
     import matplotlib.patheffects as effects
 
-    return [effects.Stroke(linewidth=2.4, foreground="0.4"), effects.Normal()]
+    return [effects.Stroke(linewidth=2.4, foreground=colour), effects.Normal()]
 
 
 def _draw_numbers(ax, centres, values, image):

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +24,8 @@ class Measure(NamedTuple):
       of: from a Dataset, with dimension `seed` and those of the sweep left over.
       applies: whether runs of a config have it.
       theory: the theory's number for a config; None where it has none.
-      exponents: by field, the theorem's power of that field, which a sweep over it is fitted for.
+      exponents: by field, the theorem's power of that field, for which a sweep over it is fitted; given the
+        config of a point.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Measure(NamedTuple):
     of: Callable[[xr.Dataset], xr.DataArray]
     applies: Callable[[Any], bool] = lambda config: True
     theory: Callable[[Any], float | None] = lambda config: None
-    exponents: Mapping[str, float] = MappingProxyType({})
+    exponents: Callable[[Any], Mapping[str, float]] = lambda config: {}
 
     def values(self, dataset: xr.Dataset, dims: Sequence[str]) -> Float[np.ndarray, "*axes seeds"]:
         """The number of every point and seed."""
@@ -101,7 +101,9 @@ def _read(text, dataset, dims) -> list[Measure]:
         dim, _, value = (part.strip() for part in word.partition("="))
         if dim not in dataset[name].dims or dim in (*dims, "seed"):
             free = [str(d) for d in dataset[name].dims if d not in (*dims, "seed")]
-            raise ValueError(f"--measure {text}: {name} has no {dim!r} to choose from; it has {', '.join(free)}")
+            raise ValueError(
+                f"--measure {text}: {name} has no {dim!r} to choose from; it has {', '.join(free)}"
+            )
         chosen[dim] = _coordinate(text, dataset[dim].values, dim, value)
     texts = [d for d in dataset[name].dims if d not in chosen and d not in dims and _is_text(dataset, d)]
     if not texts:
@@ -109,7 +111,9 @@ def _read(text, dataset, dims) -> list[Measure]:
     first = texts[0]
     own = [*(f"{d}={v}" for d, v in chosen.items())]
     values = dataset[first].values.tolist()
-    return [one for v in values for one in _read(f"{name}[{','.join([*own, f'{first}={v}'])}]", dataset, dims)]
+    return [
+        one for v in values for one in _read(f"{name}[{','.join([*own, f'{first}={v}'])}]", dataset, dims)
+    ]
 
 
 def _is_text(dataset, dim):

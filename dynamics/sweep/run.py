@@ -111,7 +111,9 @@ def _joined(experiment: Experiment, grid: Grid, done: Mapping[int, xr.Dataset]) 
         about = {"long_name": fields[name].metadata["about"]}
         values = np.asarray(grid.axes[name])
         # netCDF has no booleans
-        whole = whole.assign_coords({dim: (dim, values.astype(str) if values.dtype == bool else values, about)})
+        whole = whole.assign_coords(
+            {dim: (dim, values.astype(str) if values.dtype == bool else values, about)}
+        )
     whole = whole.map(_storable, keep_attrs=True)
     some = done[min(done)].attrs
     about = {name: some[name] for name in _OF_ALL if name in some}
