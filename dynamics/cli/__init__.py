@@ -86,6 +86,7 @@ def _dispatch(argv: list[str]) -> int:
         ("resume", "go on with a run or sweep that was interrupted or killed"),
         ("check", "make every run that the claims rest on, and judge"),
         ("plot", "redraw the figures of a run or sweep from its result"),
+        ("report", "a run or sweep as one HTML page"),
         ("bench", "measure how fast this machine trains"),
     ):
         commands.add_parser(name, help=text, add_help=False, allow_abbrev=False)
@@ -107,6 +108,10 @@ def _dispatch(argv: list[str]) -> int:
         from dynamics.cli import plot
 
         return plot.plot(rest)
+    if command == "report":
+        from dynamics.cli import report
+
+        return report.report(rest)
     if command == "bench":
         from dynamics.cli import bench
 

@@ -43,7 +43,7 @@ def run(config, engine):
 @styled
 def accuracy(dataset):
     """Test accuracy over time."""
-    figure, axes = new_figure(1, 1, 4, 3)
+    figure, axes = new_figure(1, 1, 4.0, 3.0)
     band(axes[0, 0], dataset.step.values, dataset.test_accuracy.values)
     axes[0, 0].set(xlabel="step $t$", ylabel="test accuracy")
     return figure
