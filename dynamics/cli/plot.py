@@ -1,6 +1,7 @@
 """`dynamics plot`: draws a run's figures again from its result."""
 
 from pathlib import Path
+from typing import Any
 
 from dynamics.cli import arguments
 from dynamics.cli.arguments import MEASURE, Parser
@@ -13,6 +14,7 @@ def plot(argv: list[str]) -> int:
     )
     parser.add_argument("path", metavar="DIR", help="folder of a run or sweep, or a result file")
     parser.add_argument("--measure", action="append", metavar="NAME", help=MEASURE)
+    parser.add_argument("--animate", action="store_true", help="draw the moving pictures instead, as GIFs")
     args = arguments.parse(parser, argv)
     path = Path(args.path)
     from dynamics import experiments, results
@@ -24,13 +26,27 @@ def plot(argv: list[str]) -> int:
     folder = path if path.is_dir() else path.parent
     command = read_run(folder).get("command", "") if (folder / "run.json").exists() else ""
     if "sweep" in dataset.attrs:
+        if args.animate:
+            raise ValueError("--animate is for single runs; this is a sweep")
         from dynamics.cli import sweep
 
-        for drawn in sweep.draw(experiment, dataset, folder, command, args.measure or ()):
-            print(drawn)
-        return 0
-    if args.measure:
+        paths = sweep.draw(experiment, dataset, folder, command, args.measure or ())
+    elif args.measure:
         raise ValueError("--measure is for sweeps; this is a single run")
-    for drawn in draw(experiment, dataset, folder, command):
-        print(drawn)
+    elif args.animate:
+        paths = animate(experiment, dataset, folder)
+    else:
+        paths = draw(experiment, dataset, folder, command)
+    for path in paths:
+        print(path)
     return 0
+
+
+def animate(experiment: Any, dataset: Any, folder: Path) -> list[Path]:
+    """Draw an experiment's moving pictures into a folder; returns their paths.
+
+    Raises: ValueError: it has none.
+    """
+    if not experiment.animations:
+        raise ValueError(f"{experiment.name} has no moving pictures")
+    return [made(dataset, folder / f"{name}.gif") for name, made in experiment.animations.items()]

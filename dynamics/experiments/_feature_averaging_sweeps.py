@@ -1,5 +1,8 @@
 """What a sweep of feature averaging shows: certified radii, with their laws and the theorems' exponents."""
 
+from collections import Counter
+
+from dynamics.data.clusters import granular_classes
 from dynamics.experiments._feature_averaging_figures import laws_apply
 from dynamics.sweep.measures import Measure
 
@@ -13,7 +16,9 @@ def _averaged(config):
 
 
 def _decoupled(config):
-    readable = laws_apply(config) and config.readout == "max_logit"
+    """The granularity law, which is about groups of equal size."""
+    sizes = Counter(granular_classes(config.signs, config.labels)).values()
+    readable = laws_apply(config) and config.readout == "max_logit" and len(set(sizes)) == 1
     return config.sizes.decoupled_radius(config.labels) if readable else None
 
 

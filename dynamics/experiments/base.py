@@ -71,6 +71,7 @@ class Experiment:
       check_runs: the runs that claims name.
       figures: figures by name from a Dataset alone; the first is `plot`'s.
       summary: lines of text about a Dataset.
+      animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
       measures: what a sweep shows unless asked for something else: `Measure`s, or names of variables.
       reference: `FILE.py:NAME` of an experiment in a file of the user's own; "" for the built-in ones.
     """
@@ -86,6 +87,7 @@ class Experiment:
     check_runs: Mapping[str, CheckRun]
     figures: Mapping[str, Callable[[xr.Dataset], "Figure"]]
     summary: Callable[[xr.Dataset], str] = lambda dataset: ""
+    animations: Mapping[str, Callable[[xr.Dataset, Path], Path]] = dataclasses.field(default_factory=dict)
     measures: Sequence[Measure | str] = ()
     reference: str = ""
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from dynamics import observables
+from dynamics import animations, observables
 from dynamics.adversary import PGD
 from dynamics.config import TrainingConfig, setting
 from dynamics.data import clusters
@@ -401,5 +401,6 @@ EXPERIMENT = Experiment(
     check_runs=_check_runs(),
     figures=figures.FIGURES,
     summary=figures.robustness_table,
+    animations={"neurons": animations.neurons},
     measures=sweeps.MEASURES,
 )
