@@ -86,6 +86,7 @@ def _dispatch(argv: list[str]) -> int:
         ("resume", "go on with a run or sweep that was interrupted or killed"),
         ("check", "make every run that the claims rest on, and judge"),
         ("plot", "redraw the figures of a run or sweep from its result"),
+        ("figures", "make the pictures in figures/ anew"),
         ("report", "a run or sweep as one HTML page"),
         ("bench", "measure how fast this machine trains"),
     ):
@@ -108,6 +109,10 @@ def _dispatch(argv: list[str]) -> int:
         from dynamics.cli import plot
 
         return plot.plot(rest)
+    if command == "figures":
+        from dynamics.cli import figures
+
+        return figures.figures(rest)
     if command == "report":
         from dynamics.cli import report
 

@@ -76,6 +76,16 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def preset(experiment: Any, args: argparse.Namespace) -> Any:
+    """The preset that --preset names.
+
+    Raises: ValueError: there is none.
+    """
+    if args.preset not in experiment.presets:
+        raise ValueError(f"preset must be one of {', '.join(experiment.presets)}, got {args.preset!r}")
+    return experiment.presets[args.preset]
+
+
 def configured(preset: Any, args: argparse.Namespace) -> Any:
     """The preset with the settings given on the command line."""
     return dataclasses.replace(preset, **given(preset, args))

@@ -15,27 +15,13 @@ EXIT_INTERRUPTED = 130
 
 def sweep(argv: list[str]) -> int:
     """Carry out a sweep in a new folder."""
-    parser = _parser()
+    parser = command_line()
     if not argv or argv[0].startswith("-"):
         if argv[:1] in (["-h"], ["--help"]):
             parser.print_help()
             return 0
         parser.error("sweep needs the name of an experiment first: dynamics sweep NAME --vary ...")
-    from dynamics import experiments
-
-    experiment = experiments.get(argv[0])
-    arguments.add_settings(parser, experiment)
-    args = arguments.parse(parser, argv)
-    if args.preset not in experiment.presets:
-        raise ValueError(f"preset must be one of {', '.join(experiment.presets)}, got {args.preset!r}")
-    if not args.vary:
-        parser.error("sweep needs a setting to vary: --vary NAME=a:b:n")
-    from dynamics.sweep import grid as grids
-
-    preset = experiment.presets[args.preset]
-    axes = _pairs("--vary", [grids.read_axis(experiment.Config, text) for text in args.vary])
-    ties = _pairs("--tie", [grids.read_tie(experiment.Config, text) for text in args.tie or ()])
-    grid = grids.make(preset, axes, ties, arguments.given(preset, args))
+    experiment, grid, args = read(parser, argv)
     about = {
         "experiment": experiment.reference or experiment.name,
         "config": grid.base.to_dict(),
@@ -65,6 +51,26 @@ def sweep(argv: list[str]) -> int:
     except (ValueError, ImportError):
         take_back(found)
         raise
+
+
+def read(parser: Parser, argv: list[str]) -> tuple[Any, Any, Any]:
+    """Experiment, grid and arguments of a command line.
+
+    Raises: ValueError: any of them is not sound.
+    """
+    from dynamics import experiments
+
+    experiment = experiments.get(argv[0])
+    arguments.add_settings(parser, experiment)
+    args = arguments.parse(parser, argv)
+    preset = arguments.preset(experiment, args)
+    if not args.vary:
+        parser.error("sweep needs a setting to vary: --vary NAME=a:b:n")
+    from dynamics.sweep import grid as grids
+
+    axes = _pairs("--vary", [grids.read_axis(experiment.Config, text) for text in args.vary])
+    ties = _pairs("--tie", [grids.read_tie(experiment.Config, text) for text in args.tie or ()])
+    return experiment, grids.make(preset, axes, ties, arguments.given(preset, args)), args
 
 
 def resume(argv: list[str], folder: Path, about: dict[str, Any]) -> int:
@@ -132,16 +138,30 @@ def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) 
     return 0
 
 
-def draw(experiment: Any, dataset: Any, folder: Path, command: str, asked: Sequence[str] = ()) -> list[Path]:
-    """Draw a sweep's figures, and write its power laws; returns the paths of the figures."""
+def draw(
+    experiment: Any,
+    dataset: Any,
+    folder: Path,
+    command: str,
+    asked: Sequence[str] = (),
+    names: Sequence[str] | None = None,
+) -> list[Path]:
+    """Draw a sweep's figures, all or those named, and write its power laws; returns the figures' paths."""
+    from dynamics.cli.work import provenance
     from dynamics.files import write_text
     from dynamics.plots import save_figures
-    from dynamics.sweep.figures import Shown, provenance
+    from dynamics.sweep.figures import Shown
 
     shown = Shown(experiment, dataset, asked)
     if fits := shown.fits():
         write_text(folder / "fits.json", json.dumps(fits, indent=1) + "\n")
-    return save_figures(shown.figures(), folder, provenance(experiment, dataset, shown, command))
+    about = provenance(experiment, dataset, command) | {
+        "sweep": json.loads(shown.grid.to_json()),
+        "measures": [one.name for one in shown.measures],
+        "fits": fits,
+    }
+    figures = {name: f for name, f in shown.figures().items() if names is None or name in names}
+    return save_figures(figures, folder, about)
 
 
 def _pairs(flag: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -151,7 +171,8 @@ def _pairs(flag: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _parser() -> Parser:
+def command_line() -> Parser:
+    """The parser, but for the settings of the experiment."""
     parser = Parser(
         prog="dynamics sweep",
         description="Run an experiment at every point of a grid; writes one result.nc, a phase diagram or "

@@ -1,6 +1,5 @@
 """Pictures of a sweep: curves along one axis with their power laws, and phase diagrams over two."""
 
-import json
 from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -321,19 +320,3 @@ def _draw_numbers(ax, centres, values, image):
                 centres[0][i], centres[1][j], f"{values[i, j]:.3g}", ha="center", va="center", fontsize=6.5,
                 color="white" if dark else "black",
             )  # fmt: skip
-
-
-def provenance(experiment: Experiment, dataset: xr.Dataset, shown: Shown, command: str) -> dict[str, Any]:
-    """What the JSON beside each figure says."""
-    return {
-        "experiment": experiment.name,
-        "arxiv": experiment.arxiv,
-        "command": command,
-        "config": shown.grid.base.to_dict(),
-        "sweep": json.loads(shown.grid.to_json()),
-        "measures": [one.name for one in shown.measures],
-        "fits": shown.fits(),
-        "seeds": dataset.seed.values.tolist(),
-        **{name: dataset.attrs.get(name, "") for name in ("device", "float64", "git_revision", "created")},
-        "versions": json.loads(dataset.attrs.get("versions", "{}")),
-    }
