@@ -1,6 +1,5 @@
 """The pictures in figures/: which command makes each, and how they are made anew."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,16 +98,14 @@ ENTRIES = (
 )
 
 
-def choose(
-    name: str | None = None, place: str | None = None, entries: Sequence[Entry] = ENTRIES
-) -> list[Entry]:
+def choose(name: str | None = None, place: str | None = None) -> list[Entry]:
     """The entries of an experiment, and of those the one of a folder or preset; None: all.
 
     Raises: ValueError: there is none.
     """
-    own = [entry for entry in entries if name in (None, entry.experiment)]
+    own = [entry for entry in ENTRIES if name in (None, entry.experiment)]
     if not own:
-        known = ", ".join(dict.fromkeys(entry.experiment for entry in entries))
+        known = ", ".join(dict.fromkeys(entry.experiment for entry in ENTRIES))
         raise ValueError(f"no figures of {name!r} are declared; there are those of {known}")
     if place is None:
         return own

@@ -92,7 +92,8 @@ def make(
     refused: list[str] = []
     for values in product(*found.values()):
         try:
-            configs.append(_config(start, settings | dict(zip(found, values, strict=True)), ties))
+            here = dict(zip(found, values, strict=True))
+            configs.append(_config(start, settings, here, ties))
         except ValueError as error:
             configs.append(None)
             refused.append(str(error))
@@ -120,7 +121,7 @@ def read_axis(cls: type[Config], text: str) -> tuple[str, list[Any]]:
     Raises: ValueError: an unknown field, or values of another form.
     """
     name, values = _split(cls, text, "--vary", FORMS)
-    kind = annotation(cls, name)
+    kind = _kind(cls, name)
     parts = values.split(":")
     if len(parts) == 1:
         return name, [_as(kind, item) for item in values.split(",") if item]
@@ -175,31 +176,37 @@ def _field(cls, name):
     raise ValueError(f"{name} is not a setting of this experiment{hint}")
 
 
-def _values(cls, name, values):
-    field = _field(cls, name)
+def _kind(cls, name):
+    """The type of one value of a field; a field that is a list is varied over lists of one."""
     kind = annotation(cls, name)
-    if typing.get_origin(kind) is tuple:
-        raise ValueError(f"{name} is a list, and a sweep varies single values")
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+
+
+def _values(cls, name, values):
+    field, kind = _field(cls, name), _kind(cls, name)
     if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
         raise ValueError(f"the values of {name} must be a list, got {values!r}")
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     if not values:
         raise ValueError(f"{name} needs at least one value to vary over")
-    found = tuple(checked(field, kind, value) for value in values)
+    found = tuple(checked(field, kind, value) for value in values)  # of a list: lists of one
     if len(set(found)) < len(found):
         twice = next(value for value in found if found.count(value) > 1)
         raise ValueError(f"{name} must vary over different values, got {twice} twice")
     return found
 
 
-def _config(start, changes, ties):
-    values = {field.name: getattr(start, field.name) for field in dataclasses.fields(start)} | changes
+def _config(start, settings, axes, ties):
+    cls = type(start)
+    values = {field.name: getattr(start, field.name) for field in dataclasses.fields(start)} | settings
+    for name, value in axes.items():
+        values[name] = (value,) if typing.get_origin(annotation(cls, name)) is tuple else value
     for name, formula in ties.items():
-        result = _evaluate(_parsed(type(start), name, formula), values)
-        if annotation(type(start), name) is int and math.isclose(result, round(result), rel_tol=1e-9):
+        result = _evaluate(_parsed(cls, name, formula), values)
+        if annotation(cls, name) is int and math.isclose(result, round(result), rel_tol=1e-9):
             result = round(result)
         values[name] = result
-    return type(start)(**values)
+    return cls(**values)
 
 
 _BINARY = {

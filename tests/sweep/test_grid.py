@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("untyped")
         ("num_clusters=2,4,8", "num_clusters", [2, 4, 8]),
         ("num_clusters=4:16:3:log", "num_clusters", [4, 8, 16]),
         ("activation=relu,gelu", "activation", ["relu", "gelu"]),
+        ("hidden=64,128", "hidden", [64, 128]),
         ("use_bias=true,false", "use_bias", [True, False]),
     ],
 )
@@ -61,7 +62,7 @@ def test_refuses_an_axis(text, words):
         ({"noise": []}, {}, "at least one value"),
         ({"noise": 3}, {}, "must be a list"),
         ({"noise": [1, 1.0]}, {}, "different values, got 1.0 twice"),
-        ({"radii": [1]}, {}, "radii is a list"),
+        ({"radii": [(1.0, 2.0)]}, {}, "radii must be"),
         ({"colour": [1]}, {}, "colour is not a setting"),
         ({"noise": np.linspace(0, 1, 101), "correlation": np.linspace(0, 0.5, 101)}, {}, "at most 10000"),
         ({"num_clusters": [4]}, {"num_clusters": "dim"}, "both tied and varied"),
@@ -102,3 +103,9 @@ def test_points_ties_and_what_does_not_go_together():
     for settings, words in (({"num_labels": 2}, "both varied and set"), ({"num_samples": 3}, "tied and set")):
         with pytest.raises(ValueError, match=words):
             grid.make(Config(), axes, ties, settings)
+
+
+def test_a_list_is_varied_over_lists_of_one():
+    made = grid.make(Config(), {"radii": [1.0, 2.0]})
+    assert made.axes["radii"] == (1.0, 2.0)
+    assert [config.radii for config in made.configs] == [(1.0,), (2.0,)]
