@@ -126,19 +126,29 @@ def curve(shown: Shown) -> "matplotlib.figure.Figure":
     """Each measure along the first axis, a curve for each value of the second; a row for the third."""
     grid = shown.grid
     names = list(grid.axes)
-    third = range(len(grid.axes[names[2]])) if len(names) > 2 else (None,)
-    third = third[: MOST_PANELS // len(shown.measures)]
-    count = len(shown.measures)
-    wide = 4.8 if len(names) == 1 else 6.4
-    figure, axes = plots.new_figure(len(third), count, wide * count, 3.5 * len(third))
-    for (row, i), column in product(enumerate(third), range(count)):
-        ax, one = axes[row, column], shown.measures[column]
+    figure, panels = _panels(shown, 4.8 if len(names) == 1 else 6.4, 3.5)
+    for ax, column, i in panels:
         values, theory = shown.values[column], shown.theory[column]
         if i is not None:
             values, theory = values[:, :, i], theory[:, :, i]
             ax.set_title(f"{names[2]} = {grid.axes[names[2]][i]}")
-        _draw_curves(ax, shown, one, values, theory)
+        _draw_curves(ax, shown, shown.measures[column], values, theory)
     return figure
+
+
+def _panels(shown: Shown, width: float, height: float):
+    """A figure, and its panels as (axes, measure, place on the third axis, if there is one)."""
+    names, count = list(shown.grid.axes), len(shown.measures)
+    if len(names) > 2:
+        third = range(len(shown.grid.axes[names[2]]))[: MOST_PANELS // count]
+        figure, axes = plots.new_figure(len(third), count, width * count, height * len(third))
+        return figure, [(axes[i, column], column, i) for i in third for column in range(count)]
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure, axes = plots.new_figure(rows, columns, width * columns, height * rows)
+    for ax in axes.flat[count:]:
+        ax.set_visible(False)
+    return figure, [(ax, column, None) for column, ax in enumerate(axes.flat[:count])]
 
 
 def _draw_curves(ax, shown, one, values, theory):
@@ -242,18 +252,13 @@ def phase(shown: Shown) -> "matplotlib.figure.Figure":
     """The mean over seeds of each measure over the first two axes, with the theory's contours dashed."""
     grid = shown.grid
     names = list(grid.axes)
-    third = range(len(grid.axes[names[2]])) if len(names) > 2 else (None,)
-    third = third[: MOST_PANELS // len(shown.measures)]
-    count = len(shown.measures)
-    figure, axes = plots.new_figure(len(third), count, 5.2 * count, 4.0 * len(third))
-    for (row, i), column in product(enumerate(third), range(count)):
+    figure, panels = _panels(shown, 5.2, 4.0)
+    for ax, column, i in panels:
         values, theory = shown.values[column].mean(axis=-1), shown.theory[column]
-        ax = axes[row, column]
         if i is not None:
             values, theory = values[:, :, i], theory[:, :, i]
-        _draw_phase(ax, shown, values, theory, shown.measures[column].label)
-        if i is not None:
             ax.set_title(f"{names[2]} = {grid.axes[names[2]][i]}")
+        _draw_phase(ax, shown, values, theory, shown.measures[column].label)
     return figure
 
 

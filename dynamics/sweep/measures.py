@@ -90,34 +90,37 @@ def _any(dataset, dims):
 
 
 def _read(text, dataset, dims) -> list[Measure]:
-    """A variable's last value, averaged over what is left; one measure for each text of a coordinate."""
+    """A variable's last value, averaged over what is left; one measure for each arm."""
     found = _SELECTION.fullmatch(text.strip())
     name = found["name"] if found else text
     if name not in dataset.data_vars or not {*dims, "seed"} <= set(dataset[name].dims):
         shown = [n for n, v in dataset.data_vars.items() if {*dims, "seed"} <= set(v.dims)]
         raise ValueError(f"--measure {text}: no such measure; there are {', '.join(map(str, shown))}")
+    free = [str(dim) for dim in dataset[name].dims if dim not in (*dims, "seed")]
     chosen = {}
-    for word in filter(None, (found["where"] or "").split(",")):
+    # the name of an arm may have commas of its own
+    for word in filter(
+        None, re.split(rf",(?=\s*(?:{'|'.join(map(re.escape, free))})\s*=)", found["where"] or "")
+    ):
         dim, _, value = (part.strip() for part in word.partition("="))
-        if dim not in dataset[name].dims or dim in (*dims, "seed"):
-            free = [str(d) for d in dataset[name].dims if d not in (*dims, "seed")]
+        if dim not in free:
             raise ValueError(
                 f"--measure {text}: {name} has no {dim!r} to choose from; it has {', '.join(free)}"
             )
         chosen[dim] = _coordinate(text, dataset[dim].values, dim, value)
-    texts = [d for d in dataset[name].dims if d not in chosen and d not in dims and _is_text(dataset, d)]
-    if not texts:
-        return [_of_variable(dataset, name, chosen)]
-    first = texts[0]
-    own = [*(f"{d}={v}" for d, v in chosen.items())]
-    values = dataset[first].values.tolist()
-    return [
-        one for v in values for one in _read(f"{name}[{','.join([*own, f'{first}={v}'])}]", dataset, dims)
-    ]
+    found = [chosen]
+    for dim in (dim for dim in free if dim not in chosen and _tells_apart(dataset, name, dim, dims)):
+        found = [one | {dim: value} for one in found for value in dataset[dim].values.tolist()]
+    return [_of_variable(dataset, name, one) for one in found]
 
 
-def _is_text(dataset, dim):
-    return dim in dataset.coords and dataset[dim].dtype.kind in "UOT"
+def _tells_apart(dataset, name, dim, dims):
+    """Whether a dimension of texts, such as arms, has more than one of them at the same point."""
+    if dim not in dataset.coords or dataset[dim].dtype.kind not in "UOT":
+        return False
+    there = dataset[name].notnull()
+    there = there.any([other for other in there.dims if other != dim and other not in dims])
+    return int(there.sum(dim).max()) > 1
 
 
 def _coordinate(text, values, dim, given):
