@@ -1,6 +1,7 @@
 """Configs: plain frozen dataclasses whose every field knows its meaning and its range."""
 
 import dataclasses
+import inspect
 import json
 import math
 import sys
@@ -137,7 +138,12 @@ class TrainingConfig(RunConfig):
 
 def annotation(cls: type, name: str) -> Any:
     """The type of a config's field."""
-    return next(field.type for field in dataclasses.fields(cls) if field.name == name)
+    kind = next(field.type for field in dataclasses.fields(cls) if field.name == name)
+    if not isinstance(kind, str):
+        return kind
+    # text, under `from __future__ import annotations`
+    owner = next(each for each in cls.__mro__ if name in inspect.get_annotations(each))
+    return inspect.get_annotations(owner, eval_str=True)[name]
 
 
 def checked(field: dataclasses.Field, kind: Any, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: list, run, check, resume, plot, bench. Bad input is one sentence and exit code 2."""
+"""The command line. Bad input is one sentence and exit code 2."""
 
 import os
 import sys
@@ -78,12 +78,16 @@ def _dispatch(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    commands.add_parser("list", help="the experiments: name, arXiv id, one line", allow_abbrev=False)
+    listed = commands.add_parser("list", help="the experiments: name, arXiv id, one line", allow_abbrev=False)
+    listed.add_argument("names", nargs="*", metavar="NAME", help="only these; or FILE.py:NAME")
     for name, text in (
         ("run", "train an experiment for many seeds, draw it, judge its claims"),
-        ("resume", "go on with a run that was interrupted or killed"),
+        ("sweep", "an experiment over a grid of its settings: phase diagrams, exponents"),
+        ("resume", "go on with a run or sweep that was interrupted or killed"),
         ("check", "make every run that the claims rest on, and judge"),
-        ("plot", "redraw the figures of a run from its result"),
+        ("plot", "redraw the figures of a run or sweep from its result"),
+        ("figures", "make the pictures in figures/ anew"),
+        ("report", "a run or sweep as one HTML page"),
         ("bench", "measure how fast this machine trains"),
     ):
         commands.add_parser(name, help=text, add_help=False, allow_abbrev=False)
@@ -93,6 +97,10 @@ def _dispatch(argv: list[str]) -> int:
         from dynamics.cli import run
 
         return {"run": run.run, "resume": run.resume}[command](rest)
+    if command == "sweep":
+        from dynamics.cli import sweep
+
+        return sweep.sweep(rest)
     if command == "check":
         from dynamics.cli import check
 
@@ -101,6 +109,14 @@ def _dispatch(argv: list[str]) -> int:
         from dynamics.cli import plot
 
         return plot.plot(rest)
+    if command == "figures":
+        from dynamics.cli import figures
+
+        return figures.figures(rest)
+    if command == "report":
+        from dynamics.cli import report
+
+        return report.report(rest)
     if command == "bench":
         from dynamics.cli import bench
 
@@ -111,4 +127,4 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     from dynamics.cli import listing
 
-    return listing.listing()
+    return listing.listing(args.names)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 MOST_SEEDS = 2**20
 ENGINES = ("auto", "direct", "gram")
+MEASURE = "of a sweep: what to show, a measure or VARIABLE[dim=value,...]; may be repeated"
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}{end}": base**power for end, base in (("iB", 1024), ("B", 1000))
            for power, letter in enumerate("KMG", 1)}  # fmt: skip
@@ -51,7 +52,7 @@ def add_settings(parser: Parser, experiment: Any) -> None:
     small = experiment.presets["small"]
     for action in parser._actions:
         if action.dest == "preset":
-            parser.about = experiment.name
+            parser.about = experiment.reference or experiment.name
             action.help = f"one of {', '.join(experiment.presets)} (default small)"
     group = parser.add_argument_group(f"settings of {experiment.name} [of the preset small]")
     for field in dataclasses.fields(experiment.Config):
@@ -75,8 +76,23 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def preset(experiment: Any, args: argparse.Namespace) -> Any:
+    """The preset that --preset names.
+
+    Raises: ValueError: there is none.
+    """
+    if args.preset not in experiment.presets:
+        raise ValueError(f"preset must be one of {', '.join(experiment.presets)}, got {args.preset!r}")
+    return experiment.presets[args.preset]
+
+
 def configured(preset: Any, args: argparse.Namespace) -> Any:
     """The preset with the settings given on the command line."""
+    return dataclasses.replace(preset, **given(preset, args))
+
+
+def given(preset: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """The settings given on the command line."""
     from dynamics.config import annotation
 
     changes = {}
@@ -84,7 +100,7 @@ def configured(preset: Any, args: argparse.Namespace) -> Any:
         text = getattr(args, f"set_{field.name}")
         if text is not None:
             changes[field.name] = _value(annotation(type(preset), field.name), text)
-    return dataclasses.replace(preset, **changes)
+    return changes
 
 
 def _value(kind: Any, text: Any) -> Any:

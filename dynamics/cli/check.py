@@ -20,7 +20,7 @@ def check(argv: list[str]) -> int:
         description="Make every run that the claims rest on, each distinct one once, and judge.",
         allow_abbrev=False,
     )
-    parser.add_argument("name", metavar="NAME", help="experiment, or all")
+    parser.add_argument("name", metavar="NAME", help="experiment, FILE.py:NAME, or all")
     parser.add_argument("--seeds", default="8", metavar="N", help="seeds of each run (default 8)")
     parser.add_argument("--json", metavar="FILE", help="also write the verdicts to FILE")
     parser.add_argument("--claims", metavar="ID,ID", help="only these claims")

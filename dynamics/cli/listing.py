@@ -1,14 +1,15 @@
 """`dynamics list`: what experiments there are, read without running them, so that it takes no time."""
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 
 WANTED = ("name", "arxiv", "about")
 
 
-def listing() -> int:
-    """Print name, arXiv id and one line of every experiment."""
-    found = list(map(about, modules()))
+def listing(names: Sequence[str] = ()) -> int:
+    """Print name, arXiv id and one line of every experiment, or of those named."""
+    found = list(map(named, names)) or list(map(about, modules()))
     width = max(len(each["name"]) for each in found)
     for each in found:
         print(f"{each['name']:<{width}}  arXiv:{each['arxiv']}  {each['about']}")
@@ -34,7 +35,12 @@ def about(path: Path) -> dict[str, str]:
             }
             if ast.unparse(statement.targets[0]) == "EXPERIMENT" and set(WANTED) <= set(values):
                 return {name: values[name] for name in WANTED}
+    return named(path.stem)
+
+
+def named(name: str) -> dict[str, str]:
+    """The same of an experiment by its name."""
     from dynamics import experiments
 
-    experiment = experiments.get(path.stem)
+    experiment = experiments.get(name)
     return {name: getattr(experiment, name) for name in WANTED}

@@ -1,9 +1,10 @@
 """`dynamics plot`: draws a run's figures again from its result."""
 
 from pathlib import Path
+from typing import Any
 
 from dynamics.cli import arguments
-from dynamics.cli.arguments import Parser
+from dynamics.cli.arguments import MEASURE, Parser
 
 
 def plot(argv: list[str]) -> int:
@@ -11,18 +12,41 @@ def plot(argv: list[str]) -> int:
     parser = Parser(
         prog="dynamics plot", description="Redraw the figures of a run from its result.", allow_abbrev=False
     )
-    parser.add_argument("path", metavar="DIR", help="folder of a run, or a result file")
-    path = Path(arguments.parse(parser, argv).path)
+    parser.add_argument("path", metavar="DIR", help="folder of a run or sweep, or a result file")
+    parser.add_argument("--measure", action="append", metavar="NAME", help=MEASURE)
+    parser.add_argument("--animate", action="store_true", help="draw the moving pictures instead, as GIFs")
+    args = arguments.parse(parser, argv)
+    path = Path(args.path)
     from dynamics import experiments, results
     from dynamics.cli.folder import read_run
     from dynamics.cli.work import draw
 
     dataset = results.load(path)
-    if "experiment" not in dataset.attrs:
-        raise ValueError(f"{path} was not made by an experiment, so there is no figure to draw")
-    experiment = experiments.get(dataset.attrs["experiment"])
+    experiment = experiments.made(dataset)
     folder = path if path.is_dir() else path.parent
     command = read_run(folder).get("command", "") if (folder / "run.json").exists() else ""
-    for drawn in draw(experiment, dataset, folder, command):
-        print(drawn)
+    if "sweep" in dataset.attrs:
+        if args.animate:
+            raise ValueError("--animate is for single runs; this is a sweep")
+        from dynamics.cli import sweep
+
+        paths = sweep.draw(experiment, dataset, folder, command, args.measure or ())
+    elif args.measure:
+        raise ValueError("--measure is for sweeps; this is a single run")
+    elif args.animate:
+        paths = animate(experiment, dataset, folder)
+    else:
+        paths = draw(experiment, dataset, folder, command)
+    for path in paths:
+        print(path)
     return 0
+
+
+def animate(experiment: Any, dataset: Any, folder: Path) -> list[Path]:
+    """Draw an experiment's moving pictures into a folder; returns their paths.
+
+    Raises: ValueError: it has none.
+    """
+    if not experiment.animations:
+        raise ValueError(f"{experiment.name} has no moving pictures")
+    return [made(dataset, folder / f"{name}.gif") for name, made in experiment.animations.items()]

@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from dynamics.cli import arguments
 from dynamics.cli.arguments import Parser
@@ -9,22 +10,15 @@ from dynamics.cli.arguments import Parser
 
 def run(argv: list[str]) -> int:
     """Train an experiment in a new folder."""
-    parser = _run_parser()
+    parser = command_line()
     if not argv or argv[0].startswith("-"):
         if argv[:1] in (["-h"], ["--help"]):
             parser.print_help()
             return 0
         parser.error("run needs the name of an experiment first: dynamics run NAME")
-    from dynamics import experiments
-
-    experiment = experiments.get(argv[0])
-    arguments.add_settings(parser, experiment)
-    args = arguments.parse(parser, argv)
-    if args.preset not in experiment.presets:
-        raise ValueError(f"preset must be one of {', '.join(experiment.presets)}, got {args.preset!r}")
-    config = arguments.configured(experiment.presets[args.preset], args)
+    experiment, config, args = read(parser, argv)
     about = {
-        "experiment": experiment.name,
+        "experiment": experiment.reference or experiment.name,
         "config": config.to_dict(),
         "seeds": arguments.seeds(args.seeds, args.first_seed),
         "x64": args.x64,
@@ -62,6 +56,19 @@ def run(argv: list[str]) -> int:
         raise
 
 
+def read(parser: Parser, argv: list[str]) -> tuple[Any, Any, Any]:
+    """Experiment, config and arguments of a command line.
+
+    Raises: ValueError: any of them is not sound.
+    """
+    from dynamics import experiments
+
+    experiment = experiments.get(argv[0])
+    arguments.add_settings(parser, experiment)
+    args = arguments.parse(parser, argv)
+    return experiment, arguments.configured(arguments.preset(experiment, args), args), args
+
+
 def resume(argv: list[str]) -> int:
     """Go on with the run in a folder."""
     parser = Parser(
@@ -82,6 +89,10 @@ def resume(argv: list[str]) -> int:
 
     folder = Path(argv[0])
     about = read_run(folder)
+    if "sweep" in about:
+        from dynamics.cli import sweep
+
+        return sweep.resume(argv, folder, about)
     experiment = experiments.get(about["experiment"])
     arguments.add_settings(parser, experiment)
     args = arguments.parse(parser, argv)
@@ -102,13 +113,14 @@ def resume(argv: list[str]) -> int:
     return carry_out(experiment, config, about, folder)
 
 
-def _run_parser() -> Parser:
+def command_line() -> Parser:
+    """The parser of `dynamics run`, but for the settings of the experiment."""
     parser = Parser(
         prog="dynamics run",
         description="Train an experiment for many seeds; writes result.nc, claims.json and figures.",
         allow_abbrev=False,
     )
-    parser.add_argument("name", metavar="NAME", help="experiment, see `dynamics list`")
+    parser.add_argument("name", metavar="NAME", help="experiment, see `dynamics list`, or FILE.py:NAME")
     parser.add_argument("--seeds", default="8", metavar="N", help="number of seeds (default 8)")
     parser.add_argument("--first-seed", default="0", metavar="S", help="first seed (default 0)")
     parser.add_argument("--preset", default="small", metavar="NAME", help="small (default), paper, ...")

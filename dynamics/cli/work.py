@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,22 +76,29 @@ def write_verdicts(verdicts: list[Any], path: Path) -> None:
     write_text(path, json.dumps([verdict.to_dict() for verdict in verdicts], indent=1) + "\n")
 
 
-def draw(experiment: Any, dataset: Any, folder: Path, command: str) -> list[Path]:
-    """Draw an experiment's figures of a Dataset into a folder; returns their paths."""
+def draw(
+    experiment: Any, dataset: Any, folder: Path, command: str, names: Sequence[str] | None = None
+) -> list[Path]:
+    """Draw an experiment's figures of a Dataset into a folder, all or those named; returns their paths."""
     from dynamics.plots import save_figures
 
-    config = experiment.config_of(dataset)
-    about = {
+    about = provenance(experiment, dataset, command)
+    wanted = experiment.figures if names is None else names
+    figures = {name: experiment.figures[name](dataset) for name in wanted}
+    return save_figures({name: f for name, f in figures.items() if f is not None}, folder, about)
+
+
+def provenance(experiment: Any, dataset: Any, command: str) -> dict[str, Any]:
+    """What the JSON beside a figure says of how it was made."""
+    return {
         "experiment": experiment.name,
         "arxiv": experiment.arxiv,
         "command": command,
-        "config": config.to_dict(),
+        "config": experiment.config_of(dataset).to_dict(),
         "seeds": dataset.seed.values.tolist(),
         **{name: dataset.attrs.get(name, "") for name in ("device", "float64", "git_revision", "created")},
         "versions": json.loads(dataset.attrs.get("versions", "{}")),
     }
-    figures = {name: draw_one(dataset) for name, draw_one in experiment.figures.items()}
-    return save_figures({name: f for name, f in figures.items() if f is not None}, folder, about)
 
 
 def _report(experiment: Any, dataset: Any, verdicts: list[Any]) -> None:

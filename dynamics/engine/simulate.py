@@ -19,6 +19,7 @@ from dynamics.engine import batching, checks, layout
 from dynamics.engine.checkpoint import Checkpoint, Part
 from dynamics.engine.choice import Choice, EngineName, choose_engine
 from dynamics.engine.chunk import Job
+from dynamics.engine.gather import Gather
 from dynamics.engine.interrupt import Interrupts
 from dynamics.engine.progress import Progress
 from dynamics.engine.schedule import recording_times
@@ -61,6 +62,7 @@ def simulate(
     checkpoint_every: bool = True,
     share: tuple[int, int] | None = None,
     label: str = "training",
+    gather: Gather | None = None,
 ) -> xr.Dataset:
     """Train `problem` by `descent` for every seed, recording observables on the way.
 
@@ -94,13 +96,14 @@ def simulate(
       share: (i, n): do the i-th of n shares of the runs only, and leave them in `checkpoint`, where the
         shares of other processes come together.
       label: what the progress line calls this run.
+      gather: a point of a sweep: gives the result if it has one, and notes the call if not.
 
     Returns: a Dataset with dims (axes ..., seed, step, ...) for `observe`, the same without step for
       `observe_end`, `first_nonfinite_step` (-1: none), and attributes that say how it was made.
     Raises:
       ValueError, TypeError: bad arguments, or too little memory for one run, before anything is compiled.
       Interrupted: Ctrl-C; carries the Dataset of what was recorded.
-      Unfinished: the share is done, but not those of the other processes.
+      Unfinished: the share is done, but not those of the other processes; or the call was noted by `gather`.
       MemoryError: one run alone did not fit after all.
     """
     if not isinstance(problem, Problem):
@@ -123,6 +126,13 @@ def simulate(
     times = recording_times(int(steps), when)
     checks.observables(observe, observe_end)
     recipe = recipe_of(descent)
+    if gather is not None:
+        options = {"steps": int(steps), "when": times, "batch_size": batch_size, "root": root, "seeds": seeds}
+        options |= {"engine": engine, "strategy": strategy, "memory": memory}
+        result = gather.answer(label, problem, descent, observe, observe_end, options)
+        if result is None:
+            raise Unfinished(0, len(seeds))
+        return result
 
     startup.use_cache()
     begun = time.perf_counter()

@@ -2,7 +2,7 @@
 
 
 def get(name: str):
-    """The experiment of this name (see `registry.get`)."""
+    """The experiment of this name, or of a file of your own: `FILE.py:NAME` (see `registry.get`)."""
     from dynamics.experiments import registry
 
     return registry.get(name)
@@ -13,3 +13,10 @@ def names() -> list[str]:
     from dynamics.experiments import registry
 
     return registry.names()
+
+
+def made(dataset):
+    """The experiment that made a Dataset (see `registry.made`)."""
+    from dynamics.experiments import registry
+
+    return registry.made(dataset)

@@ -35,7 +35,8 @@ def _config(dataset: xr.Dataset):
     return Config.from_dict(json.loads(dataset.attrs["config"]))
 
 
-def _laws_apply(config) -> bool:
+def laws_apply(config) -> bool:
+    """Whether a config is of the setting that the laws describe."""
     plain = config.activation == "relu" and not config.train_output and not config.train_radius
     theorem = not config.on_images and config.correlation == 0 and config.start == "random"
     return plain and theorem and config.is_gradient_descent
@@ -43,7 +44,7 @@ def _laws_apply(config) -> bool:
 
 def _draw_alignment(ax, config, name, arm):
     predicted = {}
-    if _laws_apply(config) and config.correlation == 0:
+    if laws_apply(config) and config.correlation == 0:
         if name == "binary":
             for size in sorted({config.signs.count(1), config.signs.count(-1)}):
                 value = config.sizes.averaged_alignment(size)
@@ -67,7 +68,7 @@ def _draw_growth(ax, config, arms):
     for colour, (name, arm) in zip(plots.COLOURS, arms.items(), strict=False):
         own = arm.projection.where(arm.own > 0.5).mean(["neuron", "feature"]).transpose("seed", "step")
         plots.band(ax, arm.step.values, own.values, color=colour, label=NAMES[name])
-        if not _laws_apply(config):
+        if not laws_apply(config):
             continue
         args = (arm.step.values, config.learning_rate)
         if name == "binary":
@@ -143,7 +144,7 @@ def _is_masked(config, arm, suffix) -> bool:
 
 
 def _draw_radius_theory(ax, config, arms, grid):
-    if not _laws_apply(config):
+    if not laws_apply(config):
         return
     if "binary" in arms:
         radius = config.sizes.averaged_radius()
@@ -304,7 +305,7 @@ def _table_row(config, arm, name, readout, suffix):
     half = _half_radius(pgd)
     moved = _half_radius(universal) if not suffix else math.nan
     theory = math.nan
-    if _laws_apply(config):
+    if laws_apply(config):
         theory = {
             "": config.sizes.averaged_radius(),
             "max_logit": config.sizes.decoupled_radius(config.labels),

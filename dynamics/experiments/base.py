@@ -13,7 +13,9 @@ import xarray as xr
 from dynamics import results
 from dynamics.claims import Claim, Run, Verdict, judge
 from dynamics.config import Config
+from dynamics.engine.gather import Gather
 from dynamics.engine.simulate import Interrupted, Unfinished
+from dynamics.sweep.measures import Measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +31,7 @@ class Engine(NamedTuple):
     engine: str = "auto"
     memory: int | None = None
     share: tuple[int, int] | None = None
+    gather: Gather | None = None
 
     def keywords(self, name: str) -> dict[str, Any]:
         """Keywords for the `simulate` call of one arm of the run."""
@@ -68,6 +71,9 @@ class Experiment:
       check_runs: the runs that claims name.
       figures: figures by name from a Dataset alone; the first is `plot`'s.
       summary: lines of text about a Dataset.
+      animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
+      measures: what a sweep shows unless asked for something else: `Measure`s, or names of variables.
+      reference: `FILE.py:NAME` of an experiment in a file of the user's own; "" for the built-in ones.
     """
 
     name: str
@@ -81,6 +87,9 @@ class Experiment:
     check_runs: Mapping[str, CheckRun]
     figures: Mapping[str, Callable[[xr.Dataset], "Figure"]]
     summary: Callable[[xr.Dataset], str] = lambda dataset: ""
+    animations: Mapping[str, Callable[[xr.Dataset, Path], Path]] = dataclasses.field(default_factory=dict)
+    measures: Sequence[Measure | str] = ()
+    reference: str = ""
 
     def run(
         self,
@@ -110,13 +119,41 @@ class Experiment:
         try:
             dataset = self.simulate(config, how)
         except Interrupted as stopped:
-            raise Interrupted(self._sign(stopped.dataset, config), str(stopped)) from None
-        return self._sign(dataset, config)
+            raise Interrupted(self.signed(stopped.dataset, config), str(stopped)) from None
+        return self.signed(dataset, config)
 
-    def _sign(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
+    def signed(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
+        """The Dataset, saying that this experiment made it with this config."""
+        where = {"experiment_file": self.reference} if self.reference else {}
         return dataset.assign_attrs(
-            experiment=self.name, config=json.dumps(config.to_dict()), arxiv=self.arxiv
+            experiment=self.name, config=json.dumps(config.to_dict()), arxiv=self.arxiv, **where
         )
+
+    def sweep(
+        self,
+        axes: Mapping[str, Sequence[Any]],
+        config: Config | None = None,
+        *,
+        ties: Mapping[str, str] | None = None,
+        seeds: int | Sequence[int] = 8,
+        **how: Any,
+    ) -> xr.Dataset:
+        """Train every combination of the axes' values: `sweep({"noise": [0.5, 1], "dim": [64, 128]})`.
+
+        Args:
+          axes: values by field of the config; each becomes a labelled dimension.
+          config: all other fields; default: the preset `small`.
+          ties: fields that follow others by a formula: `{"num_samples": "100 * num_clusters"}`.
+          how: further arguments of `sweep.run.run`: `checkpoint`, `memory`, `say`, ...
+
+        Raises: ValueError: unknown fields, values that are not allowed, or no possible combination.
+        """
+        from dynamics.sweep import grid, run
+
+        config = self.presets["small"] if config is None else config
+        if not isinstance(config, self.Config):
+            raise TypeError(f"{self.name} needs its own Config, got {type(config).__name__}")
+        return run.run(self, grid.make(config, axes, ties), seeds=seeds, **how)
 
     def config_of(self, dataset: xr.Dataset) -> Config:
         """The config that a Dataset of this experiment was made with.

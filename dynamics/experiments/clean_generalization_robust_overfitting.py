@@ -499,4 +499,5 @@ EXPERIMENT = Experiment(
     check_runs=_check_runs(),
     figures=figures.FIGURES,
     summary=figures.summary,
+    measures=("clean_test", "robust_train", "robust_test"),
 )

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from dynamics import observables
+from dynamics import animations, observables
 from dynamics.adversary import PGD
 from dynamics.config import TrainingConfig, setting
 from dynamics.data import clusters
@@ -26,6 +26,7 @@ from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _feature_averaging_claims as claims
 from dynamics.experiments import _feature_averaging_figures as figures
+from dynamics.experiments import _feature_averaging_sweeps as sweeps
 from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
 from dynamics.laws import feature_averaging as laws
 from dynamics.models import handmade
@@ -400,4 +401,6 @@ EXPERIMENT = Experiment(
     check_runs=_check_runs(),
     figures=figures.FIGURES,
     summary=figures.robustness_table,
+    animations={"neurons": animations.neurons},
+    measures=sweeps.MEASURES,
 )

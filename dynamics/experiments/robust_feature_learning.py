@@ -405,4 +405,5 @@ EXPERIMENT = Experiment(
     check_runs=_check_runs(),
     figures=figures.FIGURES,
     summary=figures.table,
+    measures=("flip_accuracy",),
 )

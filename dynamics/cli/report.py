@@ -1,0 +1,61 @@
+"""`dynamics report`: a run or sweep as one HTML page."""
+
+import json
+from pathlib import Path
+
+from dynamics.cli import arguments
+from dynamics.cli.arguments import MEASURE, Parser
+
+
+def report(argv: list[str]) -> int:
+    """Write the page, and print where it is."""
+    parser = Parser(
+        prog="dynamics report",
+        description="Write a run or sweep as one HTML page: settings, claims, figures, how to make it again.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("path", metavar="DIR", help="folder of a run or sweep, or a result file")
+    parser.add_argument("--out", metavar="FILE", help="the page; default report.html in the folder")
+    parser.add_argument("--measure", action="append", metavar="NAME", help=MEASURE)
+    args = arguments.parse(parser, argv)
+    path = Path(args.path)
+    from dynamics import experiments, results
+    from dynamics.cli.folder import read_run
+    from dynamics.files import write_text
+
+    folder = path if path.is_dir() else path.parent
+    out = folder / "report.html" if args.out is None else Path(args.out)
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder; give a file")
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"--out {out} cannot be written: its folder does not exist")
+    dataset = results.load(path)
+    experiment = experiments.made(dataset)
+    about = read_run(folder) if (folder / "run.json").exists() else {}
+    if args.measure and "sweep" not in dataset.attrs:
+        raise ValueError("--measure is for sweeps; this is a single run")
+    from dynamics.report import page
+
+    text = page(
+        experiment,
+        dataset,
+        command=about.get("command", ""),
+        verdicts=_verdicts(folder / "claims.json"),
+        measures=args.measure or about.get("measure") or (),
+    )
+    write_text(out, text)
+    print(out)
+    return 0
+
+
+def _verdicts(path: Path) -> list | None:
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        wanted = {"id", "statement", "source", "holds", "measured", "interval", "predicted", "tolerance"}
+        if all(wanted | {"ablation"} <= set(verdict) for verdict in found):
+            return found
+    except (ValueError, TypeError):
+        pass
+    raise ValueError(f"{path} is damaged: it does not hold verdicts")

@@ -1,0 +1,88 @@
+"""Experiments in a file of the user's own: `FILE.py:NAME`; NAME is EXPERIMENT if it is left out."""
+
+import dataclasses
+import importlib.util
+import re
+import sys
+import traceback
+import zlib
+from pathlib import Path
+from types import ModuleType
+
+from dynamics.config import Config
+from dynamics.experiments.base import Experiment
+
+_REFERENCE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?", re.DOTALL)
+_loaded: dict[tuple[Path, int, int], ModuleType] = {}  # by file, time and size: an edited file is read anew
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name is that of a file, and not of a built-in experiment."""
+    return isinstance(name, str) and _REFERENCE.fullmatch(name) is not None
+
+
+def load(reference: str) -> Experiment:
+    """The experiment that `FILE.py:NAME` names; its `reference` holds the file's absolute path.
+
+    Raises: ValueError: no such file, an error in it, no such name, or not a sound Experiment.
+    """
+    found = _REFERENCE.fullmatch(reference)
+    path, name = Path(found["file"]).expanduser(), found["name"] or "EXPERIMENT"
+    if not path.is_file():
+        raise ValueError(f"experiment {reference}: the file {path} does not exist")
+    path = path.resolve()
+    module = _module(path)
+    experiment = getattr(module, name, None)
+    if experiment is None:
+        there = ", ".join(n for n, value in vars(module).items() if isinstance(value, Experiment)) or "none"
+        raise ValueError(f"{path} has no {name}; experiments in it: {there}")
+    if not isinstance(experiment, Experiment):
+        raise ValueError(f"{name} in {path} must be an Experiment, got {type(experiment).__name__}")
+    _check(experiment, f"{name} in {path}")
+    return dataclasses.replace(experiment, reference=f"{path}:{name}")
+
+
+def _module(path: Path) -> ModuleType:
+    stat = path.stat()
+    key = (path, stat.st_mtime_ns, stat.st_size)
+    if key in _loaded:
+        return _loaded[key]
+    name = f"dynamics_file_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    if str(path.parent) not in sys.path:  # for modules beside the file; last, so that it hides nothing
+        sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else (lines or ["?"])[-1]
+        what = error.msg if isinstance(error, SyntaxError) else error
+        raise ValueError(f"{path}, line {line}: {type(error).__name__}: {what}") from error
+    _loaded[key] = module
+    return module
+
+
+def _check(experiment: Experiment, where: str) -> None:
+    if not re.fullmatch(r"[\w-]+", experiment.name):
+        raise ValueError(
+            f"{where}: name must be of letters, digits, - and _ (folders get it), got {experiment.name!r}"
+        )
+    if not (isinstance(experiment.Config, type) and issubclass(experiment.Config, Config)):
+        raise ValueError(f"{where}: Config must be a class made from dynamics.config.Config")
+    for field in dataclasses.fields(experiment.Config):
+        if "about" not in field.metadata:
+            raise ValueError(f"{where}: declare the field {field.name} by setting(default, about)")
+    if "small" not in experiment.presets:
+        raise ValueError(f"{where}: presets must hold one called small, the default")
+    for name, preset in experiment.presets.items():
+        if not isinstance(preset, experiment.Config):
+            kind = type(preset).__name__
+            raise ValueError(f"{where}: preset {name} must be a {experiment.Config.__name__}, got {kind}")
+    if not experiment.figures:
+        raise ValueError(f"{where}: figures must hold at least one")
+    for claim in experiment.claims:
+        if missing := [run for run in claim.runs if run not in experiment.check_runs]:
+            raise ValueError(f"{where}: claim {claim.id} rests on the run {missing[0]}, not in check_runs")

@@ -1,0 +1,175 @@
+"""What a sweep shows: one number a point and seed, with the theory's where there is one."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from dynamics.sweep.grid import Grid
+
+MOST_MEASURES = 4
+DEFAULTS = ("test_accuracy", "accuracy", "training_loss")
+_SELECTION = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<where>[^\[\]]*)\])?")
+
+
+class Measure(NamedTuple):
+    """One number of a run.
+
+    Attributes:
+      name: what `--measure` calls it.
+      label: for an axis, with symbol.
+      of: from a Dataset, with dimension `seed` and those of the sweep left over.
+      applies: whether runs of a config have it.
+      theory: the theory's number for a config; None where it has none.
+      exponents: by field, the theorem's power of that field, for which a sweep over it is fitted; given the
+        config of a point.
+    """
+
+    name: str
+    label: str
+    of: Callable[[xr.Dataset], xr.DataArray]
+    applies: Callable[[Any], bool] = lambda config: True
+    theory: Callable[[Any], float | None] = lambda config: None
+    exponents: Callable[[Any], Mapping[str, float]] = lambda config: {}
+
+    def values(self, dataset: xr.Dataset, dims: Sequence[str]) -> Float[np.ndarray, "*axes seeds"]:
+        """The number of every point and seed."""
+        return np.asarray(self.of(dataset).transpose(*dims, "seed").values, float)
+
+    def predicted(self, grid: Grid) -> Float[np.ndarray, "*axes"]:
+        """The theory's number of every point, NaN where there is none."""
+        found = [None if config is None else self.theory(config) for config in grid.configs]
+        return np.asarray([np.nan if value is None else value for value in found], float).reshape(grid.shape)
+
+
+def choose(
+    declared: Sequence[Measure | str],
+    dataset: xr.Dataset,
+    grid: Grid,
+    dims: Sequence[str],
+    asked: Sequence[str] = (),
+) -> list[Measure]:
+    """The measures asked for by name, or by variable as `NAME[dim=value,...]`; else those declared.
+
+    Raises: ValueError: no such variable or coordinate, or too many.
+    """
+    named = {one.name: one for one in declared if isinstance(one, Measure)}
+    if asked:
+        wanted: Sequence[Measure | str] = [named.get(text, text) for text in asked]
+    else:
+        wanted = [one for one in declared if _is_there(one, dataset, grid)]
+        if not wanted:
+            wanted = [next((name for name in DEFAULTS if name in dataset), _any(dataset, dims))]
+    for one in wanted:
+        if isinstance(one, Measure) and not _is_there(one, dataset, grid):
+            raise ValueError(f"--measure {one.name} does not apply to the runs of this sweep")
+    found = [m for one in wanted for m in ([one] if isinstance(one, Measure) else _read(one, dataset, dims))]
+    if len(found) > MOST_MEASURES:
+        names = ", ".join(one.name for one in found)
+        raise ValueError(f"at most {MOST_MEASURES} measures can be shown; choose by --measure from {names}")
+    return found
+
+
+def _is_there(one, dataset, grid):
+    if isinstance(one, str):
+        return one.partition("[")[0] in dataset
+    try:
+        return one.applies(grid.base) and one.of(dataset) is not None
+    except KeyError:  # it was not recorded
+        return False
+
+
+def _any(dataset, dims):
+    for name, variable in dataset.data_vars.items():
+        if {*dims, "seed"} <= set(variable.dims) and variable.dtype.kind in "fiu":
+            return name
+    raise ValueError("this sweep recorded no number that could be shown")
+
+
+def _read(text, dataset, dims) -> list[Measure]:
+    """A variable's last value, averaged over what is left; one measure for each arm."""
+    found = _SELECTION.fullmatch(text.strip())
+    name = found["name"] if found else text
+    if name not in dataset.data_vars or not {*dims, "seed"} <= set(dataset[name].dims):
+        shown = [n for n, v in dataset.data_vars.items() if {*dims, "seed"} <= set(v.dims)]
+        raise ValueError(f"--measure {text}: no such measure; there are {', '.join(map(str, shown))}")
+    free = [str(dim) for dim in dataset[name].dims if dim not in (*dims, "seed")]
+    chosen = {}
+    # the name of an arm may have commas of its own
+    for word in filter(
+        None, re.split(rf",(?=\s*(?:{'|'.join(map(re.escape, free))})\s*=)", found["where"] or "")
+    ):
+        dim, _, value = (part.strip() for part in word.partition("="))
+        if dim not in free:
+            raise ValueError(
+                f"--measure {text}: {name} has no {dim!r} to choose from; it has {', '.join(free)}"
+            )
+        chosen[dim] = _coordinate(text, dataset[dim].values, dim, value)
+    found = [chosen]
+    for dim in (dim for dim in free if dim not in chosen and _tells_apart(dataset, name, dim, dims)):
+        found = [one | {dim: value} for one in found for value in dataset[dim].values.tolist()]
+    return [_of_variable(dataset, name, one) for one in found]
+
+
+def _tells_apart(dataset, name, dim, dims):
+    """Whether a dimension of texts, such as arms, has more than one of them at the same point."""
+    if dim not in dataset.coords or dataset[dim].dtype.kind not in "UOT":
+        return False
+    there = dataset[name].notnull()
+    there = there.any([other for other in there.dims if other != dim and other not in dims])
+    return int(there.sum(dim).max()) > 1
+
+
+def _coordinate(text, values, dim, given):
+    for value in values.tolist():
+        if str(value) == given or (isinstance(value, int | float) and _number(given) == value):
+            return value
+    shown = ", ".join(map(str, values.tolist()[:12]))
+    raise ValueError(f"--measure {text}: {dim} has the values {shown}, got {given}")
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _of_variable(dataset, name, chosen) -> Measure:
+    where = ", ".join(map(str, chosen.values()))
+    about = dataset[name].attrs.get("long_name", name)
+    dims = set(_sweep_dims(dataset))
+
+    def of(data):
+        array = data[name].sel(chosen) if chosen else data[name]
+        if "step" in array.dims and "step" not in chosen:
+            array = _last(array, dims)
+            array = _without_diverged(array, data, chosen)
+        return array.mean([dim for dim in array.dims if dim not in dims and dim != "seed"])
+
+    shown = ",".join(f"{dim}={value}" for dim, value in chosen.items())
+    return Measure(f"{name}[{shown}]" if shown else name, f"{about} ({where})" if where else about, of)
+
+
+def _sweep_dims(dataset):
+    from dynamics.sweep.run import dims_of
+
+    return dims_of(dataset).values()
+
+
+def _last(array, dims):
+    """The value at the last step that a point recorded: points may be of different lengths."""
+    there = array.notnull().any([dim for dim in array.dims if dim != "step" and dim not in dims])
+    steps = xr.DataArray(np.arange(array.sizes["step"]), dims="step")
+    return array.isel(step=steps.where(there, 0).max("step").astype(int))
+
+
+def _without_diverged(array, data, chosen):
+    first = data.get("first_nonfinite_step")
+    if first is None:
+        return array
+    first = first.sel({dim: value for dim, value in chosen.items() if dim in first.dims})
+    return array.where(~(first >= 0)) if set(first.dims) <= set(array.dims) else array

@@ -1,0 +1,165 @@
+"""`dynamics sweep` from end to end: figures, exponents, measures, a folder to redraw and to resume."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dynamics import experiments
+from dynamics.cli import main
+from dynamics.results import load, save
+from dynamics.sweep.figures import Shown
+from dynamics.sweep.measures import Measure
+
+OWN = str(Path(__file__).parents[1] / "experiments" / "own_experiment.py")
+pytestmark = pytest.mark.usefixtures("untyped")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Folder of a sweep over three settings, two of which share a program."""
+    folder = tmp_path_factory.mktemp("swept") / "done"
+    argv = ["sweep", OWN, "--vary", "init_scale=0:1:3", "--vary", "learning-rate=0.1:1:2:log", "--seeds", "3"]
+    assert main([*argv, "--dim", "3", "--tie", "num_samples=10*dim", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_writes_one_labelled_result_with_its_figures(swept):
+    dataset = load(swept)
+    assert dataset.test_accuracy.dims == ("init_scale", "learning_rate", "seed", "step")
+    np.testing.assert_allclose(dataset.learning_rate, [0.1, 1.0])
+    config = experiments.made(dataset).config_of(dataset)
+    assert (config.dim, config.num_samples) == (3, 30)
+    assert {path.name for path in swept.iterdir()} == {
+        *("run.json", "result.nc", "phase.png", "phase.json", "curve.png", "curve.json")
+    }
+    about = json.loads((swept / "phase.json").read_text())
+    assert about["sweep"]["axes"]["init_scale"] == [0.0, 0.5, 1.0]
+    assert about["measures"] == ["test_accuracy"]
+    assert about["command"].startswith("dynamics sweep")
+
+
+def test_is_redrawn_and_resumed(swept, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(swept, folder)
+    (folder / "phase.png").unlink()
+    assert main(["plot", str(folder), "--measure", "training_loss"]) == 0
+    assert "phase.png" in capsys.readouterr().out
+    assert json.loads((folder / "phase.json").read_text())["measures"] == ["training_loss"]
+    before = (folder / "result.nc").read_bytes()
+    assert main(["resume", str(folder)]) == 0
+    assert (folder / "result.nc").read_bytes() == before
+    assert main(["plot", str(folder), "--measure", "colour"]) == 2
+    assert "there are test_accuracy, training_loss" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "name of an experiment first"),
+        (["--vary"], "name of an experiment first"),
+        ([OWN], "--vary NAME=a:b:n"),
+        (["feature-averaging", "--vary", "noise=1,2"], "no experiment"),
+        ([OWN, "--vary", "dim"], "--vary needs NAME="),
+        ([OWN, "--vary", "dims=1,2"], "did you mean dim?"),
+        ([OWN, "--vary", "dim=1:2"], "a:b:n"),
+        ([OWN, "--vary", "dim=0,2"], "dim must be an integer at least 1, got 0"),
+        ([OWN, "--vary", "dim=2,x"], "dim must be an integer at least 1, got 'x'"),
+        ([OWN, "--vary", "dim=2,3", "--vary", "dim=4"], "--vary names dim twice"),
+        ([OWN, "--vary", "dim=2,3", "--dim", "4"], "dim is both varied and set"),
+        ([OWN, "--vary", "dim=2,3", "--tie", "steps=seeds"], "seeds is not a setting"),
+        ([OWN, "--vary", "dim=2,3", "--tie", "steps"], "--tie needs NAME="),
+        ([OWN, "--vary", "dim=2,3", "--seeds", "0"], "--seeds"),
+        ([OWN, "--vary", "dim=2,3", "--preset", "large"], "preset must be one of small"),
+        ([OWN, "--vary", "dim=2,3", "--engine", "fast"], "--engine"),
+        ([OWN, "--vary", "descent=gd,newton", "--steps", "-1"], "no point of the sweep is possible"),
+        ([OWN, "--vary", "dim=2,3", "--distributed"], "unknown argument --distributed"),
+    ],
+)
+def test_bad_input_is_one_sentence(argv, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", *argv]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_and_a_damaged_folder(swept, tmp_path, capsys):
+    assert main(["sweep", "--help"]) == 0
+    assert "--tie" in capsys.readouterr().out
+    folder = tmp_path / "copy"
+    shutil.copytree(swept, folder)
+    about = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(about | {"sweep": []}))
+    assert main(["resume", str(folder)]) == 2
+    assert "does not describe a sweep" in capsys.readouterr().err
+    dataset = load(folder)
+    dataset.attrs["sweep"] = "{}"
+    save(dataset, folder / "result.nc")
+    assert main(["plot", str(folder)]) == 2
+    assert "does not hold the grid" in capsys.readouterr().err
+
+
+def synthetic(swept):
+    """The sweep with losses of a known power law in place of its own, and a text dimension."""
+    dataset = load(swept).isel(init_scale=[1, 2]).reindex(init_scale=[0.5, 1.0, 2.0, 4.0], method="nearest")
+    about = json.loads(dataset.attrs["sweep"])
+    about["axes"]["init_scale"] = dataset.init_scale.values.tolist()
+    dataset.attrs["sweep"] = json.dumps(about)
+    law = 3 * dataset.init_scale**-1.5
+    return dataset.assign(training_loss=(law * (dataset.training_loss * 0 + 1)).transpose(..., "step"))
+
+
+def test_measures_theory_and_exponents_against_what_was_put_in(swept):
+    import dataclasses
+
+    dataset = synthetic(swept)
+    loss = Measure(
+        "loss",
+        "loss",
+        lambda data: data.training_loss.isel(step=-1),
+        theory=lambda config: 3 * config.init_scale**-1.5,
+        exponents=lambda config: {"init_scale": -1.5},
+    )
+    experiment = dataclasses.replace(experiments.made(dataset), measures=[loss, "test_accuracy"])
+    shown = Shown(experiment, dataset)
+    assert [one.name for one in shown.measures] == ["loss", "test_accuracy"]
+    np.testing.assert_allclose(shown.theory[0], 3 * dataset.init_scale.values[:, None] ** [-1.5, -1.5])
+    fits = shown.fits()
+    assert [fit["at"] for fit in fits] == [{"learning_rate": 0.1}, {"learning_rate": 1.0}]
+    for fit in fits:
+        np.testing.assert_allclose([fit["exponent"], fit["law"], *fit["interval"]], -1.5, rtol=1e-10)
+    assert "theorem -1.5" in shown.summary()
+    figures = shown.figures()
+    phase, curve = figures["phase"].axes, figures["curve"].axes
+    np.testing.assert_allclose(
+        phase[0].collections[0].get_array().reshape(2, 4), dataset.training_loss.isel(step=-1).mean("seed").T
+    )
+    dashed = [line for line in curve[0].lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(dashed[0].get_ydata(), shown.theory[0][:, 0])
+    assert all(ax.get_xlabel() for ax in (*phase[:2], *curve))
+
+
+def test_variables_by_coordinate_and_at_their_last_step(swept):
+    dataset = load(swept)
+    arms = dataset.expand_dims(arm=["a", "b"]).copy(deep=True)
+    arms["test_accuracy"] = arms.test_accuracy.transpose(*dataset.test_accuracy.dims, "arm")
+    late = arms.test_accuracy.values
+    late[0, :, :, -1] = np.nan  # a point that ran for fewer steps
+    experiment = experiments.made(dataset)
+    shown = Shown(experiment, arms, ["test_accuracy"])
+    assert [one.name for one in shown.measures] == ["test_accuracy[arm=a]", "test_accuracy[arm=b]"]
+    np.testing.assert_array_equal(shown.values[0][0], late[0, :, :, -2, 0])
+    np.testing.assert_array_equal(shown.values[1][1:], late[1:, :, :, -1, 1])
+    step = int(dataset.step[1])
+    at = Shown(experiment, arms, [f"test_accuracy[arm=b,step={step}]"])
+    np.testing.assert_array_equal(at.values[0], late[:, :, :, 1, 1])
+    for text, words in (
+        ("test_accuracy[arm=c]", "arm has the values a, b"),
+        ("test_accuracy[x=1]", "no 'x'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Shown(experiment, arms, [text])

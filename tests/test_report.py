@@ -1,0 +1,127 @@
+"""The page of a run or sweep: it holds everything, loads nothing, and says what the result says."""
+
+import base64
+import dataclasses
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib.image
+import pytest
+
+from dynamics import experiments, report
+from dynamics.cli import main
+from dynamics.results import load
+
+OWN = str(Path(__file__).parent / "experiments" / "own_experiment.py")
+pytestmark = pytest.mark.usefixtures("untyped")
+
+
+class Page(HTMLParser):
+    """What a browser would load, follow and show."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.links, self.words, self.tags = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("src", "srcset", "data", "poster") or (tag == "link" and name == "href"):
+                self.loads.append(value)
+            elif name == "href":
+                self.links.append(value)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "done"
+    assert main(["run", OWN, "--seeds", "2", "--dim", "3", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_holds_everything_and_loads_nothing(done, capsys):
+    assert main(["report", str(done)]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.loads
+    assert all(source.startswith("data:image/") for source in page.loads)
+    assert all(link.startswith("https://arxiv.org/abs/") for link in page.links)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert "@import" not in text
+    assert not re.search(r"url\(", text)
+    for source in page.loads:  # the pictures are whole, and load nothing either
+        tree = ElementTree.fromstring(base64.b64decode(source.partition(",")[2]))
+        hrefs = [v for node in tree.iter() for name, v in node.attrib.items() if name.endswith("href")]
+        assert all(href.startswith(("#", "data:")) for href in hrefs)
+    words = " ".join(page.words)
+    (verdict,) = json.loads((done / "claims.json").read_text())
+    dataset = load(done)
+    for expected in (
+        *("A linear teacher", "✓ holds", f"{verdict['measured']:.4g}", "≥ 0.8 (every seed)", "2 (0 to 1)"),
+        *(dataset.attrs["device"], dataset.attrs["created"], "input dimension d", f"dynamics run {OWN}"),
+    ):
+        assert expected in words
+
+
+def test_what_is_written_by_others_is_escaped_and_large_pictures_are_png(done, monkeypatch):
+    dataset = load(done)
+    experiment = dataclasses.replace(experiments.made(dataset), title="<script>alert(1)</script>")
+    monkeypatch.setattr(report, "MOST_SVG", 0)
+    text = report.page(experiment, dataset, command="run '<b>'", verdicts=[])
+    assert "<script>" not in text
+    assert "<b>'" not in text
+    assert "No claim is decided by this run alone." in text
+    (source,) = Page(text).loads
+    head, _, data = source.partition(",")
+    assert head == "data:image/png;base64"
+    assert matplotlib.image.imread(io.BytesIO(base64.b64decode(data))).ndim == 3
+
+
+def test_of_a_sweep(tmp_path, capsys):
+    folder = tmp_path / "sweep"
+    argv = ["sweep", OWN, "--vary", "init_scale=0,0.5,1", "--seeds", "2", "--steps", "2", "--out"]
+    assert main([*argv, str(folder)]) == 0
+    assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+    words = " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).words)
+    assert "The sweep" in words
+    assert "0, 0.5, 1" in words
+    assert "test_accuracy: from" in words
+    assert "Claims" not in words
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "DIR"),
+        (["missing"], "missing does not exist"),
+        (["{done}", "--out", "no/such/page.html"], "its folder does not exist"),
+        (["{done}", "--out", "."], "is a folder"),
+        (["{done}", "--measure", "test_accuracy"], "--measure is for sweeps"),
+        (["{done}", "--outt", "x"], "did you mean --out?"),
+    ],
+)
+def test_bad_input_is_one_sentence(done, argv, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *(word.format(done=done) for word in argv)]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) == 1
+
+
+def test_damaged_claims_are_refused(done, capsys):
+    path = done / "claims.json"
+    before = path.read_text()
+    for text in ("{", '[{"id": "x"}]', "[3]", "3"):
+        path.write_text(text)
+        assert main(["report", str(done)]) == 2
+        assert "claims.json is damaged" in capsys.readouterr().err
+    path.write_text(before)
