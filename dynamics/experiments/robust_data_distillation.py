@@ -36,7 +36,7 @@ BOX = (0.0, 1.0)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(TrainingConfig):
-    """Settings; symbols as in the paper. The radii are of linf balls, in units of the pixels' range [0, 1]."""
+    """Settings; symbols as in the paper. Radii are of linf balls; pixels lie in [0, 1]."""
 
     part: Literal["distillation", "networks", "rescaling"] = setting("distillation", "what is simulated")
     data: str = setting("digits", "digits, mnist, or a path of images")
