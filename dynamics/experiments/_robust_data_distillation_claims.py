@@ -180,7 +180,7 @@ CLAIMS = (
         "and come nearer with every width",
         gap_ratio,
         lambda runs: at_most(1 - 1e-9),
-        Ablation("half the width at most, and wider first layers no more", {"widths": (256, 258, 260)}),
+        UNDOUBLED,
         runs=("networks",),
     ),
     Claim(

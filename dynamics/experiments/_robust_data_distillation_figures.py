@@ -22,15 +22,12 @@ ARMS = {
     "adv_kip": ("adversarial KIP", plots.COLOURS[1]),
 }
 ATTACKS = {
-    "clean": ("clean", "#000000"),
-    "fgsm": ("FGSM", plots.COLOURS[2]),
+    "clean": ("clean", plots.GREY),
     "pgd": ("PGD, cross-entropy", plots.COLOURS[5]),
     "margin": ("PGD, margin", plots.COLOURS[0]),
-    "random_search": ("random search", plots.COLOURS[4]),
-    "transfer": ("transferred", plots.COLOURS[3]),
-    "worst": ("all of them", plots.COLOURS[1]),
+    "random_search": ("random search", plots.COLOURS[3]),
+    "worst": ("all attacks", plots.COLOURS[6]),
 }
-SHOWN = ("clean", "pgd", "margin", "random_search", "worst")
 
 
 def _config(dataset: xr.Dataset):
@@ -54,17 +51,17 @@ def _curve(ax, values: xr.DataArray, dim: str, **line) -> None:
     plots.band(ax, values[dim].values, values.values, **line)
 
 
-def _bars(ax: "matplotlib.axes.Axes", under: xr.DataArray, attacks, groups, labels) -> None:
-    """Mean over seeds, with the range, of the accuracy under each attack; a group of bars each arm."""
-    width = 0.85 / len(attacks)
-    for i, attack in enumerate(attacks):
+def _bars(ax: "matplotlib.axes.Axes", under: xr.DataArray) -> None:
+    """Mean over seeds, with the range, of the accuracy under each attack; a group of bars each set."""
+    arms = under.training.values.tolist()
+    width = 0.85 / len(ATTACKS)
+    for i, (attack, (label, colour)) in enumerate(ATTACKS.items()):
         found = under.sel(attack=attack).transpose("seed", ...).values
         middle = found.mean(axis=0)
         spread = np.abs(np.stack([found.min(axis=0), found.max(axis=0)]) - middle[None])
-        at = np.arange(len(groups)) + (i - (len(attacks) - 1) / 2) * width
-        label, colour = ATTACKS[attack]
+        at = np.arange(len(arms)) + (i - (len(ATTACKS) - 1) / 2) * width
         ax.bar(at, middle, width, yerr=spread, color=colour, label=label, error_kw={"linewidth": 0.8})
-    ax.set_xticks(range(len(groups)), labels)
+    ax.set_xticks(range(len(arms)), [ARMS[arm][0] for arm in arms])
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("test accuracy")
 
@@ -79,9 +76,9 @@ def _draw_distillation(config, dataset):
     figure.suptitle(_setting(config, dataset), fontsize=9)
     free = iter(axes.flat)
     ax = next(free)
-    _bars(ax, dataset.under, SHOWN, arms, [ARMS[arm][0] for arm in arms])
-    ax.set_title("what each attack leaves (bars: mean, range over seeds)")
-    ax.legend(loc="upper right", ncols=2)
+    _bars(ax, dataset.under)
+    ax.set_title("what each attack leaves (mean and range over seeds)")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
     if curves:
         _radii(next(free), config, dataset, arms)
     if on_the_way:
