@@ -27,8 +27,8 @@ PLAIN = Ablation("no attack within the loss (adv-KIP is KIP)", {"attack_steps": 
 STILL = Ablation("no outer steps", {"steps": 0})
 NEAR = Ablation("half the radius", {"radius": 0.1})
 WEAK = Ablation("evaluation at a quarter of the radius", {"test_radius": 0.05})
-STRONG = Ablation("training at twice the radius", {"radius": 0.4})
-ONE_STEP = Ablation("a margin attack of one step", {"margin_steps": 1})
+FEW = Ablation("ten learned images", {"num_support": 10})
+HARMLESS = Ablation("evaluation at a radius of 1e-6", {"test_radius": 1e-6})
 LOSS = Ablation("an inner attack on the cross-entropy", {"attack_loss": "cross_entropy"})
 UNDOUBLED = Ablation("networks that do not start at 0", {"doubled": False})
 UNSCALED = Ablation("logits as they are", {"scales": (1,)})
@@ -74,7 +74,7 @@ CLAIMS = (
         "images learned against an attack keep a clean accuracy of at least 0.92",
         under("clean", "adv_kip"),
         lambda runs: typically(at_least(0.92)),
-        STRONG,
+        FEW,
         runs=("main",),
         applies=_reference,
     ),
@@ -142,8 +142,8 @@ CLAIMS = (
         FALLACY,
         "ascent on the margin is the stronger attack on every set",
         margin_excess,
-        lambda runs: at_most(0.0),
-        ONE_STEP,
+        lambda runs: at_most(-0.0025),
+        HARMLESS,
         runs=("main",),
         applies=_reference,
     ),
@@ -177,9 +177,9 @@ CLAIMS = (
     Claim(
         "D4-wider",
         NETWORKS,
-        "and come nearer with every width",
+        "and come nearer with every width, by a tenth at least where it grows fourfold",
         gap_ratio,
-        lambda runs: at_most(1 - 1e-9),
+        lambda runs: at_most(0.9, 0.5),
         UNDOUBLED,
         runs=("networks",),
     ),
