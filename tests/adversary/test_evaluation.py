@@ -51,13 +51,14 @@ def test_each_attack_alone_and_the_worst_of_them():
     rows = dict(zip(ATTACKS, alive, strict=True))
     np.testing.assert_array_equal(rows["worst"], alive[:-1].all(axis=0))
     np.testing.assert_array_equal(rows["clean"], np.argmax(np.sin(X @ W), axis=1) == labels)
-    some = survivors(KEY, model, sample, 0.2, attack=("worst", "fgsm"))
+    some = jax.jit(lambda key: survivors(key, model, sample, 0.2, attack=("worst", "fgsm")))(KEY)
     np.testing.assert_array_equal(some[1], rows["fgsm"])
     np.testing.assert_array_equal(some[0], rows["fgsm"] & rows["clean"])
     # of two classes that differ by a plane, the distance in linf is exact
     lead = X @ (W[:, :1] - W[:, 1:2])
     two = Sample(jnp.asarray(X), jnp.ones(60), jnp.zeros(60, int), jnp.zeros(60, int))
-    alive = survivors(KEY, lambda x: x @ jnp.asarray(W[:, :2]), two, 0.2, attack=("pgd", "margin"))
+    pair = jnp.asarray(W[:, :2])
+    alive = jax.jit(lambda key: survivors(key, lambda x: x @ pair, two, 0.2, attack=("pgd", "margin")))(KEY)
     exact = lead[:, 0] > 0.2 * np.abs(W[:, 0] - W[:, 1]).sum()
     np.testing.assert_array_equal(alive, np.stack([exact, exact]))
 

@@ -39,48 +39,55 @@ def test_claim_holds_and_its_ablation_does_not(everything, claim):
 
 
 def test_a_run_against_plain_numpy():
-    config = Config(**TINY, depth=0, arms=("subset", "adv_kip"), curve_radii=(0.0, 0.2))
-    found = EXPERIMENT.run(config, seeds=[3]).isel(seed=0)
-    before, after = (found.sel(training=arm) for arm in config.arms)
+    config = Config(**TINY, depth=0, arms=("adv_kip",), curve_radii=())
+    whole = EXPERIMENT.run(config, seeds=[3])
+    found = whole.isel(seed=0, training=0)
     draw = module.source(config).sample(named_key(seed_key(3), "data"))
-    S, x = np.asarray(draw.train.x[:12]), np.asarray(draw.test.x)
-    np.testing.assert_allclose(before.support, S, atol=1e-12)
-    np.testing.assert_array_equal(before.support_class, draw.train.target[:12])
+    S, x, target = found.support.values, np.asarray(draw.test.x), np.asarray(draw.train.target[:12])
+    np.testing.assert_array_equal(found.support_class, target)
     gram, cross = (2 * z @ S.T / 64 + 0.01 for z in (S, x))  # without hidden layers
-    labels = np.eye(10)[np.asarray(draw.train.target[:12])] - 0.1
-    alpha = np.linalg.solve(gram + 1e-6 * np.trace(gram) / 12 * np.eye(12), labels)
+    alpha = np.linalg.solve(gram + 1e-6 * np.trace(gram) / 12 * np.eye(12), np.eye(10)[target] - 0.1)
     right = np.argmax(cross @ alpha, axis=1) == np.asarray(draw.test.target)
-    assert float(before.under.sel(attack="clean")) == pytest.approx(right.mean())
-    assert float(before.condition) == pytest.approx(np.linalg.cond(gram), rel=1e-6)
-    assert float(after.drift) == pytest.approx(
-        np.abs((after.support - before.support).values).max(), rel=1e-9
-    )
-    assert float(after.drift) > 0.01
-    assert 0 <= after.support.min() <= after.support.max() <= 1
+    assert float(found.under.sel(attack="clean")) == pytest.approx(right.mean())
+    assert float(found.condition) == pytest.approx(np.linalg.cond(gram), rel=1e-6)
+    assert float(found.drift) == pytest.approx(np.abs(S - np.asarray(draw.train.x[:12])).max(), rel=1e-9)
+    assert float(found.drift) > 0.01
+    assert 0 <= S.min() <= S.max() <= 1
     assert bool((found.under.sel(attack="worst") <= found.under.min("attack")).all())
-    assert bool((before.under.sel(attack="transfer") == before.under.sel(attack="pgd")).all())
-    np.testing.assert_allclose(found.pgd_curve.sel(radius=0.0), found.under.sel(attack="clean"))
-    assert float(after.outer_loss[-1]) < float(after.outer_loss[0])
+    assert float(found.outer_loss[-1]) < float(found.outer_loss[0])
     for name in ("overview", "images"):
-        assert EXPERIMENT.figures[name](found.expand_dims("seed")).get_axes()
-    assert EXPERIMENT.summary(found.expand_dims("seed")).splitlines()[1].split()[0] == "subset"
+        assert EXPERIMENT.figures[name](whole).get_axes()
+    assert EXPERIMENT.summary(whole).splitlines()[1].split()[0] == "adv_kip"
+
+
+@pytest.mark.exhaustive
+def test_all_arms_and_curves():
+    config = Config(**TINY, curve_radii=(0.0, 0.2))
+    found = EXPERIMENT.run(config, seeds=2)
+    assert found.training.values.tolist() == ["subset", "full", "kip", "adv_kip"]
+    same = found.under.sel(training="subset")
+    np.testing.assert_array_equal(same.sel(attack="transfer"), same.sel(attack="pgd"))
+    np.testing.assert_allclose(found.pgd_curve.sel(radius=0.0), found.under.sel(attack="clean"))
+    np.testing.assert_allclose(found.pgd_curve.sel(radius=0.2), found.under.sel(attack="pgd"))
+    assert EXPERIMENT.plot(found).get_axes()
 
 
 def test_distance_from_the_kernel_by_a_loop():
     rng = np.random.default_rng(0)
     data = LabelledImages(rng.uniform(size=(20, 4)), np.arange(20) % 3, (1, -1, 1), 9, 5)
     problem = Problem(data, NTKNetwork(6, num_outputs=3), "squared")
-    draw, params = data.sample(jax.random.key(0)), problem.init(jax.random.key(1))
+    draw, params = jax.jit(lambda key: (data.sample(key), problem.init(key)))(jax.random.key(0))
     kernel = closed_form.DeepNTK()
-    X, x = draw.train.x, draw.test.x
-    gram, cross = np.asarray(closed_form.deep(X).ntk), np.asarray(closed_form.deep(x, X).ntk)
+    gram, cross = (np.asarray(jax.jit(kernel)(z, draw.train.x)) for z in (draw.train.x, draw.test.x))
     f, alpha = np.zeros((9, 3)), np.zeros((9, 3))
     for _ in range(7):
         alpha = alpha + 0.05 * (np.eye(3)[np.asarray(draw.train.target)] - 1 / 3 - f)
         f = gram @ alpha
-    gap = np.sqrt(np.mean((np.asarray(problem.apply(params, draw.test.x)) - cross @ alpha) ** 2))
+    outputs = np.asarray(jax.jit(problem.apply)(params, draw.test.x))
+    gap = np.sqrt(np.mean((outputs - cross @ alpha) ** 2))
     what = own.kernel_gap.given(kernel=kernel, steps=7, learning_rate=0.05)
-    assert float(what(params, problem, draw, jax.random.key(0))) == pytest.approx(gap, rel=1e-9)
+    measured = jax.jit(lambda p, d: what(p, problem, d, jax.random.key(0)))(params, draw)
+    assert float(measured) == pytest.approx(gap, rel=1e-9)
 
 
 @pytest.mark.exhaustive
