@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dynamics import linalg
 from dynamics.data.sample import Draw
 from dynamics.observables.base import observable
+from dynamics.observables.kernel import spectrum
 from kernels import closed_form, eigenfeatures, regression
 from kernels.attacks import Attack, correct
 from kernels.duals import leaky_relu
-from kernels.regression import Kernel, Spectrum
+from kernels.regression import Kernel
 
 NAMES = ("relu", "erf", "leaky_relu", "linear", "rbf")
 
@@ -38,13 +38,6 @@ def kernel(name: str, depth: int, weight_std: float, bias_std: float) -> Kernel:
         return closed_form.deep(x, z, depth, act, weight_std=weight_std, bias_std=bias_std).ntk
 
     return {"linear": linear, "rbf": rbf}.get(name, deep)
-
-
-def spectrum(kernel: Kernel, x: Float[Array, "samples dim"]) -> Spectrum:
-    """The Gram matrix's modes, safely beside other programs on a CPU."""
-    gram = kernel(x, x)
-    values, vectors = linalg.eigh((gram + gram.T) / 2)
-    return Spectrum(values[::-1], vectors[:, ::-1])
 
 
 @observable(("mode",), about="eigenvalues of the Gram matrix")

@@ -8,7 +8,15 @@ from jaxtyping import Array, Float
 from dynamics import geometry, linalg
 from dynamics.observables.base import observable
 from dynamics.observables.robustness import attacked
-from kernels import eigenfeatures, empirical, regression
+from kernels import eigenfeatures, empirical
+from kernels.regression import Kernel, Spectrum
+
+
+def spectrum(kernel: Kernel, x: Float[Array, "samples dim"]) -> Spectrum:
+    """The Gram matrix's modes, safely beside other programs on a CPU."""
+    gram = kernel(x, x)
+    values, vectors = linalg.eigh((gram + gram.T) / 2)
+    return Spectrum(values[::-1], vectors[:, ::-1])
 
 
 def tangent_kernel(
@@ -65,5 +73,5 @@ def ntk_usefulness(params, problem, draw, count=20, num_points=None) -> Float[Ar
         raise ValueError("ntk_usefulness is for networks with a single output")
     cross = empirical.ntk(problem.apply, params, test.x, train.x)
     values, vectors = linalg.eigh((gram + gram.T) / 2)
-    modes = regression.Spectrum(values[::-1], vectors[:, ::-1])
+    modes = Spectrum(values[::-1], vectors[:, ::-1])
     return eigenfeatures.usefulness(eigenfeatures.features(cross, modes, train.y, count), test.y)

@@ -13,7 +13,9 @@ from dynamics.adversary.evaluation import suspicions
 from dynamics.data.images import LabelledImages
 from dynamics.data.sample import Sample
 from dynamics.descent import named
-from dynamics.models.kernel_regression import FirstSamples, KernelRegression
+from dynamics.keys import named_key, seed_key
+from dynamics.models.linear import Linear
+from dynamics.parts import part, static
 from dynamics.problem import Problem
 
 KEY = jax.random.key(0)
@@ -49,13 +51,14 @@ def test_each_attack_alone_and_the_worst_of_them():
     rows = dict(zip(ATTACKS, alive, strict=True))
     np.testing.assert_array_equal(rows["worst"], alive[:-1].all(axis=0))
     np.testing.assert_array_equal(rows["clean"], np.argmax(np.sin(X @ W), axis=1) == labels)
-    some = survivors(KEY, model, sample, 0.2, attack=("worst", "fgsm"))
+    some = jax.jit(lambda key: survivors(key, model, sample, 0.2, attack=("worst", "fgsm")))(KEY)
     np.testing.assert_array_equal(some[1], rows["fgsm"])
     np.testing.assert_array_equal(some[0], rows["fgsm"] & rows["clean"])
     # of two classes that differ by a plane, the distance in linf is exact
     lead = X @ (W[:, :1] - W[:, 1:2])
     two = Sample(jnp.asarray(X), jnp.ones(60), jnp.zeros(60, int), jnp.zeros(60, int))
-    alive = survivors(KEY, lambda x: x @ jnp.asarray(W[:, :2]), two, 0.2, attack=("pgd", "margin"))
+    pair = jnp.asarray(W[:, :2])
+    alive = jax.jit(lambda key: survivors(key, lambda x: x @ pair, two, 0.2, attack=("pgd", "margin")))(KEY)
     exact = lead[:, 0] > 0.2 * np.abs(W[:, 0] - W[:, 1]).sum()
     np.testing.assert_array_equal(alive, np.stack([exact, exact]))
 
@@ -92,20 +95,33 @@ def test_suspicions(accuracy, zeros, count):
     assert len(suspicions(accuracy, zeros)) == count
 
 
+@part
+class Mirrored:
+    """The start of a linear model: class means, the classes' order reversed if asked for."""
+
+    reverse: bool = static(False)
+
+    def params(self, model, draw):
+        return {"W": draw.features[::-1] if self.reverse else draw.features}
+
+
 def test_as_observables():
     data = LabelledImages(RNG.uniform(size=(40, 6)), np.arange(40) % 3, (1, -1, 1), 24, 10)
-    problem = Problem(data, KernelRegression(num_support=6, num_outputs=3), "squared", start=FirstSamples())
-    under = observables.accuracy_under.given(
-        radius=0.1, attack=ATTACKS, source=FirstSamples(in_turn=True), steps=3, margin_steps=3, trials=5,
-        box=(0.0, 1.0),
-    )  # fmt: skip
+    problem = Problem(data, Linear(3), "cross_entropy", start=Mirrored())
+    options = {"steps": 3, "margin_steps": 3, "trials": 5, "box": (0.0, 1.0)}
+    under = observables.accuracy_under.given(radius=0.1, attack=ATTACKS, source=Mirrored(True), **options)
     end = {"under": under, "masking": observables.masking}
-    found = simulate(problem, named("adam", 0.01), steps=0, observe_end=end, seeds=2)
+    found = simulate(problem, named("gd", 0.01), steps=0, observe_end=end, seeds=2)
     assert found.under.attack.values.tolist() == list(ATTACKS)
     assert found.under.dims == ("seed", "attack")
     assert bool((found.under.sel(attack="worst") <= found.under.min("attack")).all())
     assert found.masking.sel(indicator="zero_gradients").max() == 0
-    assert found.masking.sel(indicator="gradient_norm").min() > 0
+    draw = data.sample(named_key(seed_key(1), "data"))
+    W, target = np.asarray(draw.features), np.asarray(draw.test.target)
+    scores = np.exp(np.asarray(draw.test.x) @ W.T)
+    slopes = (scores / scores.sum(axis=1, keepdims=True) - np.eye(3)[target]) @ W
+    size = np.linalg.norm(slopes, axis=1).mean()
+    assert float(found.masking.sel(indicator="gradient_norm")[1]) == pytest.approx(size, rel=1e-9)
 
 
 @pytest.mark.parametrize(

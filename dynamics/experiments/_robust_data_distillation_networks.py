@@ -1,0 +1,89 @@
+"""The part `networks`: wide networks trained on distilled images, beside the kernel that they follow."""
+
+import numpy as np
+import xarray as xr
+
+from dynamics import observables as o
+from dynamics.data.images import LabelledImages
+from dynamics.descent import named
+from dynamics.engine.simulate import simulate
+from dynamics.experiments import _robust_data_distillation_observables as own
+from dynamics.experiments.base import run_arms
+from dynamics.keys import named_key, seed_key
+from dynamics.models.activations import Activation
+from dynamics.models.ntk_mlp import NTKNetwork
+from dynamics.problem import Problem
+
+ATTACKS = ("clean", "pgd", "margin", "worst")
+
+
+def run(config, engine, problem, kernel) -> xr.Dataset:
+    """Networks of several widths, trained on each arm's set for `net_steps` steps of 1 / lambda_max.
+
+    Dimensions: training, seed, width; `kernel_gap` compares with the kernel predictor after as many steps.
+    """
+    return run_arms(
+        "training", dict.fromkeys(config.arms, lambda arm: _arm(config, engine, problem, kernel, arm))
+    )
+
+
+def _arm(config, engine, problem, kernel, arm):
+    learned = arm != "subset"
+    distilled = problem(config, arm)
+    sets = simulate(
+        distilled,
+        config.support_rule,
+        steps=config.steps if learned else 0,
+        observe_end={"support": own.support, "support_class": own.support_class},
+        when=[config.steps] if learned else None,
+        batch_size=config.batch_size or None,
+        **engine.keywords(arm),
+    )
+    parts = []
+    for seed in sets.seed.values.tolist():
+        one = sets.sel(seed=seed)
+        draw = distilled.sample(named_key(seed_key(seed), "data"))
+        data = LabelledImages(
+            np.asarray(one.support.values),
+            one.support_class.values.astype(int),
+            tuple(int(sign) for sign in draw.class_signs),
+            config.num_support,
+            config.num_test,
+            draw.test.x,
+            draw.test.target,
+        )
+        values = np.linalg.eigvalsh(np.asarray(kernel(data.inputs, data.inputs)))
+        made = [_network(config, engine, kernel, arm, data, seed, 1 / values[-1], m) for m in config.widths]
+        parts.append(
+            xr.concat(made, xr.IndexVariable("width", list(config.widths)), combine_attrs="override")
+        )
+    whole = xr.concat(parts, "seed", combine_attrs="override")
+    return whole.assign_attrs({name: sets.attrs[name] for name in ("problem", "descent")}).assign(
+        first_nonfinite_step=sets.first_nonfinite_step
+    )
+
+
+def _network(config, engine, kernel, arm, data, seed, rate, width):
+    model = NTKNetwork(
+        width,
+        config.depth,
+        num_outputs=len(data.class_signs),
+        weight_std=config.weight_std,
+        bias_std=config.bias_std,
+        doubled=config.doubled,
+        activation=Activation(config.kernel),
+    )
+    under = o.accuracy_under.given(
+        radius=config.evaluation_radius, attack=ATTACKS, steps=config.test_steps, box=(0.0, 1.0),
+        margin_steps=config.margin_steps, restarts=config.restarts,
+    )  # fmt: skip
+    gap = own.kernel_gap.given(kernel=kernel, steps=config.net_steps, learning_rate=float(rate))
+    trained = simulate(
+        Problem(data, model, loss="squared", reduction="sum"),
+        named("gd", float(rate)),
+        steps=config.net_steps,
+        when=[config.net_steps],
+        observe_end={"kernel_gap": gap, "under": under},
+        **engine._replace(seeds=[seed]).keywords(f"{arm}_{width}_seed_{seed}"),
+    )
+    return trained.drop_dims("step", errors="ignore").drop_vars("first_nonfinite_step")

@@ -1,0 +1,58 @@
+"""What `robust_data_distillation` records of a support, and of networks beside their kernel."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dynamics import geometry, linalg
+from dynamics.observables.base import observable
+from dynamics.observables.kernel import spectrum
+from kernels import distillation, regression
+
+
+@observable(about="outer loss", random=True)
+def outer_loss(params, problem, draw, key) -> Float[Array, ""]:
+    """What is lowered, over all training samples: attacked, where the problem has an adversary."""
+    return problem.training_loss(params, draw.train, draw, key)
+
+
+@observable(("point", "pixel"), about="pixel of the support")
+def support(params, problem, draw) -> Float[Array, "points pixels"]:
+    """The support's inputs."""
+    return params["support"]
+
+
+@observable(("point",), about="class of the support's point")
+def support_class(params, problem, draw) -> Float[Array, " points"]:
+    """The class of largest label."""
+    return jnp.argmax(params["labels"], axis=1).astype(params["labels"].dtype)
+
+
+@observable(about="largest move of a support's coordinate")
+def drift(params, problem, draw) -> Float[Array, ""]:
+    r"""$|S - S_0|_\infty$."""
+    return jnp.max(jnp.abs(params["support"] - problem.start.params(problem.model, draw)["support"]))
+
+
+@observable(about="condition number of the Gram matrix")
+def condition(params, problem, draw) -> Float[Array, ""]:
+    r"""That of $\Theta(S, S)$, without ridge."""
+    gram = problem.model.kernel(params["support"], params["support"])
+    values = linalg.eigvalsh((gram + gram.T) / 2)
+    return values[-1] / jnp.maximum(values[0], jnp.finfo(values.dtype).tiny)
+
+
+@observable(("mode",), about="eigenvalues of the Gram matrix")
+def eigenvalues(params, problem, draw, kernel) -> Float[Array, " modes"]:
+    """Eigenvalues of the training inputs' Gram matrix, the largest first."""
+    return spectrum(kernel, draw.train.x).values
+
+
+@observable(about="root mean square of the outputs' distance")
+def kernel_gap(params, problem, draw, kernel, steps, learning_rate) -> Float[Array, ""]:
+    """Distance of a network's outputs at the test points from the kernel's after as many steps of descent."""
+    classes = draw.class_signs.shape[0]
+    targets = distillation.one_hot(draw.train.target, classes).astype(draw.train.x.dtype)
+    modes = spectrum(kernel, draw.train.x)
+    alpha = regression.coefficients(modes, targets, regression.descent(steps, learning_rate))
+    outputs = problem.apply(geometry.plain(params), draw.test.x)
+    return jnp.sqrt(jnp.mean((outputs - regression.predictor(kernel, draw.train.x, alpha)(draw.test.x)) ** 2))

@@ -1,0 +1,164 @@
+"""Claims about distilled data hold over seeds and their ablations break them; a run's numbers by NumPy."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from dynamics import experiments
+from dynamics.data.images import LabelledImages
+from dynamics.experiments import _robust_data_distillation_observables as own
+from dynamics.experiments import robust_data_distillation as module
+from dynamics.keys import named_key, seed_key
+from dynamics.models.ntk_mlp import NTKNetwork
+from dynamics.problem import Problem
+from kernels import closed_form
+
+EXPERIMENT = experiments.get("robust_data_distillation")
+Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
+IDS = [claim.id for claim in EXPERIMENT.claims]
+TINY = {
+    "num_samples": 40, "num_test": 20, "num_support": 12, "batch_size": 10, "steps": 2, "records": 2,
+    "attack_steps": 2, "test_steps": 2, "margin_steps": 2, "trials": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def everything(check):
+    return check("robust_data_distillation", 3, IDS)
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("claim", IDS)
+def test_claim_holds_and_its_ablation_does_not(everything, claim):
+    verdict = everything[1][claim]
+    assert verdict["holds"], verdict
+    assert verdict["ablation"]["holds"] is False, verdict
+
+
+def test_a_run_against_plain_numpy():
+    config = Config(**TINY, depth=0, arms=("adv_kip",), curve_radii=())
+    whole = EXPERIMENT.run(config, seeds=[3])
+    found = whole.isel(seed=0, training=0)
+    draw = module.source(config).sample(named_key(seed_key(3), "data"))
+    S, x, target = found.support.values, np.asarray(draw.test.x), np.asarray(draw.train.target[:12])
+    np.testing.assert_array_equal(found.support_class, target)
+    gram, cross = (2 * z @ S.T / 64 + 0.01 for z in (S, x))  # without hidden layers
+    alpha = np.linalg.solve(gram + 1e-6 * np.trace(gram) / 12 * np.eye(12), np.eye(10)[target] - 0.1)
+    right = np.argmax(cross @ alpha, axis=1) == np.asarray(draw.test.target)
+    assert float(found.under.sel(attack="clean")) == pytest.approx(right.mean())
+    assert float(found.condition) == pytest.approx(np.linalg.cond(gram), rel=1e-6)
+    assert float(found.drift) == pytest.approx(np.abs(S - np.asarray(draw.train.x[:12])).max(), rel=1e-9)
+    assert float(found.drift) > 0.01
+    assert 0 <= S.min() <= S.max() <= 1
+    assert bool((found.under.sel(attack="worst") <= found.under.min("attack")).all())
+    assert float(found.outer_loss[-1]) < float(found.outer_loss[0])
+    for name in ("overview", "images"):
+        assert EXPERIMENT.figures[name](whole).get_axes()
+    assert EXPERIMENT.summary(whole).splitlines()[1].split()[0] == "adv_kip"
+
+
+@pytest.mark.exhaustive
+def test_all_arms_and_curves():
+    config = Config(**TINY, curve_radii=(0.0, 0.2))
+    found = EXPERIMENT.run(config, seeds=2)
+    assert found.training.values.tolist() == ["subset", "full", "kip", "adv_kip"]
+    same = found.under.sel(training="subset")
+    np.testing.assert_array_equal(same.sel(attack="transfer"), same.sel(attack="pgd"))
+    np.testing.assert_allclose(found.pgd_curve.sel(radius=0.0), found.under.sel(attack="clean"))
+    np.testing.assert_allclose(found.pgd_curve.sel(radius=0.2), found.under.sel(attack="pgd"))
+    assert EXPERIMENT.plot(found).get_axes()
+
+
+def test_distance_from_the_kernel_by_a_loop():
+    rng = np.random.default_rng(0)
+    data = LabelledImages(rng.uniform(size=(20, 4)), np.arange(20) % 3, (1, -1, 1), 9, 5)
+    problem = Problem(data, NTKNetwork(6, num_outputs=3), "squared")
+    draw, params = jax.jit(lambda key: (data.sample(key), problem.init(key)))(jax.random.key(0))
+    kernel = closed_form.DeepNTK()
+    gram, cross = (np.asarray(jax.jit(kernel)(z, draw.train.x)) for z in (draw.train.x, draw.test.x))
+    f, alpha = np.zeros((9, 3)), np.zeros((9, 3))
+    for _ in range(7):
+        alpha = alpha + 0.05 * (np.eye(3)[np.asarray(draw.train.target)] - 1 / 3 - f)
+        f = gram @ alpha
+    outputs = np.asarray(jax.jit(problem.apply)(params, draw.test.x))
+    gap = np.sqrt(np.mean((outputs - cross @ alpha) ** 2))
+    what = own.kernel_gap.given(kernel=kernel, steps=7, learning_rate=0.05)
+    measured = jax.jit(lambda p, d: what(p, problem, d, jax.random.key(0)))(params, draw)
+    assert float(measured) == pytest.approx(gap, rel=1e-9)
+
+
+@pytest.mark.exhaustive
+def test_networks_follow_the_sets_they_are_given():
+    config = Config(**TINY, part="networks", arms=("subset", "kip"), widths=(8, 64), net_steps=20)
+    found = EXPERIMENT.run(config, seeds=[1, 2])
+    assert found.kernel_gap.dims == ("training", "seed", "width")
+    assert bool((found.kernel_gap.isel(width=1) < found.kernel_gap.isel(width=0)).all())
+    assert EXPERIMENT.plot(found).get_axes()
+    assert "distance from the kernel, kip" in EXPERIMENT.summary(found)
+
+
+@pytest.mark.exhaustive
+def test_factors_of_the_logits_leave_predictions_as_they_are():
+    config = dataclasses.replace(
+        PRESETS["rescaling"], num_samples=40, num_support=40, num_test=30, scales=(1, 1e4), trials=4
+    )
+    found = EXPERIMENT.run(config, seeds=1)
+    assert found.scale.values.tolist() == [1.0, 1e4]
+    clean, ascent = (found.under.sel(attack=name).values[0] for name in ("clean", "pgd"))
+    assert clean[0] == clean[1]
+    assert ascent[1] > ascent[0]
+    assert EXPERIMENT.plot(found).get_axes()
+    assert "are exactly 0" in EXPERIMENT.summary(found)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"attack_loss": "margin", "outer": "cross_entropy", "logit_scale": 10.0},
+        {"attack_loss": "squared", "centred": False, "in_turn": True, "kernel": "erf", "depth": 2},
+        {"descent": "sign", "normalize": True, "ball": 0.01, "learn_labels": True, "shared_data": True},
+    ],
+)
+def test_other_settings_run(given):
+    found = EXPERIMENT.run(Config(**TINY, arms=("kip", "adv_kip"), curve_radii=(), **given), seeds=2)
+    assert bool(np.isfinite(found.outer_loss).all())
+    if given.get("ball"):
+        assert float(found.drift.max()) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"data": "nowhere"}, "data must be digits, mnist or an existing path"),
+        ({"num_samples": 1797}, "must be at most the 1797 images"),
+        ({"arms": ("kip", "kip")}, "arms must be different ones of"),
+        ({"arms": ("half",)}, "arms must be different ones of"),
+        ({"num_support": 1300}, "num_support must be at most num_samples=1200"),
+        ({"batch_size": 1300}, "batch_size must be at most num_samples=1200"),
+        ({"curve_radii": (0.2, 0.1)}, "curve_radii must increase"),
+        ({"part": "rescaling", "scales": ()}, "scales must not be empty"),
+        ({"part": "networks"}, "arms of networks must be among subset, kip, adv_kip"),
+        ({"part": "networks", "arms": ("subset",), "widths": (7,)}, "even widths"),
+        ({"part": "networks", "arms": ("subset",), "widths": ()}, "widths must not be empty"),
+        ({"part": "networks", "arms": ("subset",), "learn_labels": True}, "not learned"),
+        ({"part": "networks", "arms": ("subset",), "doubled": False, "depth": 0}, "a depth of at least 1"),
+        ({"centred": False, "outer": "cross_entropy"}, "centred=false needs outer='squared'"),
+    ],
+)
+def test_bad_configs_are_refused_in_one_sentence(given, sentence):
+    with pytest.raises(ValueError, match=sentence) as error:
+        Config(**given)
+    assert "\n" not in str(error.value)
+
+
+def test_every_claim_names_runs_that_exist_and_some_are_decided_by_the_preset():
+    for claim in EXPERIMENT.claims:
+        for name in claim.runs:
+            dataclasses.replace(EXPERIMENT.check_runs[name].config, **claim.ablation.change)
+    decided = {c.id for c in EXPERIMENT.claims if c.applies is not None and c.applies(PRESETS["small"])}
+    assert {"D1-clean", "D2-pgd", "D3-overestimate"} <= decided
+    assert not any(c.applies(PRESETS["near"]) for c in EXPERIMENT.claims if c.applies is not None)
