@@ -54,12 +54,14 @@ def _curve(ax, values: xr.DataArray, dim: str, **line) -> None:
 def _bars(ax: "matplotlib.axes.Axes", under: xr.DataArray) -> None:
     """Mean over seeds, with the range, of the accuracy under each attack; a group of bars each set."""
     arms = under.training.values.tolist()
-    width = 0.85 / len(ATTACKS)
-    for i, (attack, (label, colour)) in enumerate(ATTACKS.items()):
+    attacks = [name for name in ATTACKS if name in under.attack]
+    width = 0.85 / len(attacks)
+    for i, attack in enumerate(attacks):
+        label, colour = ATTACKS[attack]
         found = under.sel(attack=attack).transpose("seed", ...).values
         middle = found.mean(axis=0)
         spread = np.abs(np.stack([found.min(axis=0), found.max(axis=0)]) - middle[None])
-        at = np.arange(len(arms)) + (i - (len(ATTACKS) - 1) / 2) * width
+        at = np.arange(len(arms)) + (i - (len(attacks) - 1) / 2) * width
         ax.bar(at, middle, width, yerr=spread, color=colour, label=label, error_kw={"linewidth": 0.8})
     ax.set_xticks(range(len(arms)), [ARMS[arm][0] for arm in arms])
     ax.set_ylim(0, 1.02)
@@ -130,38 +132,51 @@ def _training(left, right, dataset, arms):
 
 
 def _draw_networks(config, dataset):
-    arms = dataset.training.values.tolist()
-    figure, axes = plots.new_figure(1, 2, 9.6, 3.6)
-    start = "started at 0" if config.doubled else "not started at 0"
-    figure.suptitle(f"networks {start}, {config.net_steps} steps; {_setting(config, dataset)}", fontsize=9)
+    lazy = "kernel_gap" in dataset
+    figure, axes = plots.new_figure(1, 1 + lazy, 4.8 * (1 + lazy), 3.6)
+    start = "lazy, started at 0" if config.doubled else "lazy, not started at 0"
+    how = f"networks ({start if lazy else 'standard'}), {config.net_steps} steps"
+    figure.suptitle(f"{how}; {_setting(config, dataset)}", fontsize=9 if lazy else 7)
+    if lazy:
+        _gaps(axes[0, 0], dataset)
+    _deployed(axes[0, -1], dataset)
     widths = dataset.width.values.astype(float)
-    left, right = axes[0]
-    for arm in arms:
-        label, colour = ARMS[arm]
-        one = dataset.sel(training=arm)
-        _curve(left, one.kernel_gap, "width", color=colour, marker="o", label=label)
-        _curve(
-            right, one.under.sel(attack="clean"), "width", color=colour, marker="o", label=f"{label}, clean"
-        )
-        for attack, style in (("pgd", ":"), ("worst", "-.")):
-            _curve(right, one.under.sel(attack=attack), "width", color=colour, linestyle=style,
-                   label=f"{label}, {ATTACKS[attack][0]}")  # fmt: skip
-    first = float(dataset.kernel_gap.isel(width=0, training=0).median())
-    left.plot(widths, first * (widths / widths[0]) ** -0.5, label="width$^{-1/2}$", **plots.THEORY)
-    left.set_yscale("log")
-    left.set_ylabel("rms distance of the outputs from the kernel's")
-    left.set_title("networks on the set, against the kernel")
-    right.set_ylim(0, 1.02)
-    right.set_ylabel("test accuracy of the networks")
-    right.set_title("robustness of the networks")
-    for ax in (left, right):
+    for ax in axes.flat if len(widths) > 1 else ():
         ax.set_xscale("log")
         ax.set_xticks(widths, [f"{width:g}" for width in widths])
         ax.minorticks_off()
         ax.set_xlabel("width $m$")
         ax.legend(loc="best")
-    left.yaxis.set_minor_formatter("{x:.2g}")
     return figure
+
+
+def _gaps(ax, dataset):
+    widths = dataset.width.values.astype(float)
+    for arm in dataset.training.values.tolist():
+        label, colour = ARMS[arm]
+        _curve(ax, dataset.kernel_gap.sel(training=arm), "width", color=colour, marker="o", label=label)
+    first = float(dataset.kernel_gap.isel(width=0, training=0).median())
+    ax.plot(widths, first * (widths / widths[0]) ** -0.5, label="width$^{-1/2}$", **plots.THEORY)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("rms distance of the outputs from the kernel's")
+    ax.set_title("networks on the set, against the kernel")
+
+
+def _deployed(ax, dataset):
+    """Accuracies of the networks: bars for one width, lines for several."""
+    ax.set_title("robustness of the networks")
+    if dataset.sizes["width"] == 1:
+        _bars(ax, dataset.under.isel(width=0))
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
+        return
+    for arm in dataset.training.values.tolist():
+        label, colour = ARMS[arm]
+        for attack, style in (("clean", "-"), ("pgd", ":"), ("worst", "-.")):
+            values = dataset.under.sel(training=arm, attack=attack)
+            name = f"{label}, {ATTACKS[attack][0]}"
+            _curve(ax, values, "width", color=colour, linestyle=style, marker=".", label=name)
+    ax.set_ylim(0, 1.02)
+    ax.set_ylabel("test accuracy of the networks")
 
 
 def _draw_rescaling(config, dataset):
@@ -244,7 +259,7 @@ def table(dataset: xr.Dataset) -> str:
         rows.append([label, *(f"{means[attack]:.3f}" for attack in attacks), f"{over:.3f}"])
         zeros = float(one.masking.sel(indicator="zero_gradients").mean()) if "masking" in one else 0.0
         told += [f"warning, {label}: {sentence}" for sentence in suspicions(means, zeros)]
-    if widths:
+    if "kernel_gap" in dataset:
         gaps = dataset.kernel_gap.mean("seed")
         for arm in dataset.training.values.tolist():
             found = ", ".join(

@@ -11,6 +11,7 @@ from dynamics.experiments import _robust_data_distillation_observables as own
 from dynamics.experiments.base import run_arms
 from dynamics.keys import named_key, seed_key
 from dynamics.models.activations import Activation
+from dynamics.models.mlp import MLP
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.problem import Problem
 
@@ -18,9 +19,10 @@ ATTACKS = ("clean", "pgd", "margin", "worst")
 
 
 def run(config, engine, problem, kernel) -> xr.Dataset:
-    """Networks of several widths, trained on each arm's set for `net_steps` steps of 1 / lambda_max.
+    """Networks of several widths, trained on each arm's set for `net_steps` steps.
 
-    Dimensions: training, seed, width; `kernel_gap` compares with the kernel predictor after as many steps.
+    Lazy ones descend by 1 / lambda_max, and `kernel_gap` compares them with the kernel predictor after as
+    many steps; standard ones take Adam on the cross-entropy. Dimensions: training, seed, width.
     """
     return run_arms(
         "training", dict.fromkeys(config.arms, lambda arm: _arm(config, engine, problem, kernel, arm))
@@ -64,26 +66,26 @@ def _arm(config, engine, problem, kernel, arm):
 
 
 def _network(config, engine, kernel, arm, data, seed, rate, width):
-    model = NTKNetwork(
-        width,
-        config.depth,
-        num_outputs=len(data.class_signs),
-        weight_std=config.weight_std,
-        bias_std=config.bias_std,
-        doubled=config.doubled,
-        activation=Activation(config.kernel),
-    )
+    classes = len(data.class_signs)
     under = o.accuracy_under.given(
         radius=config.evaluation_radius, attack=ATTACKS, steps=config.test_steps, box=(0.0, 1.0),
         margin_steps=config.margin_steps, restarts=config.restarts,
     )  # fmt: skip
-    gap = own.kernel_gap.given(kernel=kernel, steps=config.net_steps, learning_rate=float(rate))
+    if config.network == "standard":
+        problem = Problem(data, MLP((width,), classes), loss="cross_entropy")
+        rule, end = named("adam", config.net_rate), {"under": under}
+    else:
+        sizes = {"weight_std": config.weight_std, "bias_std": config.bias_std, "doubled": config.doubled}
+        model = NTKNetwork(width, config.depth, classes, activation=Activation(config.kernel), **sizes)
+        problem = Problem(data, model, loss="squared", reduction="sum")
+        gap = own.kernel_gap.given(kernel=kernel, steps=config.net_steps, learning_rate=float(rate))
+        rule, end = named("gd", float(rate)), {"kernel_gap": gap, "under": under}
     trained = simulate(
-        Problem(data, model, loss="squared", reduction="sum"),
-        named("gd", float(rate)),
+        problem,
+        rule,
         steps=config.net_steps,
         when=[config.net_steps],
-        observe_end={"kernel_gap": gap, "under": under},
+        observe_end=end,
         **engine._replace(seeds=[seed]).keywords(f"{arm}_{width}_seed_{seed}"),
     )
     return trained.drop_dims("step", errors="ignore").drop_vars("first_nonfinite_step")

@@ -72,7 +72,11 @@ class Config(TrainingConfig):
     scales: tuple[float, ...] = setting((1, 10, 100, 1e3, 1e4), "factors of the logits (rescaling)", above=0)
     widths: tuple[int, ...] = setting((256, 1024, 4096), "widths m of the networks (networks)", low=2)
     doubled: bool = setting(True, "networks start at 0, by pairs of opposite neurons (networks)")
-    net_steps: int = setting(300, "steps of 1/lambda_max that the networks take (networks)", low=1)
+    network: Literal["lazy", "standard"] = setting(
+        "lazy", "in NTK parametrisation by gradient descent, or standard by Adam (networks)"
+    )
+    net_rate: float = setting(1e-3, "step size of standard networks", above=0)
+    net_steps: int = setting(300, "steps of networks, lazy ones of 1/lambda_max (networks)", low=1)
     descent: str = setting("adam", "update rule of the support, such as adam or sign")
     learning_rate: float = setting(1e-2, "step size of the support", above=0)
     steps: int = setting(150, "outer steps", low=0)
@@ -112,7 +116,11 @@ class Config(TrainingConfig):
     def _check_networks(self) -> None:
         if not self.widths:
             raise ValueError("widths must not be empty")
-        if self.doubled and (self.depth != 1 or any(width % 2 for width in self.widths)):
+        if (
+            self.network == "lazy"
+            and self.doubled
+            and (self.depth != 1 or any(width % 2 for width in self.widths))
+        ):
             raise ValueError("doubled networks need depth=1 and even widths")
         if self.depth == 0:
             raise ValueError("networks need a depth of at least 1")
@@ -154,6 +162,9 @@ PRESETS = {
     ),
     "networks": Config(part="networks", arms=("subset",)),
     "deployed": Config(part="networks", arms=("subset", "kip", "adv_kip"), widths=(256, 1024)),
+    "standard": Config(
+        part="networks", network="standard", arms=("subset", "kip", "adv_kip"), widths=(512,), net_steps=1500
+    ),
     "rescaling": Config(part="rescaling", num_samples=300, num_support=300, ridge=1e-4, batch_size=0),
 }  # fmt: skip
 

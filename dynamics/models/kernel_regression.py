@@ -1,11 +1,12 @@
 r"""Kernel regression as a model: its parameters are the points that it is fitted to, and their labels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.data.sample import Draw
 from dynamics.parts import part, static
@@ -73,7 +74,9 @@ class KernelRegression(nn.Module):
         return outputs
 
     @nn.nowrap
-    def targets(self, classes, dtype, centred: bool = True) -> Float[Array, "support *outputs"]:
+    def targets(
+        self, classes: Int[Array, " support"], dtype: Any, centred: bool = True
+    ) -> Float[Array, "support *outputs"]:
         """Labels of these classes, counted around; of one output -1 and +1 in turn."""
         if self.num_outputs == 1:
             return (2 * (classes % 2) - 1).astype(dtype)

@@ -98,6 +98,10 @@ def test_networks_follow_the_sets_they_are_given():
     assert bool((found.kernel_gap.isel(width=1) < found.kernel_gap.isel(width=0)).all())
     assert EXPERIMENT.plot(found).get_axes()
     assert "distance from the kernel, kip" in EXPERIMENT.summary(found)
+    config = dataclasses.replace(config, network="standard", widths=(16,))
+    found = EXPERIMENT.run(config, seeds=1)
+    assert found.under.dims == ("training", "seed", "width", "attack")
+    assert EXPERIMENT.plot(found).get_axes()
 
 
 @pytest.mark.exhaustive
