@@ -46,7 +46,7 @@ def _entry(experiment: str, place: str, options: str, figures: str) -> Entry:
 
 _AVERAGING, _PATCHES = "feature_averaging", "robust_feature_learning"
 _OVERFITTING, _MARGIN = "clean_generalization_robust_overfitting", "flavors_of_margin"
-_KERNEL = "ntk_eigenfeatures"
+_KERNEL, _PHYSICS = "ntk_eigenfeatures", "kernels_data_physics"
 _BARE = "--preset paper --attack-steps 0 --records 2"
 ENTRIES = (
     _entry(
@@ -95,6 +95,19 @@ ENTRIES = (
     _entry(_KERNEL, "evolution", "--preset evolution --seeds 4", "overview distances"),
     _entry(_KERNEL, "mnist", "--preset mnist --seeds 4", "overview architectures gradients"),
     _entry(_KERNEL, "width", "--preset width --seeds 4", "overview"),
+    _entry(_PHYSICS, "", "--seeds 4", "overview"),
+    _entry(_PHYSICS, "amplitude", "--preset amplitude --seeds 4", "overview"),
+    _entry(_PHYSICS, "bands", "--preset bands --seeds 1000", "overview"),
+    _entry(_PHYSICS, "biases", "--preset biases --seeds 4", "overview"),
+    _entry(_PHYSICS, "distillation", "--preset distillation --seeds 3", "overview images"),
+    _entry(_PHYSICS, "eigenfeatures", "--preset eigenfeatures --seeds 4", "overview"),
+    _entry(_PHYSICS, "ensemble", "--preset ensemble --seeds 1000", "overview"),
+    _entry(_PHYSICS, "hypercube", "--preset hypercube --bias-std 1 --seeds 5", "overview"),
+    _entry(_PHYSICS, "kernels", "--preset kernels --seeds 8", "overview"),
+    _entry(_PHYSICS, "learning_curves", "--preset learning_curves --seeds 4", "overview"),
+    _entry(_PHYSICS, "linear", "--preset linear --seeds 4", "overview"),
+    _entry(_PHYSICS, "sphere", "--preset sphere --seeds 4", "overview"),
+    _entry(_PHYSICS, "width", "--preset width --seeds 16", "overview"),
 )
 
 
