@@ -111,7 +111,7 @@ def test_factors_of_the_logits_leave_predictions_as_they_are():
     )
     found = EXPERIMENT.run(config, seeds=1)
     assert found.scale.values.tolist() == [1.0, 1e4]
-    clean, ascent = (found.under.sel(attack=name).values[0] for name in ("clean", "pgd"))
+    clean, ascent = (found.under.sel(attack=name).isel(seed=0).values for name in ("clean", "pgd"))
     assert clean[0] == clean[1]
     assert ascent[1] > ascent[0]
     assert EXPERIMENT.plot(found).get_axes()
