@@ -1,5 +1,6 @@
 """The part `networks`: wide networks trained on distilled images, beside the kernel that they follow."""
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -46,7 +47,7 @@ def _arm(config, engine, problem, kernel, arm):
         one = sets.sel(seed=seed)
         draw = distilled.sample(named_key(seed_key(seed), "data"))
         data = LabelledImages(
-            np.asarray(one.support.values),
+            jnp.asarray(one.support.values),
             one.support_class.values.astype(int),
             tuple(int(sign) for sign in draw.class_signs),
             config.num_support,
