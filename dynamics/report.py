@@ -47,7 +47,7 @@ def page(
         from dynamics.sweep.figures import Shown
 
         shown = Shown(experiment, dataset, measures)
-        figures, summary = shown.figures(), shown.summary()
+        figures, summary = shown.figures(), shown.ranges()
     else:
         figures = {name: draw(dataset) for name, draw in experiment.figures.items()}
         summary = experiment.summary(dataset)

@@ -146,19 +146,16 @@ def draw(
     asked: Sequence[str] = (),
     names: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Draw a sweep's figures, all or those named, and write its power laws; returns the figures' paths."""
+    """Draw a sweep's figures, all or those named, their power laws in the JSON beside; returns the paths."""
     from dynamics.cli.work import provenance
-    from dynamics.files import write_text
     from dynamics.plots import save_figures
     from dynamics.sweep.figures import Shown
 
     shown = Shown(experiment, dataset, asked)
-    if fits := shown.fits():
-        write_text(folder / "fits.json", json.dumps(fits, indent=1) + "\n")
     about = provenance(experiment, dataset, command) | {
         "sweep": json.loads(shown.grid.to_json()),
         "measures": [one.name for one in shown.measures],
-        "fits": fits,
+        "fits": shown.fits(),
     }
     figures = {name: f for name, f in shown.figures().items() if names is None or name in names}
     return save_figures(figures, folder, about)

@@ -69,7 +69,17 @@ class Shown:
         return found | {"curve": curve(self)}
 
     def summary(self) -> str:
-        """A line a power law, and the smallest and largest value of each measure."""
+        """The smallest and largest value of each measure, and a line a power law."""
+        lines = [self.ranges()]
+        for fit in self.fits():
+            at = "".join(f", {name}={value}" for name, value in fit["at"].items())
+            law = PowerLaw(fit["exponent"], fit["interval"], fit["factor"])
+            text = f"{fit['measure']} ~ {fit['along']}^e{at}: e = {_words(law)}; theorem {fit['theorem']:g}"
+            lines.append(text + _of_law(fit["law"]))
+        return "\n".join(lines)
+
+    def ranges(self) -> str:
+        """The smallest and largest value of each measure, and how far they are from the theory's."""
         lines = []
         for one, values, theory in zip(self.measures, self.values, self.theory, strict=True):
             mean = values.mean(axis=-1)
@@ -81,19 +91,15 @@ class Shown:
                 off = np.abs(mean / theory - 1)
             if np.isfinite(off).any():
                 lines.append(f"    from the theory by at most {100 * np.nanmax(off):.1f} %")
-        for fit in self.fits():
-            at = "".join(f", {name}={value}" for name, value in fit["at"].items())
-            law = PowerLaw(fit["exponent"], fit["interval"], fit["factor"])
-            text = f"{fit['measure']} ~ {fit['along']}^e{at}: e = {_words(law)}; theorem {fit['theorem']:g}"
-            lines.append(text + _of_law(fit["law"]))
         return "\n".join(lines)
 
 
 def _fits(x, values, theory) -> tuple[PowerLaw | None, PowerLaw | None]:
-    """The power law of the measured values, and that of the theory's at the same points."""
+    """The power law of the measured values, and that of the theory's, if it has all these points."""
     there = np.isfinite(values).all(axis=1)
     x = np.asarray(x, float)[there]
-    return power_law(x, values[there]), power_law(x, theory[there, None])
+    law = power_law(x, theory[there, None]) if np.isfinite(theory[there]).all() else None
+    return power_law(x, values[there]), law
 
 
 def _of_law(exponent) -> str:

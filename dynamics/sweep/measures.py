@@ -140,7 +140,9 @@ def _number(text):
 
 def _of_variable(dataset, name, chosen) -> Measure:
     where = ", ".join(map(str, chosen.values()))
-    about = dataset[name].attrs.get("long_name", name)
+    about = name.replace("_", " ")
+    if units := dataset[name].attrs.get("units"):
+        about += f" [{units}]"
     dims = set(_sweep_dims(dataset))
 
     def of(data):

@@ -1,6 +1,5 @@
 """Experiments in a user's own file: run, checked, redrawn and resumed as built-in ones; and refused."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -24,6 +23,7 @@ def test_is_run_checked_redrawn_and_resumed(tmp_path, monkeypatch, capsys):
     dataset = load(done)
     assert dataset.sizes["seed"] == 3
     assert dataset.attrs["experiment"] == "teacher"
+    assert dataset.attrs["experiment_file"] == f"{tmp_path}/mine.py:EXPERIMENT"
     assert experiments.made(dataset).config_of(dataset).dim == 3
 
     monkeypatch.chdir("/")  # the folder alone tells where the experiment is
@@ -97,11 +97,3 @@ def test_an_edited_file_is_read_anew_and_text_annotations_are_understood(tmp_pat
     assert again.Config(dim=7).dim == 7
     with pytest.raises(ValueError, match="dim must be an integer at least 1"):
         again.Config(dim=0)
-
-
-def test_the_run_folder_keeps_the_reference(tmp_path):
-    found = experiments.get(str(OWN))
-    assert found.reference == f"{OWN}:EXPERIMENT"
-    dataset = found.run(seeds=1)
-    assert dataset.attrs["experiment_file"] == found.reference
-    assert json.loads(dataset.attrs["config"])["dim"] == 4
