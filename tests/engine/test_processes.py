@@ -182,7 +182,8 @@ def test_a_port_that_is_taken():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive  # below, shares of which one is killed come to the same
+@pytest.mark.parametrize("count", [2, 4])
 def test_a_shared_run_is_the_run(count, tmp_path, environment, whole):
     said = together(shares([*RUN, "--out", "run"], count), tmp_path, environment)
     assert [code for code, *_ in said] == [0] * count, said

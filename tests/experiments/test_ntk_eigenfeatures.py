@@ -17,7 +17,7 @@ EXPERIMENT = experiments.get("ntk_eigenfeatures")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SEEDS = 4
-SHORT = ["C3-no-signal", "C2-random-labels"]
+SHORT = ["A7-spectrum", "A7-radius"]
 LONG = [claim for claim in IDS if claim not in SHORT]
 TINY = {"num_samples": 30, "num_test": 20, "nonrobust_dim": 6, "features": (0, 1, 5), "kept": (1, 2, 30)}
 
@@ -136,6 +136,7 @@ def test_networks_beside_the_kernel_and_attacks_across():
     assert "gradient cosine" in EXPERIMENT.summary(found)
 
 
+@pytest.mark.exhaustive
 def test_the_kernel_while_training():
     config = Config(
         part="evolution", num_samples=20, num_test=20, nonrobust_dim=4, kernel_points=6, hidden=8, steps=4,

@@ -109,6 +109,7 @@ def test_training_against_a_numpy_loop(attack, reference):
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("attack", ["oracle", "pgd"])
 def test_one_counted_patch_of_each_kind_is_all_of_them(attack):
     given = {"attack": attack, "test_steps": 2 if attack == "pgd" else 0, "noise": 0.0, "keep_weights": True}

@@ -137,6 +137,7 @@ def test_readout_training_samples_the_posterior():
     np.testing.assert_allclose(untrained, prior, atol=1e-12)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_thousand_trained_networks_have_the_ensembles_mean_and_variance():
     rng = np.random.default_rng(0)
