@@ -34,10 +34,13 @@ def test_the_first_command_is_the_main_job_with_a_picture(tmp_path):
 @pytest.mark.slow
 def test_commands_run_in_the_order_they_are_printed(tmp_path):
     assert len(COMMANDS) >= 8
+    (own,) = [snippet for snippet in SNIPPETS if snippet.startswith("# my_experiment.py\n")]
+    (tmp_path / "my_experiment.py").write_text(own)
     for line in COMMANDS:
         _run(line, tmp_path)
     assert (tmp_path / "runs" / "paper" / "overview.png").exists()
     assert (tmp_path / "runs" / "linear" / "margin_matrix.png").exists()
+    assert (tmp_path / "runs" / "sweep" / "report.html").exists()
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
