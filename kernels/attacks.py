@@ -76,6 +76,10 @@ class Attack:
         checks.whole("steps", self.steps, 1)
         if checks.known(self.radius) and not float(self.radius) >= 0:
             raise ValueError(f"radius must not be negative, got {self.radius}")
+        if self.step_size is not None:
+            checks.number("step_size", self.step_size, low=0)
+        if self.box is not None and not (isinstance(self.box, tuple | list) and len(self.box) == 2):
+            raise ValueError(f"box must be (low, high), got {self.box!r}")
         if self.box is not None and not self.box[0] < self.box[1]:
             raise ValueError(f"box must be (low, high) with low < high, got {self.box}")
 

@@ -26,9 +26,10 @@ def gram(
     Args:
       kernel: of two arguments; called as `kernel(x)` on the diagonal if `z` is None. Cut out one kernel of
         several by a function of your own: `lambda x, z=None: closed_form.deep(x, z, 2).ntk`.
-      limit: bytes that the result and the blocks beside it may take together.
+      limit: bytes that the result, the points and the blocks beside them may take together.
 
-    Raises: ValueError: points that `checks.points` refuses, or a limit below the result's own size.
+    Raises: ValueError: points that `checks.points` refuses, a kernel that gives something else than a matrix,
+      or a limit that leaves no room for blocks.
     """
     checks.points(x, z)
     x = jnp.asarray(x)
@@ -36,13 +37,18 @@ def gram(
     item, total = x.dtype.itemsize, len(x) * len(other)
     side = BLOCK
     if limit is not None:
-        rest = limit - total * item
-        side = min(side, math.isqrt(max(rest, 0) // (INTERMEDIATE * item)))
+        held = total * item + x.nbytes + (0 if z is None else other.nbytes)
+        side = min(side, math.isqrt(max(limit - held, 0) // (INTERMEDIATE * item)))
         if side < 1:
             raise ValueError(
-                f"a Gram matrix of {len(x):,} x {len(other):,} takes {total * item:,} bytes, and a block "
-                f"beside it: the limit of {limit:,} is too low"
+                f"a Gram matrix of {len(x):,} x {len(other):,} and its points take {held:,} bytes, a block "
+                f"beside them at least {INTERMEDIATE * item}: the limit of {limit:,} is too low"
             )
+    first = jax.eval_shape(kernel, x[:1]) if z is None else jax.eval_shape(kernel, x[:1], other[:1])
+    if getattr(first, "shape", None) != (1, 1):
+        raise ValueError(
+            "kernel must give one matrix: of several, take one, such as closed_form.deep(x, z).ntk"
+        )
     out = np.empty((len(x), len(other)), x.dtype)
     compute = jax.jit(kernel)
     pending = None

@@ -37,10 +37,48 @@ def points(x: Any, z: Any = None) -> None:
         raise ValueError(f"x and z must have the same dimension, got {x.shape[1]} and {z.shape[1]}")
 
 
+def shaped(name: str, array: Any, *dims: int | str) -> None:
+    """Refuse an array of another shape; a word stands for any size, and "..." at the end for more of them."""
+    shape = getattr(array, "shape", None)
+    fixed, more = (dims[:-1], True) if dims and dims[-1] == "..." else (dims, False)
+    fits = shape is not None and (len(shape) >= len(fixed) if more else len(shape) == len(fixed))
+    if not fits or any(isinstance(d, int) and d != s for d, s in zip(fixed, shape, strict=False)):
+        wanted = ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "")
+        raise ValueError(
+            f"{name} must have shape ({wanted}), got {type(array).__name__ if shape is None else shape}"
+        )
+
+
+def number(
+    name: str, value: Any, *, low: int | float | None = None, above: int | float | None = None
+) -> None:
+    """Refuse a scalar that is not finite, or below `low`, or not above `above`."""
+    if not known(value):
+        return
+    if jnp.ndim(value) or not jnp.issubdtype(jnp.result_type(value), jnp.number):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    single = float(value)
+    bound = f"above {above:g}" if above is not None else "" if low is None else f"at least {low:g}"
+    inside = (low is None or single >= low) and (above is None or single > above)
+    if not (np.isfinite(single) and inside):
+        raise ValueError(f"{name} must be finite{' and ' * bool(bound)}{bound}, got {value}")
+
+
 def one_of(name: str, value: Any, choices: Any) -> None:
     """Refuse a word that is none of a `Literal`'s."""
     if value not in get_args(choices):
         raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")
+
+
+def labels(values: Any, points: int, outputs: int) -> None:
+    """Refuse labels that are not one a point: -1 and +1 for one output, class numbers for several."""
+    shaped("labels", values, points)
+    if not known(values):
+        return
+    if outputs == 1 and not _now(lambda: jnp.all(jnp.abs(values) == 1)):
+        raise ValueError("labels of a single output must be -1 or +1")
+    if outputs > 1 and not _now(lambda: jnp.all((values >= 0) & (values < outputs) & (values % 1 == 0))):
+        raise ValueError(f"labels must be class numbers from 0 to {outputs - 1}")
 
 
 def whole(name: str, value: Any, low: int) -> None:

@@ -42,6 +42,11 @@ def _covariances(x, z):
     return A[:, None], jnp.sum(z * z, axis=1)[None], x @ z.T
 
 
+def _scales(weight_std, bias_std):
+    checks.number("weight_std", weight_std, low=0)
+    checks.number("bias_std", bias_std, low=0)
+
+
 def two_layer(
     x: Float[Array, "points dim"],
     z: Float[Array, "others dim"] | None = None,
@@ -71,6 +76,9 @@ def two_layer(
     """
     checks.points(x, z)
     checks.one_of("trained", trained, Trained)
+    _scales(weight_std, bias_std)
+    checks.number("trained_bias", trained_bias, low=0)
+    checks.number("output_variance", output_variance, low=0)
     act, (A, B, G) = dual(activation), _covariances(x, z)
     s, b = weight_std**2, bias_std**2
     pair = (s * A + b, s * B + b, s * G + b)
@@ -109,6 +117,9 @@ def deep(
     """
     checks.points(x, z)
     checks.whole("depth", depth, 0)
+    _scales(weight_std, bias_std)
+    if isinstance(trained, str) or not isinstance(trained, Collection | None):
+        raise ValueError(f"trained must list layers from 0 to {depth}, got {trained!r}")
     layers = range(depth + 1) if trained is None else trained
     if unknown := sorted(set(layers) - set(range(depth + 1))):
         raise ValueError(f"trained names layers {unknown}, but a net of depth {depth} has 0 to {depth}")
@@ -149,12 +160,13 @@ class DeepNTK:
 
     def __post_init__(self):
         checks.whole("depth", self.depth, 0)
+        _scales(self.weight_std, self.bias_std)
         dual(self.activation)
 
     def __call__(
-        self, x: Float[Array, "points dim"], z: Float[Array, "others dim"]
+        self, x: Float[Array, "points dim"], z: Float[Array, "others dim"] | None = None
     ) -> Float[Array, "points others"]:
-        """The kernel of every point with every other."""
+        """The kernel of every point with every other; `z` None: of the points among themselves."""
         size = {"weight_std": self.weight_std, "bias_std": self.bias_std}
         return deep(x, z, self.depth, self.activation, **size).ntk
 
@@ -177,6 +189,10 @@ def finite_two_layer(
     """
     checks.points(x, z)
     checks.one_of("trained", trained, Trained)
+    checks.shaped("W", W, "neurons", x.shape[1])
+    checks.shaped("a", a, W.shape[0])
+    checks.finite("W", W)
+    checks.finite("a", a)
     act, other = dual(activation), x if z is None else z
     u, v = x @ W.T, other @ W.T
     total = jnp.zeros((), x.dtype)
@@ -202,8 +218,8 @@ def fluctuation(
     Raises: ValueError: an unknown name, or a negative norm.
     """
     checks.one_of("trained", trained, Literal["first", "second"])
-    if square_norm < 0:
-        raise ValueError(f"square_norm must not be negative, got {square_norm}")
+    checks.number("square_norm", square_norm, low=0)
+    checks.number("output_fourth_moment", output_fourth_moment, low=0)
     act, norm = dual(activation), math.sqrt(square_norm)
     f = act.slope if trained == "first" else act.phi
 
@@ -250,7 +266,12 @@ def cluster_spectrum(
     r"""Eigenvalues of the two-layer ReLU NTK on k orthogonal centres of norm $\sqrt d$.
 
     Returns: that of the constant vector, and the one of multiplicity k - 1.
+    Raises: ValueError: no centres, or more of them than dimensions.
     """
+    checks.whole("num_clusters", num_clusters, 1)
+    checks.whole("dim", dim, 1)
+    if num_clusters > dim:
+        raise ValueError(f"num_clusters must be at most dim={dim} for orthogonal centres, got {num_clusters}")
     if trained == "first":
         return dim / 2, dim / 2
     rest = dim * (1 - 1 / (2 * math.pi))

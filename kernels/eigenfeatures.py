@@ -36,6 +36,7 @@ def coefficients(
     """
     if targets.shape[0] != len(modes.values):
         raise ValueError(f"{len(modes.values)} samples have {targets.shape[0]} targets")
+    checks.finite("targets", targets)
     chosen = indices(which, len(modes.values))
     vectors = modes.vectors[:, chosen]
     products = jnp.tensordot(vectors.T, targets, 1)
@@ -54,7 +55,9 @@ def indices(which: Modes, count: int) -> np.ndarray:
         checks.whole("the number of eigenfeatures", which, 1)
         chosen = np.arange(which)
     else:
-        chosen = np.asarray(which, int)
+        chosen = np.atleast_1d(np.asarray(which))
+        if not np.issubdtype(chosen.dtype, np.integer):
+            raise ValueError(f"eigenfeatures are chosen by integers, got {which!r}")
     inside(chosen, count)
     return chosen
 
@@ -65,7 +68,12 @@ def features(
     targets: Float[Array, "samples *outputs"],
     which: Modes = None,
 ) -> Float[Array, "features points *outputs"]:
-    r"""$f_i(x)$ at points whose kernel with the training samples is `cross`."""
+    r"""$f_i(x)$ at points whose kernel with the training samples is `cross`.
+
+    Raises: ValueError: a kernel with another number of samples, or not finite; as `coefficients`.
+    """
+    checks.shaped("cross", cross, "points", len(modes.values))
+    checks.finite("cross", cross)
     return jnp.moveaxis(jnp.tensordot(cross, coefficients(modes, targets, which), ((1,), (1,))), 1, 0)
 
 
@@ -80,7 +88,11 @@ def inner_products(
 
 
 def usefulness(values: Float[Array, "features points *outputs"], labels: Labels) -> Float[Array, " features"]:
-    r"""$\rho_i$: the share of points at which a feature alone predicts the label."""
+    r"""$\rho_i$: the share of points at which a feature alone predicts the label.
+
+    Raises: ValueError: labels of another number, or none of the kind that `attacks.adversity` takes.
+    """
+    checks.labels(labels, values.shape[1], values.shape[2] if values.ndim > 2 else 1)
     return jnp.mean(jax.vmap(lambda f: correct(f, labels))(values), axis=1)
 
 
@@ -98,7 +110,12 @@ def robustness(
     r"""$\gamma_i$: the share of points at which a feature alone predicts the label after an attack on *it*.
 
     Each feature is attacked through its own gradient, at its own points; a feature at a time is in memory.
+
+    Raises: ValueError: sizes that do not fit, labels that are none, more features than samples.
     """
+    checks.points(train, points)
+    checks.shaped("train", train, len(modes.values), points.shape[1])
+    checks.labels(labels, len(points), targets.shape[1] if targets.ndim > 1 else 1)
 
     def of(beta):
         feature = predictor(kernel, train, beta)
@@ -114,7 +131,13 @@ def robust_accuracy(
     attack: Attack | None = None,
     key: Key[Array, ""] | None = None,
 ) -> Float[Array, ""]:
-    """The share of points at which `predict` is right after an attack on it; without one, its accuracy."""
+    """The share of points at which `predict` is right after an attack on it; without one, its accuracy.
+
+    Raises: ValueError: points that are not finite, or labels of another number.
+    """
+    checks.finite("points", points)
+    outputs = jax.eval_shape(predict, points)
+    checks.labels(labels, len(points), outputs.shape[1] if len(outputs.shape) > 1 else 1)
     at = points if attack is None else attack.perturb(predict, points, labels, key)
     return jnp.mean(correct(predict(at), labels))
 

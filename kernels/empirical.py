@@ -151,6 +151,7 @@ def ntk(
     Raises: ValueError: shapes that do not fit, or non-finite points.
     """
     checks.one_of("outputs", outputs, Outputs)
+    checks.whole("limit", limit, 1)
     for name, value in (("x", x), ("z", z)):
         if value is not None:
             checks.finite(name, value)
@@ -158,6 +159,7 @@ def ntk(
     if x.shape[1:] != other.shape[1:]:
         raise ValueError(f"x and z must have points of one shape, got {x.shape[1:]} and {other.shape[1:]}")
     shape = jax.eval_shape(apply, params, x)
+    checks.shaped("the network's output", shape, len(x), "...")
     count = math.prod(shape.shape[1:])
     size = sum(math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(params)) * shape.dtype.itemsize
     if (len(other) + 1) * count * size <= limit:
@@ -207,6 +209,7 @@ def _by_products(apply, params, x, other, batch):
 
 def as_matrix(kernel: Float[Array, "points outputs others outputs"]) -> Float[Array, "rows columns"]:
     """A multi-output kernel as a matrix: rows and columns count points first, outputs within a point."""
+    checks.shaped("kernel", kernel, "points", "outputs", "others", "outputs")
     points, outputs, others, _ = kernel.shape
     return kernel.reshape(points * outputs, others * outputs)
 
@@ -230,7 +233,15 @@ def normal_mlp(
     Args:
       sizes: input dimension, widths, number of outputs.
       bias_std: 0: without biases.
+
+    Raises: ValueError: fewer than two sizes, sizes below 1, or negative scales.
     """
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must hold at least the input dimension and the outputs, got {sizes!r}")
+    for size in sizes:
+        checks.whole("sizes", size, 1)
+    checks.number("weight_std", weight_std, low=0)
+    checks.number("bias_std", bias_std, low=0)
     layers = []
     for k, inputs, neurons in zip(jax.random.split(key, len(sizes) - 1), sizes[:-1], sizes[1:], strict=True):
         kw, kb = jax.random.split(k)

@@ -58,7 +58,9 @@ def keep(modes: int | Sequence[int] | Int[Array, " kept"]) -> Filter:
     """
     if isinstance(modes, int | np.integer):
         checks.whole("modes", modes, 0)
-    chosen = np.arange(modes) if isinstance(modes, int | np.integer) else np.asarray(modes, int)
+    chosen = np.arange(modes) if isinstance(modes, int | np.integer) else np.asarray(modes)
+    if not np.issubdtype(chosen.dtype, np.integer):
+        raise ValueError(f"modes are kept by integers, got {modes!r}")
 
     def kept(values):
         inside(chosen, len(values))
@@ -78,16 +80,21 @@ def inside(modes: np.ndarray, count: int) -> None:
 
 def ridge(strength: ScalarLike) -> Filter:
     r"""$\lambda / (\lambda + r)$: penalty $\frac r2 \|\theta - \theta_0\|^2$, or noise of variance r."""
+    checks.number("strength", strength, low=0)
     return lambda values: values / (values + strength)
 
 
 def flow(time: ScalarLike) -> Filter:
     r"""Gradient flow for a time $\eta t$: $1 - e^{-\lambda \eta t}$."""
+    checks.number("time", time, low=0)
     return lambda values: -jnp.expm1(-values * time)
 
 
 def descent(steps: ScalarLike, learning_rate: ScalarLike) -> Filter:
     r"""Gradient descent: $1 - (1 - \eta\lambda)^t$; converges for $\eta < 2 / \lambda_{\max}$."""
+
+    checks.number("steps", steps, low=0)
+    checks.number("learning_rate", learning_rate, low=0)
 
     def learned(values):
         rest = 1 - learning_rate * values
@@ -99,6 +106,10 @@ def descent(steps: ScalarLike, learning_rate: ScalarLike) -> Filter:
 
 def momentum(steps: int, learning_rate: ScalarLike, coefficient: ScalarLike) -> Filter:
     r"""Heavy ball: residuals $r_{t+1} = (1 + b - \eta\lambda) r_t - b\,r_{t-1}$ from $r_0, r_{-1} = 1$."""
+
+    checks.whole("steps", steps, 0)
+    checks.number("learning_rate", learning_rate, low=0)
+    checks.number("coefficient", coefficient, low=0)
 
     def learned(values):
         def step(_, pair):
@@ -120,8 +131,9 @@ def coefficients(
       targets: $y$, or $y - f_0(X)$ if the network does not start at 0.
       learned: $h$; None: all is learned.
     """
-    if targets.shape[0] != len(modes.values):
-        raise ValueError(f"{len(modes.values)} samples have {targets.shape[0]} targets")
+    if not isinstance(modes, Spectrum):
+        raise ValueError("modes must be a Spectrum, such as spectrum(gram) gives")
+    checks.shaped("targets", targets, len(modes.values), "...")
     checks.finite("targets", targets)
     share = (learned or interpolation())(modes.values) * modes.inverses
     return jnp.tensordot(modes.vectors * share[None], jnp.tensordot(modes.vectors.T, targets, 1), 1)
@@ -131,6 +143,7 @@ def predictor(
     kernel: Kernel, train: Float[Array, "samples dim"], alpha: Float[Array, "samples *outputs"]
 ) -> Callable[[Float[Array, "points dim"]], Float[Array, "points *outputs"]]:
     r"""$x \mapsto \Theta(x, X)\alpha$, differentiable in x as far as the kernel is."""
+    checks.shaped("alpha", alpha, len(train), "...")
     return lambda x: jnp.tensordot(kernel(x, train), alpha, 1)
 
 
@@ -138,6 +151,7 @@ def weight_distance(
     modes: Spectrum, targets: Float[Array, " samples"], learned: Filter | None = None
 ) -> Float[Array, ""]:
     r"""$\|\theta_t - \theta_0\|$ linearised: $(\sum_i h_i^2 \lambda_i^{-1} (v_i^\top y)^2)^{1/2}$."""
+    checks.shaped("targets", targets, len(modes.values))
     share = (learned or interpolation())(modes.values) ** 2 * modes.inverses
     return jnp.sqrt(jnp.sum(share * (modes.vectors.T @ targets) ** 2))
 
@@ -155,8 +169,14 @@ def ensemble_covariance(
     With $B = \Theta(x, X) V h(\lambda) \lambda^{-1} V^\top$ and NNGP kernel N (the `prior`):
     $N - B N_{Xx} - N_{xX} B^\top + B N_{XX} B^\top$. The mean is that of `coefficients`.
 
+    Raises: ValueError: sizes that do not fit.
     Reference: Lee et al. 2019, arXiv:1902.06720, Corollary 1.
     """
+    samples, points = len(modes.values), len(prior)
+    checks.shaped("prior", prior, points, points)
+    checks.shaped("prior_cross", prior_cross, points, samples)
+    checks.shaped("prior_gram", prior_gram, samples, samples)
+    checks.shaped("cross", cross, points, samples)
     share = (learned or interpolation())(modes.values) * modes.inverses
     B = ((cross @ modes.vectors) * share[None]) @ modes.vectors.T
     mixed = B @ prior_cross.T
@@ -170,7 +190,14 @@ def posterior(
     targets: Float[Array, "samples *outputs"],
     noise: ScalarLike = 0.0,
 ) -> tuple[Float[Array, "points *outputs"], Float[Array, "points points"]]:
-    """Mean and covariance of a Gaussian process after observing targets with noise of this variance."""
+    """Mean and covariance of a Gaussian process after observing targets with noise of this variance.
+
+    Raises: ValueError: sizes that do not fit, or a negative variance.
+    """
+    checks.shaped("prior", prior, len(cross), len(cross))
+    checks.shaped("cross", cross, "points", len(modes.values))
+    checks.shaped("targets", targets, len(modes.values), "...")
+    checks.number("noise", noise, low=0)
     share = ridge(noise)(modes.values) * modes.inverses
     rotated = cross @ modes.vectors
     mean = jnp.tensordot(rotated * share[None], jnp.tensordot(modes.vectors.T, targets, 1), 1)
@@ -195,6 +222,8 @@ def descend(
       start: $f_0(X)$.
     """
     checks.gram(gram, definite=False)
+    checks.shaped("start", start, len(gram), "...")
+    checks.whole("steps", steps, 0)
 
     def step(_, state):
         alpha, velocity = state

@@ -93,4 +93,7 @@ class Spiked:
         dim = self.robust_dim if robust else self.nonrobust_dim
         mean = self.robust_mean if robust else self.nonrobust_mean
         noise = self.robust_noise if robust else self.nonrobust_noise
-        return float(stats.norm.cdf(math.sqrt(dim) * (mean - radius) / noise))
+        lead = math.sqrt(dim) * (mean - radius)
+        if noise == 0:
+            return 1.0 if lead > 0 else 0.0 if lead < 0 else 0.5
+        return float(stats.norm.cdf(lead / noise))

@@ -58,7 +58,14 @@ def _features(config):
     default = (config.robust_dim, config.nonrobust_dim, config.nonrobust_mean, config.robust_mean) == (
         2, 200, 0.05, 1.0,
     )  # fmt: skip
-    return config.part == "features" and config.data == "spiked" and default and config.radius == 0.1
+    recorded = config.features and config.num_samples in config.kept
+    return (
+        config.part == "features"
+        and config.data == "spiked"
+        and default
+        and recorded
+        and config.radius == 0.1
+    )
 
 
 CLAIMS = (

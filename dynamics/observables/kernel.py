@@ -33,6 +33,11 @@ def tangent_kernel(
 
     Several outputs make a row each, those of one input after another.
     """
+    if points not in ("train", "test"):
+        raise ValueError(f"points must be train or test, got {points!r}")
+    if num_points is not None and not 1 <= num_points <= len(getattr(draw, points).y):
+        most = len(getattr(draw, points).y)
+        raise ValueError(f"num_points must lie between 1 and the {most} {points} points, got {num_points}")
     params = geometry.plain(params)
     if attack is None:
         x = getattr(draw, points).x[:num_points]
