@@ -34,7 +34,7 @@ def test_a_limit_makes_blocks_smaller():
 
     x = np.random.default_rng(0).normal(size=(40, 3))
     beside = blocks.INTERMEDIATE * 8 * 10 * 10
-    found = blocks.gram(watched, x, limit=40 * 40 * 8 + beside)
+    found = blocks.gram(watched, x, limit=40 * 40 * 8 + x.nbytes + beside)
     assert max(max(shape) for shape in seen) == 10
     np.testing.assert_allclose(found, ntk(jnp.asarray(x)), rtol=1e-12)
 

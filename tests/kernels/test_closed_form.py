@@ -375,7 +375,7 @@ def test_spectrum_of_clusters(trained):
         (lambda: two_layer(jnp.ones((2, 3)), trained="third"), "trained must be one of"),
         (lambda: deep(jnp.ones((2, 3)), None, -1), "depth must be an integer of at least 0"),
         (lambda: deep(jnp.ones((2, 3)), None, 2, trained=[3]), "a net of depth 2 has 0 to 2"),
-        (lambda: fluctuation(-1.0), "must not be negative"),
+        (lambda: fluctuation(-1.0), "square_norm must be finite and at least 0, got -1"),
         (lambda: circle_spectrum(-1), "frequency must be"),
         (lambda: duals.quadrature(jnp.tanh, 1), "nodes must be at least 2"),
     ],
