@@ -46,7 +46,7 @@ def _entry(experiment: str, place: str, options: str, figures: str) -> Entry:
 
 _AVERAGING, _PATCHES = "feature_averaging", "robust_feature_learning"
 _OVERFITTING, _MARGIN = "clean_generalization_robust_overfitting", "flavors_of_margin"
-_KERNEL, _PHYSICS = "ntk_eigenfeatures", "kernels_data_physics"
+_KERNEL, _PHYSICS, _DISTILLED = "ntk_eigenfeatures", "kernels_data_physics", "robust_data_distillation"
 _BARE = "--preset paper --attack-steps 0 --records 2"
 ENTRIES = (
     _entry(
@@ -108,6 +108,11 @@ ENTRIES = (
     _entry(_PHYSICS, "linear", "--preset linear --seeds 4", "overview"),
     _entry(_PHYSICS, "sphere", "--preset sphere --seeds 4", "overview"),
     _entry(_PHYSICS, "width", "--preset width --seeds 16", "overview"),
+    _entry(_DISTILLED, "", "--seeds 3", "overview images"),
+    _entry(_DISTILLED, "deployed", "--preset deployed --seeds 2", "overview"),
+    _entry(_DISTILLED, "mnist", "--preset mnist --seeds 1", "overview images"),
+    _entry(_DISTILLED, "rescaling", "--preset rescaling --seeds 3", "overview"),
+    _entry(_DISTILLED, "standard", "--preset standard --seeds 3", "overview"),
 )
 
 

@@ -266,7 +266,7 @@ def distances(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     config = _config(dataset)
     if config.part != "evolution":
         return None
-    figure, axes = plots.new_figure(1, dataset.sizes["training"], 3.9 * dataset.sizes["training"], 3.6)
+    figure, axes = plots.new_figure(1, dataset.sizes["training"], 3.9 * dataset.sizes["training"], 4.1)
     found = {}
     for name in dataset.training.values.tolist():
         path = dataset.kernel_attacked.sel(training=name).transpose("seed", "step", ...).values.astype(float)

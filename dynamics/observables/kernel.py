@@ -65,7 +65,7 @@ def ntk_eigenvalues(
     return linalg.eigvalsh(kernel)[::-1]
 
 
-@observable(("mode",), about="usefulness of the empirical NTK's eigenfeatures")
+@observable(("eigenfeature",), about="usefulness of the empirical NTK's eigenfeatures")
 def ntk_usefulness(params, problem, draw, count=20, num_points=None) -> Float[Array, " modes"]:
     r"""Share of test points whose label the sign of each of the first `count` eigenfeatures predicts.
 
