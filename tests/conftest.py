@@ -109,6 +109,13 @@ def pytest_collection_modifyitems(items):
                 case.add_marker(pytest.mark.exhaustive)
 
 
+@pytest.fixture(autouse=True)
+def _precision():
+    """The command line sets the precision of its process: give the tests' own back."""
+    yield
+    jax.config.update("jax_enable_x64", True)
+
+
 REFERENCE = Path(__file__).parent / "reference"
 
 

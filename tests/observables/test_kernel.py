@@ -74,7 +74,7 @@ def test_eigenfeatures_while_a_network_averages_features():
         seeds=2,
     )
     assert dataset.rho.shape == (2, 3, 4)
-    assert (dataset.rho.isel(step=-1).max("mode") > 0.9).all()
+    assert (dataset.rho.isel(step=-1).max("eigenfeature") > 0.9).all()
     path = jnp.asarray(dataset.kernel.values[0])
     assert float(evolution.distance(path[0], path[-1])) > 0
     assert float(evolution.polar(path)[0][-1]) == pytest.approx(1)
