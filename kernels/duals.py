@@ -181,7 +181,8 @@ def dual(activation: Activation) -> Dual:
         return activation
     if activation not in DUALS:
         raise ValueError(
-            f"activation must be one of {', '.join(DUALS)}, or leaky_relu(slope) or quadrature(phi) of kernels.duals, "
+            f"activation must be one of {', '.join(DUALS)}, "
+            f"or leaky_relu(slope) or quadrature(phi) of kernels.duals, "
             f"got {activation!r}"
         )
     return DUALS[activation]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from dynamics import linalg
 from dynamics import observables as o
 from dynamics.data.directions import Circle, Hypercube, Sphere
+from dynamics.data.shared import Shared
 from dynamics.descent import named, within
 from dynamics.engine.simulate import simulate
 from dynamics.experiments._kernels_data_physics_networks import kernel_of, still, two_layer
@@ -32,8 +33,8 @@ BATCH = 200
 _NO_NETWORK = NTKTwoLayer(2)
 
 
-def _problem(data) -> Problem:
-    return Problem(data, _NO_NETWORK, "squared")
+def _problem(config, data) -> Problem:
+    return Problem(Shared(data) if config.shared_data else data, _NO_NETWORK, "squared")
 
 
 @observable(("mode",), about="eigenvalue of the Gram matrix over the number of points")
@@ -49,7 +50,7 @@ def sphere(config: Any, engine: Any) -> xr.Dataset:
     count = min(sum(spectra.multiplicity(k, 3) for k in SPHERE_DEGREES), config.sphere_points)
     data = Sphere(config.sphere_points, 1, 3)
     end = {"eigenvalue": eigenvalues.given(kernel=kernel_of(config), count=count)}
-    found = still(_problem(data), end, engine, "sphere")
+    found = still(_problem(config, data), end, engine, "sphere")
     exact = spectra.sphere(kernel_of(config), SPHERE_DEGREES, 3)
     return found.assign_coords(degree=list(SPHERE_DEGREES)).assign(
         degree_eigenvalue=("degree", exact),
@@ -99,7 +100,7 @@ def learning_curves(config: Any, engine: Any) -> xr.Dataset:
             max(config.sizes), 400, "random", modes=config.modes, exponent=Axis("exponent", config.exponents)
         )
         end = {"error": circle_error.given(kernel=kernel, size=config.sizes, draws=config.draws)}
-        return still(_problem(data), end, engine, "random")
+        return still(_problem(config, data), end, engine, "random")
     angles = 2 * np.pi * np.arange(97) / 97
     aliased = two_layer(config.activation, config.trained, config.alias_biases)
     values = spectra.circle(aliased, range(_FREQUENCIES), 4 * _FREQUENCIES)
@@ -109,7 +110,10 @@ def learning_curves(config: Any, engine: Any) -> xr.Dataset:
         data = Circle(size, len(angles), frequency=Axis("frequency", config.frequencies))
         arms.append(
             still(
-                _problem(data), {"prediction": grid_prediction.given(kernel=kernel)}, engine, f"grid_{size}"
+                _problem(config, data),
+                {"prediction": grid_prediction.given(kernel=kernel)},
+                engine,
+                f"grid_{size}",
             )
         )
     found = xr.concat(arms, "size", combine_attrs="override").assign_coords(size=list(config.sizes))
@@ -149,7 +153,7 @@ def hypercube(config: Any, engine: Any) -> xr.Dataset:
     data = Hypercube(config.cube_dim, max(config.sizes), 500, Axis("degree", config.degrees))
     kernel = _deep(config)
     found = still(
-        _problem(data), {"error": cube_error.given(kernel=kernel, size=config.sizes)}, engine, "cube"
+        _problem(config, data), {"error": cube_error.given(kernel=kernel, size=config.sizes)}, engine, "cube"
     )
     values = spectra.hypercube(kernel, config.degrees, config.cube_dim)
     return found.assign(degree_eigenvalue=("degree", values))
@@ -180,7 +184,7 @@ def eigenfeatures(config: Any, engine: Any) -> xr.Dataset:
         given = {"kernel": kernel, dim: values}
         end[f"{dim}_clean"] = getattr(kernel_part, f"{dim}_clean").given(**given)
         end[f"{dim}_robust"] = getattr(kernel_part, f"{dim}_robust").given(**given, **attack)
-    return still(_problem(data), end, engine, "eigenfeatures")
+    return still(_problem(config, data), end, engine, "eigenfeatures")
 
 
 @observable(about="mean loss over all training images")
@@ -207,7 +211,8 @@ def distillation(config: Any, engine: Any) -> xr.Dataset:
     def arm(name):
         classes = len(data.class_signs)
         model = KernelRegression(_deep(config), int(name), classes, RIDGE)
-        problem = Problem(data, model, "squared", start=FirstSamples(in_turn=True))
+        source = Shared(data) if config.shared_data else data
+        problem = Problem(source, model, "squared", start=FirstSamples(in_turn=True))
         shown = tuple(range(min(int(name), 10)))
         observed = observe | ({"learned": learned.given(image=shown)} if len(shown) == 10 else {})
         return simulate(

@@ -189,7 +189,8 @@ def _draw_evolution(config, dataset):
         arm = dataset.sel(training=name)
         _curve(axes[0, 0], arm.accuracy, "step", color=colour, label=f"{name}, clean")
         _curve(axes[0, 0], arm.robust_accuracy, "step", color=colour, linestyle=":", label=f"{name}, PGD")
-        _curve(axes[0, 1], measures.tail(dataset, "kernel_attacked", name), "step", color=colour, label=name)
+        tail = measures.tail(dataset, "kernel_attacked", name)
+        _curve(axes[0, 1], tail.where(tail > 0), "step", color=colour, label=name)
         path = arm.kernel_attacked.transpose("seed", "step", "row", "column").values.astype(float)
         radius, angle = _polar(path)
         axes[0, 2].plot(

@@ -25,7 +25,8 @@ def run(config, engine, source, kernel, network) -> xr.Dataset:
     Dimensions: seed, width, radius, attack.
     """
     listed = list(engine.seeds)
-    first = Problem(source, network(config.widths[0]), loss="squared")
+    same = Shared(source) if config.shared_data else source
+    first = Problem(same, network(config.widths[0]), loss="squared")
     still = simulate(
         first, named("gd", 1.0), steps=0, seeds=listed,
         observe_end={"eigenvalues": kernel_part.eigenvalues.given(kernel=kernel)},
@@ -36,7 +37,7 @@ def run(config, engine, source, kernel, network) -> xr.Dataset:
     attacked = np.full((*shape, len(config.radii), len(SOURCES)), np.nan)
     for i, seed in enumerate(listed):
         rate = 1 / float(still.eigenvalues.sel(seed=seed)[0])
-        shared = Shared(source, seed)
+        shared = Shared(source, 0 if config.shared_data else seed)
         draw = shared.sample(jax.random.key(0))
         predict = _kernel_predictor(kernel, draw, config.steps, rate)
         for j, width in enumerate(config.widths):

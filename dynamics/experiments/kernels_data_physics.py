@@ -132,6 +132,8 @@ class Config(RunConfig):
             raise ValueError("widths must be at least two to show a rate")
         if self.part == "learning_curves" and len(self.sizes) < 2:
             raise ValueError("sizes must be at least two to show a rate")
+        if self.part == "learning_curves" and self.shared_data:
+            raise ValueError("shared_data is not for learning_curves, whose seeds are draws of the data")
         if self.batch_size:
             raise ValueError(f"batch_size must be 0: theory is for full batches, got {self.batch_size}")
         if self.part in ("distillation", "eigenfeatures"):

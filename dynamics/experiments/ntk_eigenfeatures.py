@@ -326,7 +326,8 @@ def _clusters(config: Config, engine: Engine) -> xr.Dataset:
         k = int(name)
         signs = tuple(1 if j % 2 == 0 else -1 for j in range(k))
         centres = Clusters(config.dim, k, k, 1, signs=signs, exact_counts=True, noise=0.0)
-        return _still(Problem(centres, NTKNetwork(2), loss="squared"), end, engine, name)
+        source = Shared(centres) if config.shared_data else centres
+        return _still(Problem(source, NTKNetwork(2), loss="squared"), end, engine, name)
 
     joined = run_arms("num_clusters", {str(k): arm for k in config.clusters})
     return joined.assign_coords(num_clusters=list(config.clusters))

@@ -162,6 +162,7 @@ def test_the_circle_is_the_data_that_theory_is_about():
         ({"part": "hypercube", "cube_dim": 2}, "degrees must be at most cube_dim=2, got 3"),
         ({"part": "distillation", "num_images": 20}, "support must be at most num_images=20, got 50"),
         ({"part": "eigenfeatures", "classes": (3,)}, "classes must be two different labels"),
+        ({"part": "learning_curves", "shared_data": True}, "shared_data is not for learning_curves"),
         ({"batch_size": 5}, "batch_size must be 0: theory is for full batches, got 5"),
         ({"rate": 2.0}, "rate must be a finite number above 0 and below 2, got 2.0"),
     ],
