@@ -38,7 +38,9 @@ def execute(name, folder):
     """
     notebook = read(name)
     environment = {**os.environ, "IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder)}
-    client = nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False)
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", record_timing=False, coalesce_streams=True
+    )
     client.resources = {"metadata": {"path": str(folder)}}
     client.execute(env=environment)
     language = {"name": "python"}
