@@ -65,7 +65,7 @@ def printed(notebook):
 
 
 def agrees(kept, fresh):
-    """Whether two texts say the same: integers alike, other numbers within 2 % or one unit of the last digit."""
+    """Whether two texts say the same: integers alike, others within 2 % or one unit of the last digit."""
     if NUMBER.sub("#", kept).split() != NUMBER.sub("#", fresh).split():
         return False
     return all(map(_close, NUMBER.findall(kept), NUMBER.findall(fresh)))
