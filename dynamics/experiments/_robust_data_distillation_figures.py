@@ -133,10 +133,10 @@ def _training(left, right, dataset, arms):
 
 def _draw_networks(config, dataset):
     lazy = "kernel_gap" in dataset
-    figure, axes = plots.new_figure(1, 1 + lazy, 4.8 * (1 + lazy), 3.6)
+    figure, axes = plots.new_figure(1, 1 + lazy, 9.6 if lazy else 5.8, 3.9)
     start = "lazy, started at 0" if config.doubled else "lazy, not started at 0"
     how = f"networks ({start if lazy else 'standard'}), {config.net_steps} steps"
-    figure.suptitle(f"{how}; {_setting(config, dataset)}", fontsize=9 if lazy else 7)
+    figure.suptitle(f"{how}\n{_setting(config, dataset)}", fontsize=9)
     if lazy:
         _gaps(axes[0, 0], dataset)
     _deployed(axes[0, -1], dataset)

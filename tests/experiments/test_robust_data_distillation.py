@@ -92,7 +92,7 @@ def test_distance_from_the_kernel_by_a_loop():
 
 @pytest.mark.exhaustive
 def test_networks_follow_the_sets_they_are_given():
-    config = Config(**TINY, part="networks", arms=("subset", "kip"), widths=(8, 64), net_steps=20)
+    config = Config(**TINY, part="networks", arms=("subset", "kip"), widths=(8, 1024), net_steps=20)
     found = EXPERIMENT.run(config, seeds=[1, 2])
     assert set(found.kernel_gap.dims) == {"training", "seed", "width"}
     assert bool((found.kernel_gap.isel(width=1) < found.kernel_gap.isel(width=0)).all())
