@@ -40,6 +40,7 @@ hypothesis.settings.load_profile("repeatable")
 
 LONGEST = (
     "experiments",
+    "test_notebooks",
     "test_readme",
     "test_gram",
     "test_kills",
