@@ -110,6 +110,15 @@ def pytest_collection_modifyitems(items):
                 case.add_marker(pytest.mark.exhaustive)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _programs():
+    """Compiled programs are memory maps, of which Linux gives a process 65,530: let go in time."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def _precision():
     """The command line sets the precision of its process: give the tests' own back."""

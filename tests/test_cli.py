@@ -164,6 +164,7 @@ def test_every_field_has_a_flag(capsys):
         assert "--" + field.name.replace("_", "-") in out
 
 
+@pytest.mark.exhaustive
 def test_run_writes_what_it_says(tiny):
     folder, printed = tiny
     assert f"writing to runs/{folder.name}" in printed

@@ -37,6 +37,7 @@ def measured(engine, strategy, seeds, limit=0):
     return json.loads(done.stdout)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(("engine", "strategy", "seeds"), [("gram", "vmap", 16), ("direct", "map", 4)])
 def test_the_peak_is_within_a_fifth_of_the_estimate(engine, strategy, seeds, record_property):

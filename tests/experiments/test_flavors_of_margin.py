@@ -35,6 +35,7 @@ def assert_decided(verdict):
     assert verdict["ablation"]["holds"] is False, verdict
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_exit_code_says_that_every_claim_holds(short):
     done, verdicts = short

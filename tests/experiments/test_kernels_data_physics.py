@@ -40,6 +40,7 @@ def long(check):
     return check("kernels_data_physics", 4, LONG)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_exit_code_says_that_every_claim_holds(short):
     done, verdicts = short

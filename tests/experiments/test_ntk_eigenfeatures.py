@@ -32,6 +32,7 @@ def long(check):
     return check("ntk_eigenfeatures", SEEDS, LONG)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_exit_code_says_that_every_claim_holds(short):
     done, verdicts = short
