@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     Raises: ValueError: bad input, before anything is started.
     """
     from dynamics.benchmark import rows as lines
-    from dynamics.benchmark.settings import SETTINGS, missing
+    from dynamics.benchmark.settings import SETTINGS
 
     seeds = _whole("--seeds", args.seeds, 1, 2**20)
     steps = _whole("--steps", args.steps, 1, 10**7)
@@ -94,21 +94,17 @@ def run(args: argparse.Namespace) -> int:
         result["limits"] = None
         print(f"the machine's limits could not be measured: {reason}")
     for setting in chosen:
-        absent = missing(setting)
-        if absent:
-            found = {"name": setting.name, "about": setting.about, "skipped": absent}
-        else:
-            found = harness.measure(
-                setting,
-                rows,
-                seeds=seeds,
-                steps=steps,
-                repeats=repeats,
-                cores=num_cores(),
-                against=args.against,
-                limits=result["limits"],
-                say=say,
-            )
+        found = harness.measure(
+            setting,
+            lines.kernel_rows(chosen_rows) if setting.model == "kernel" else rows,
+            seeds=seeds,
+            steps=steps,
+            repeats=repeats,
+            cores=num_cores(),
+            against=args.against,
+            limits=result["limits"],
+            say=say,
+        )
         result["settings"].append(found)
         print("\n" + report.table(found))
         _write(result, targets)  # a long benchmark that is stopped keeps what it has

@@ -31,7 +31,8 @@ EXPLAINED = {
     "deviation": "largest difference of losses and alignments at all recording times from a float64 NumPy "
     f"run on the same data, relative to the largest value; a row above {TOLERANCE:g} gets no ratio",
     "flops_share": "flops of the algorithm a second over the measured rate of a large float32 product. "
-    "direct: 4 n m d a step. gram: 2 n^2 m a step and 2 n^2 d once. n inputs (samples times patches), m "
+    "direct: 4 n m d a step. gram: 2 n^2 m a step and 2 n^2 d once. A kernel: 2 n^2 d, of which symmetry "
+    "spares the half. n inputs (samples times patches), m "
     "neurons, dimension d; activations, recording and everything else count as nothing",
     "bytes_share": "bytes of the algorithm a second over a measured bandwidth. direct: the inputs are read "
     "twice a step, 8 n d. gram: the n x n matrix is read once a step, 4 n^2. The bandwidth is that of the "
@@ -227,7 +228,9 @@ def shares(
 ) -> dict[str, float]:
     """Which part of the machine's limits a row's algorithm uses, by the formulas in `EXPLAINED`."""
     n, m, d, steps = setting.num_inputs, setting.num_neurons, setting.dim, job["steps"]
-    if row.get("engine") == "gram":
+    if setting.model == "kernel":
+        flops, read, held = 2 * n**2 * d, 4 * (n * d + n**2), 4 * n**2
+    elif row.get("engine") == "gram":
         flops, read, held = 2 * n**2 * m * steps + 2 * n**2 * d, 4 * n**2 * steps, 4 * n**2
     else:
         flops, read, held = 4 * n * m * d * steps, 8 * n * d * steps, 4 * n * d

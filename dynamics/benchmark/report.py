@@ -87,6 +87,11 @@ def table(result: dict[str, Any]) -> str:
         f"  {job['seeds']} seeds, {job['steps']} steps, {job['samples']} samples, dim {job['dim']}, "
         f"{job['num_neurons']} neurons; ratios to {result['reference_row']}: above 1 is slower"
     )
+    if job["model"] == "kernel":
+        sizes = (
+            f"  {job['seeds']} kernels of {job['samples']} points each, dim {job['dim']}; "
+            f"ratios to {result['reference_row']}: above 1 is slower"
+        )
     lines, notes = [HEADS], []
     for row in result["rows"]:
         if "training" in row:

@@ -19,6 +19,7 @@ PEERS = {
     "jax-loop": "jax_loop.py",
 }
 NAMES = (*PEERS, *OURS)
+KERNEL_PEERS = {"torch-eager": "torch_kernel.py", "jax-loop": "jax_kernel.py"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,17 @@ def peers_folder() -> Path | None:
     """Where the peers are; None for an installed package, which comes without them."""
     folder = Path(dynamics.__file__).resolve().parent.parent / "tests" / "benchmarks" / "peers"
     return folder if folder.is_dir() else None
+
+
+def kernel_rows(names: tuple[str, ...]) -> list[Row]:
+    """Those of these names that make a kernel: `auto`, and the peers that write its formula down."""
+    folder, found = peers_folder(), []
+    for name in names:
+        if name == "auto":
+            found.append(Row(name, ("-m", "dynamics.benchmark.kernel"), peer=False))
+        elif name in KERNEL_PEERS and folder is not None:
+            found.append(Row(name, (str(folder / KERNEL_PEERS[name]),)))
+    return found
 
 
 def rows(names: tuple[str, ...]) -> list[Row]:

@@ -58,8 +58,10 @@ class Setting:
         return self.samples * self.data.get("num_patches", 1)
 
     def job(self, seeds: int, steps: int) -> dict[str, Any]:
-        """What a worker is told."""
+        """What a worker is told; a kernel takes no steps."""
         from dynamics.engine.schedule import log_spaced
+
+        steps = 0 if self.model == "kernel" else steps
 
         return {
             **dataclasses.asdict(self),
@@ -116,17 +118,3 @@ SETTINGS = {
         ),
     )
 }
-
-
-def missing(setting: Setting) -> str:
-    """Why a setting cannot be timed with what is installed, in a sentence; "" if it can."""
-    from importlib.util import find_spec
-
-    needed = {
-        "patch": ("dynamics.data.patches", "dynamics.models.patch_cnn"),
-        "kernel": ("kernels.closed_form",),
-    }
-    absent = [name for name in needed.get(setting.model, ()) if find_spec(name) is None]
-    if absent:
-        return f"not there yet: it needs {' and '.join(absent)}"
-    return "not there yet: the benchmark trains networks only" if setting.model == "kernel" else ""

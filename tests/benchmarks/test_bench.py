@@ -104,7 +104,18 @@ def test_what_cannot_run_says_why_in_words(measured):
         assert found["torch-eager"]["reason"] == "skipped: torch is not installed; pip install torch"
     else:
         assert found["torch-eager"]["status"] == "measured"
-    assert "not there yet" in result["settings"][1]["skipped"]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_kernels_are_timed_beside_their_formula(measured):
+    _, result, _ = measured
+    found = {row["name"]: row for row in result["settings"][1]["rows"]}
+    for name in ("jax-loop", "auto"):
+        assert found[name]["status"] == "measured"
+        assert found[name]["deviation"] < 1e-3
+        assert found[name]["training"]["ratio"] > 0
+    assert found["auto"]["engine"] == "closed form"
 
 
 @pytest.mark.exhaustive
