@@ -39,7 +39,7 @@ def test_commands_run_in_the_order_they_are_printed(tmp_path):
     for line in COMMANDS:
         _run(line, tmp_path)
     assert (tmp_path / "runs" / "fine" / "overview.png").exists()
-    assert (tmp_path / "runs" / "linear" / "margin_matrix.png").exists()
+    assert (tmp_path / "runs" / "sign" / "overview.png").exists()
     assert (tmp_path / "runs" / "sweep" / "report.html").exists()
 
 

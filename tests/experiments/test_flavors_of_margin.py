@@ -44,6 +44,7 @@ def test_exit_code_says_that_every_claim_holds(short):
     assert all(len(verdict["per_seed"]) == SEEDS for verdict in verdicts.values())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("claim", SHORT)
 def test_claim_holds_and_its_ablation_does_not(short, claim):

@@ -16,14 +16,14 @@ Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SHORT = ["X3-closed-form", "X3-distance"]
 LONG = [claim for claim in IDS if claim not in SHORT]
-TINY = {  # every third part by default
+TINY = {  # the first, the last and one between by default
     "hypercube": {"sizes": (4, 8), "cube_dim": 5},
     "kernels": {"widths": (4, 8), "draws": 3},
     "width": {"widths": (4, 8), "steps": 3},
     "linear": {"width": 8, "steps": 5, "rates": (1.0,)},
+    "spectral_bias": {"width": 16, "grid": 16, "frequencies": (2, 3), "steps": 5, "amplitudes": (0.1, 1.0)},
     "sphere": {"sphere_points": 60},
     "learning_curves": {"sizes": (4, 8), "modes": 20, "draws": 2, "biases": True, "trained": "first"},
-    "spectral_bias": {"width": 16, "grid": 16, "frequencies": (2, 3), "steps": 5, "amplitudes": (0.1, 1.0)},
     "distillation": {"steps": 2, "num_images": 60, "num_test_images": 20, "support": (10,), "records": 2},
     "eigenfeatures": {"num_images": 40, "num_test_images": 20, "kept": (1, 40), "flow_times": (1.0,)},
     "ensemble": {"width": 8, "steps": 5, "times": (0, 5), "num_samples": 4, "great_circle": True},

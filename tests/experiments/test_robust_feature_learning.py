@@ -157,6 +157,7 @@ def test_a_rotation_of_space_and_another_order_of_patches_change_nothing():
         np.testing.assert_allclose(other, one, atol=1e-9, err_msg=name)
 
 
+@pytest.mark.exhaustive
 def test_radii_side_by_side_are_runs_of_their_own():
     radii = (0.05, 0.2)
     config = Config(**TINY, training="adversarial", radii=radii, test_radius=0.3)
@@ -253,6 +254,7 @@ def test_bad_configs_are_refused_in_one_sentence(given, sentence):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.exhaustive
 def test_figures_and_table_of_patches():
     config = Config(**TINY)
     dataset = EXPERIMENT.run(config, seeds=3)
