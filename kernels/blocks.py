@@ -25,7 +25,8 @@ def gram(
 
     Args:
       kernel: of two arguments; called as `kernel(x)` on the diagonal if `z` is None. Cut out one kernel of
-        several by a function of your own: `lambda x, z=None: closed_form.deep(x, z, 2).ntk`.
+        several by a function of your own: `lambda x, z=None: closed_form.deep(x, z, 2).ntk`. It is compiled
+        once, if it is the same function again.
       limit: bytes that the result, the points and the blocks beside them may take together.
 
     Raises: ValueError: points that `checks.points` refuses, a kernel that gives something else than a matrix,

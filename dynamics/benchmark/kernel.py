@@ -20,7 +20,11 @@ class Kernel:
         single_precision()
         self.about = device()
         self._job = job
-        self._compute = lambda x: blocks.gram(lambda x, z=None: closed_form.two_layer(x, z).ntk, x)
+
+        def ntk(x, z=None):  # one function, one compiled program
+            return closed_form.two_layer(x, z).ntk
+
+        self._compute = lambda x: blocks.gram(ntk, x)
 
     def go(self) -> dict[str, Any]:
         """Points and kernel of every seed."""
