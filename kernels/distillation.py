@@ -219,6 +219,10 @@ def distill(
             "x and support must have as many seeds and the same dimension, "
             f"got shapes {x.shape} and {support.shape}"
         )
+    checks.shaped("y", y, *x.shape[:2])
+    checks.shaped("labels", labels, *support.shape[:2], "...")
+    checks.shaped("keys", keys, x.shape[0])
+    checks.labels(y.reshape(-1), y.size, labels.shape[2] if labels.ndim > 2 else 1)
     return _distill(what, rule, steps, batch_size or count, x, y, support, labels, keys)
 
 

@@ -117,10 +117,17 @@ def check(attack: tuple[str, ...], norm: str, *, has_source: bool) -> None:
         raise ValueError(f"attack must name some of {', '.join(ATTACKS)}, got {unknown[0]!r}")
     if not attack:
         raise ValueError("attack must name at least one attack, got none")
+    if "worst" in attack and not set(attack) - {"worst", "clean"}:
+        raise ValueError(
+            f"worst is over the other attacks asked for: name some of {', '.join(ATTACKS[1:-1])}"
+        )
     if "transfer" in attack and not has_source:
         raise ValueError("the attack transfer needs a source, the model that its points are made on")
     if "random_search" in attack and norm != "linf":
-        raise ValueError(f"the attack random_search needs norm linf, got {norm!r}")
+        raise ValueError(
+            f"the attack random_search needs norm linf, got {norm!r}: leave it out, as in "
+            'attack=("clean", "pgd", "margin", "worst")'
+        )
 
 
 def gradients(outputs: Outputs, sample: Sample) -> Float[Array, "samples dim"]:

@@ -237,6 +237,30 @@ def table(dataset: xr.Dataset) -> str:
         for value in dataset[dim].values:
             one = dataset.error.sel({dim: value}).mean("seed")
             rows.append([f"{value:g}", *(f"{float(v):.3g}" for v in one)])
+    elif config.part == "linear":
+        rows = [["rate", "largest residual", "of the closed form"]]
+        for rate in dataset.rate.values:
+            one = np.abs(dataset.sel(rate=rate).isel(step=-1)).max("mode").mean("seed")
+            rows.append([f"{rate:g}", f"{float(one.residual):.3g}", f"{float(one.residual_predicted):.3g}"])
+    elif config.part == "ensemble":
+        rows = [["step", "variance over its prediction"]]
+        for step in dataset.step.values:
+            one = dataset.sel(step=step)
+            ratio = one.output.var("seed", ddof=1) / one.variance_predicted
+            rows.append([str(int(step)), f"{float(ratio.min()):.2f} to {float(ratio.max()):.2f}"])
+    elif config.part == "sphere":
+        rows = [["degree", "eigenvalue", "measured"]]
+        ends = np.cumsum(dataset.multiplicity.values[dataset.degree_eigenvalue.values > 1e-12])
+        known = dataset.degree.values[dataset.degree_eigenvalue.values > 1e-12]
+        for degree, low, high in zip(known, [0, *ends[:-1]], ends, strict=True):
+            found = float(dataset.eigenvalue.isel(mode=slice(int(low), int(high))).mean())
+            exact = float(dataset.degree_eigenvalue.sel(degree=degree))
+            rows.append([str(int(degree)), f"{exact:.4g}", f"{found:.4g}"])
+    elif config.part == "eigenfeatures":
+        rows = [["kept", "clean", "under attack"]]
+        for kept in dataset.kept.values:
+            one = dataset.sel(kept=kept).mean("seed")
+            rows.append([str(int(kept)), f"{float(one.kept_clean):.3f}", f"{float(one.kept_robust):.3f}"])
     if not rows:
         return ""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

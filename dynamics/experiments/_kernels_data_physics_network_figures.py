@@ -221,11 +221,12 @@ def spectral_bias(config, dataset):
         label=r"kernel, $T_k \propto 1/\lambda_k$",
         **plots.THEORY,
     )
+    reached = bool(finite.any() or np.isfinite(times).any())
     for at in k[~finite]:
         ax.axvline(
             at, color=plots.GREY, linestyle=":", label="never, by the kernel" if at == k[~finite][0] else None
         )
-    ax.set_yscale("log")
+    ax.set_yscale("log" if reached else "linear")
     ax.set_xticks(k, [f"{v:g}" for v in k])
     ax.set_xlabel("frequency $k$")
     ax.set_ylabel("steps until a tenth is left")

@@ -321,9 +321,9 @@ def ensemble(config: Any, engine: Any) -> xr.Dataset:
 def predicted_times(config: Any) -> Float[np.ndarray, " frequencies"]:
     r"""Steps $T_k = \ln 10 / -\ln(1 - \eta N \lambda_k)$ after which a tenth is left; inf: never."""
     values = spectra.circle(kernel_of(config), config.frequencies)
-    contraction = 1 - _rate(config) * config.grid * np.where(values > 1e-12, values, 0)
-    with np.errstate(divide="ignore"):
-        return math.log(10) / -np.log(contraction)
+    known = values > 1e-12
+    contraction = 1 - _rate(config) * config.grid * np.where(known, values, 0.1)
+    return np.where(known, math.log(10) / -np.log(np.abs(contraction)), np.inf)
 
 
 def _rate(config) -> float:

@@ -43,7 +43,10 @@ class Config(RunConfig):
     part: Literal[
         "kernels", "width", "linear", "ensemble", "spectral_bias", "sphere", "learning_curves", "hypercube",
         "distillation", "eigenfeatures",
-    ] = setting("spectral_bias", "what is simulated")  # fmt: skip
+    ] = setting(
+        "spectral_bias",
+        "what is simulated: claims X1 to X10 in this order; X11 is spectral_bias with large amplitudes",
+    )  # fmt: skip
     activation: Literal["relu", "erf", "leaky_relu"] = setting("relu", "activation of networks and kernels")
     trained: Literal["first", "second", "both"] = setting("both", "layers that train")
     biases: bool = setting(False, "hidden biases, which start at 0 and train")
@@ -128,10 +131,12 @@ class Config(RunConfig):
             )
         if self.part == "hypercube" and max(self.degrees) > self.cube_dim:
             raise ValueError(f"degrees must be at most cube_dim={self.cube_dim}, got {max(self.degrees)}")
+        if self.part == "ensemble" and self.doubled:
+            raise ValueError("part ensemble is about networks that do not start at 0: leave doubled out")
         if self.part == "kernels" and len(self.widths) < 2:
-            raise ValueError("widths must be at least two to show a rate")
+            raise ValueError("give at least two widths, to show a rate")
         if self.part == "learning_curves" and len(self.sizes) < 2:
-            raise ValueError("sizes must be at least two to show a rate")
+            raise ValueError("give at least two sizes, to show a rate")
         if self.part == "learning_curves" and self.shared_data:
             raise ValueError("shared_data is not for learning_curves, whose seeds are draws of the data")
         if self.batch_size:
@@ -140,7 +145,7 @@ class Config(RunConfig):
             from_data.check_images(self)
 
 
-_CIRCLE = Config(doubled=True, width=2048, records=200)
+_CIRCLE = Config(width=2048, records=200)
 _NETS = Config(part="width", widths=(128, 512, 2048, 8192), steps=400, records=2)
 PRESETS = {
     "small": _CIRCLE,

@@ -16,11 +16,18 @@ class Linearized(nn.Module):
     NTK at $\theta_0$, exactly. `around` linearises a network later in its training.
 
     Attributes:
-      network: the network; a module whose parameters are all that it has.
+      network: the network; a module whose parameters are all that it has. Its weights are drawn anew here: at
+        the same seed they are others than those of the network by itself; `around` pairs the two.
+    Raises: ValueError: no flax module.
     Reference: Lee et al. 2019, arXiv:1902.06720, Section 2.2.
     """
 
     network: nn.Module
+
+    def __post_init__(self):
+        if not isinstance(self.network, nn.Module):
+            raise ValueError(f"network must be a flax module, got {self.network!r}")
+        super().__post_init__()
 
     @property
     def num_outputs(self) -> int:

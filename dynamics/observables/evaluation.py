@@ -36,6 +36,10 @@ def accuracy_under(
     The attacks are those of `adversary.evaluation.survivors`. `source` is for `transfer`: a start of a
     `Problem`, with `params(model, draw)`, whose parameters make the other model.
     """
+    if points not in ("train", "test"):
+        raise ValueError(f"points must be train or test, got {points!r}")
+    if jnp.ndim(radius) > 0:
+        raise ValueError(f"radius must be one number, or an Axis of the run, got shape {jnp.shape(radius)}")
     sample = jax.tree.map(lambda leaf: leaf[:num_points], getattr(draw, points))
     other = None
     if source is not None:

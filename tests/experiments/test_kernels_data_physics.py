@@ -140,6 +140,13 @@ def test_hitting_times_are_interpolated_and_never_is_nan(tiny):
     assert np.isnan(measures.hitting_times(made)).all()
 
 
+def test_what_the_kernel_never_learns_has_no_time_and_is_drawn():
+    dataset = EXPERIMENT.run(Config(width=16, grid=16, frequencies=(3, 5), steps=4, records=2), seeds=1)
+    assert np.isinf(dataset.predicted_time).all()
+    assert (dataset.predicted_time > 0).all()
+    assert EXPERIMENT.plot(dataset) is not None
+
+
 def test_the_circle_is_the_data_that_theory_is_about():
     """The Gram matrix of the grid has N lambda_k, so that one step contracts by 1 - eta N lambda_k."""
     config = Config(width=4096, grid=32, frequencies=(2,), steps=1, records=2, horizon=1e-9)
@@ -157,9 +164,10 @@ def test_the_circle_is_the_data_that_theory_is_about():
     [
         ({"frequencies": (2, 32)}, "frequencies must be below grid / 2 = 32, got 32"),
         ({"frequencies": ()}, "frequencies must not be empty"),
+        ({"part": "ensemble", "doubled": True}, "part ensemble is about networks that do not start at 0"),
         ({"width": 3}, "doubled networks need even widths, got 3"),
         ({"amplitudes": (1.0, 0.5)}, "amplitudes must increase, got 1, 0.5"),
-        ({"part": "kernels", "widths": (8,)}, "widths must be at least two to show a rate"),
+        ({"part": "kernels", "widths": (8,)}, "give at least two widths, to show a rate"),
         ({"part": "hypercube", "cube_dim": 2}, "degrees must be at most cube_dim=2, got 3"),
         ({"part": "distillation", "num_images": 20}, "support must be at most num_images=20, got 50"),
         ({"part": "eigenfeatures", "classes": (3,)}, "classes must be two different labels"),
