@@ -37,13 +37,7 @@ def execute(name, folder):
     Raises: CellExecutionError: a cell raised.
     """
     notebook = read(name)
-    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": quick,
-        "IPYTHONDIR": str(folder / "ipython"),
-        "JUPYTER_RUNTIME_DIR": str(folder),
-    }
+    environment = {**os.environ, "IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder)}
     client = nbclient.NotebookClient(
         notebook, timeout=300, kernel_name="python3", record_timing=False, coalesce_streams=True
     )

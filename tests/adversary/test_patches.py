@@ -380,6 +380,7 @@ def test_rescaled_patches_keep_their_account():
 # warm starts
 
 
+@pytest.mark.exhaustive
 def test_a_warm_start_goes_on_where_the_last_attack_ended():
     attack = PGD(0.4, norm="max-l2", steps=1, relative_step=0.3, random_start=False, warm_start=True)
     problem = Problem(DATA, NET, loss="cross_entropy", init_scale=0.5, adversary=attack)

@@ -101,6 +101,7 @@ def test_the_ledger_against_plain_numpy():
                 assert float(found[f"{name}_robust"].sel({name: number})) == pytest.approx(robust)
 
 
+@pytest.mark.exhaustive
 def test_flip_radii_by_a_root_finder():
     found = EXPERIMENT.run(Config(part="clusters", clusters=(3, 6), dim=10, bias_std=0.2), seeds=2)
     with jax.enable_x64(True):
@@ -154,6 +155,7 @@ def test_the_kernel_while_training():
     np.testing.assert_allclose(lazy.training_loss.isel(step=0), np.log(2), rtol=1e-6)  # it starts at 0
 
 
+@pytest.mark.exhaustive
 def test_images_and_other_kernels():
     config = dataclasses.replace(
         PRESETS["digits"], num_samples=60, num_test=30, kept=(1, 60), features=(0, 1), times=(1.0,),
