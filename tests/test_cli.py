@@ -461,7 +461,10 @@ def test_check_exit_code(claims, options, code, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(registry, "get", lambda name: stub(*claims, made=[]))
     out = tmp_path / "verdicts.json"
     assert main(["check", "stub", "--seeds", "3", "--json", str(out), *options]) == code
-    verdicts = json.loads(out.read_text())
+    (record,) = json.loads(out.read_text())
+    assert (record["experiment"], record["seeds"]) == ("stub", 3)
+    assert record["seconds"] >= 0 and record["command"].startswith("dynamics check stub --seeds 3")
+    verdicts = record["verdicts"]
     asked = ["low"] if "--claims" in options else [c.id for c in claims]
     assert [v["id"] for v in verdicts] == asked
     for verdict in verdicts:

@@ -1,6 +1,8 @@
 """`dynamics check`: makes the runs that claims rest on, and says which claims hold."""
 
 import dataclasses
+import json
+import shlex
 import sys
 import tempfile
 import time
@@ -22,7 +24,7 @@ def check(argv: list[str]) -> int:
     )
     parser.add_argument("name", metavar="NAME", help="experiment, FILE.py:NAME, or all")
     parser.add_argument("--seeds", default="8", metavar="N", help="seeds of each run (default 8)")
-    parser.add_argument("--json", metavar="FILE", help="also write the verdicts to FILE")
+    parser.add_argument("--json", metavar="FILE", help="also write the verdicts to FILE, a record an experiment")
     parser.add_argument("--claims", metavar="ID,ID", help="only these claims")
     parser.add_argument(
         "--ablations", action="store_true", help="also run each claim's ablation, which should fail"
@@ -40,22 +42,36 @@ def check(argv: list[str]) -> int:
         _check_file(Path(args.json))
     from dynamics.claims import table
     from dynamics.cli.start import start_jax
-    from dynamics.cli.work import write_verdicts
+    from dynamics.files import write_text
+    from dynamics.results import provenance
 
     start_jax(args.x64)
-    begun, verdicts = time.perf_counter(), []
+    begun, records, verdicts = time.perf_counter(), [], []
 
     def say(line: str) -> None:
         print(f"[{time.perf_counter() - begun:6.1f} s] {line}", file=sys.stderr)
 
     for experiment in (_computed(each, how) for each in found):
         claims = None if args.claims is None else args.claims.split(",")
+        first = time.perf_counter()
         made = experiment.check(seeds=seeds, ablations=args.ablations, claims=claims, say=say)
+        seconds = time.perf_counter() - first
         verdicts += made
         held = sum(v.holds for v in made)
-        print(f"{experiment.name}: {held} of {len(made)} claims hold over {seeds} seeds\n\n{table(made)}\n")
-    if args.json is not None:
-        write_verdicts(verdicts, Path(args.json))
+        summary = f"{held} of {len(made)} claims hold over {seeds} seeds, {seconds:.0f} s"
+        print(f"{experiment.name}: {summary}\n\n{table(made)}\n", flush=True)
+        if args.json is not None:
+            origin = provenance()
+            records.append({
+                "experiment": experiment.name,
+                "arxiv": experiment.arxiv,
+                "command": f"dynamics check {shlex.join(argv)}",
+                "seeds": seeds,
+                "seconds": round(seconds, 1),
+                **origin | {"versions": json.loads(origin["versions"])},
+                "verdicts": [verdict.to_dict() for verdict in made],
+            })  # fmt: skip
+            write_text(Path(args.json), json.dumps(records, indent=1) + "\n")
     sound = all(v.holds for v in verdicts) and not any(v.ablation["holds"] for v in verdicts)
     return 0 if sound else EXIT_CLAIM_FAILED
 

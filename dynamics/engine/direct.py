@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from dynamics import descent
 from dynamics.data.sample import Sample
@@ -73,7 +73,8 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, draw,
         more = taken(rule.update, more)
         updates, opt_state = rule.update(grads, state.opt_state, state.params, **more)
         params = optax.apply_updates(state.params, updates)
-        return unless_diverged(i, loss, State(params, opt_state, state.first_nonfinite_step, moved), state)
+        new = State(params, opt_state, state.first_nonfinite_step, moved)
+        return unless_diverged(i, all_finite((loss, params)), new, state)
 
     state = jax.lax.fori_loop(first, first + num_steps, step, state)
     return state, observed(plan, problem, observe, seed, state.params, draw)
@@ -100,11 +101,13 @@ def initial(plan, problem, seed) -> PyTree:
     return problem.init(named_key(key, "init"), named_key(key, "data"))
 
 
-def unless_diverged(i, loss, new, old):
-    """`new`, or `old` from the first step on whose loss or result is not finite; that step is noted."""
-    finite = jnp.isfinite(loss)
-    for leaf in jax.tree.leaves(new.params):
-        finite &= jnp.all(jnp.isfinite(leaf))
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every number of every leaf is finite."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def unless_diverged(i, finite, new, old):
+    """`new`, or `old` from the first step on that was not `finite`; that step is noted."""
     running = old.first_nonfinite_step < 0
     kept = jax.tree.map(lambda a, b: jnp.where(running & finite, a, b), new, old)
     diverged = jnp.where(running & ~finite, i + 1, old.first_nonfinite_step)

