@@ -9,8 +9,10 @@ import json
 import math
 import os
 import re
+import subprocess
 import sys
 import tempfile
+import venv
 from pathlib import Path
 
 import nbclient
@@ -123,6 +125,32 @@ def test_it_runs_and_prints_what_it_is_kept_with(name, tmp_path):
     kept, fresh = printed(read(name)), printed(execute(name, tmp_path))
     for before, now in zip(kept, fresh, strict=True):
         assert agrees(before, now), f"kept:\n{before}\nnow:\n{now}"
+
+
+def test_all_begin_alike():
+    starts = {code(read(name))[0].source.replace("[images]", "") for name in NAMES}
+    assert len(starts) == 1
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("place", ["beside", "above"])
+def test_the_first_cell_installs_a_clone_where_there_is_none_installed(place, tmp_path):
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", FOLDER.parent, clone], check=True)
+    venv.create(tmp_path / "fresh", with_pip=True)
+    python = tmp_path / "fresh" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "ipython"], check=True)
+    cell = code(read("quickstart"))[0].source + "\nprint(dynamics.__file__)"
+    done = subprocess.run(
+        [python, "-m", "IPython", "--no-banner", "-c", cell],
+        cwd=tmp_path if place == "beside" else clone / "notebooks",
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split()[-1].startswith(str(tmp_path / "fresh")), done.stdout
 
 
 @pytest.mark.parametrize(

@@ -218,11 +218,13 @@ def check_span(span: Any, norm: str, box: Box = None) -> None:
 
 
 def start_best(objective, x):
+    """The worst points known so far: the clean ones, with what the objective is there."""
     value = objective(x).astype(x.dtype)
     return jnp.where(jnp.isnan(value), -jnp.inf, value), x
 
 
 def better(best, value, point):
+    """The worse of the points known so far and these, one by one."""
     value = value.astype(point.dtype)
     better = value > best[0]
     return jnp.where(better, value, best[0]), jnp.where(ball.column(better, point), point, best[1])

@@ -68,6 +68,30 @@ class Observable:
         }
 
 
+class _Help:
+    """What `help()` of an observable shows: its function's own signature and text; of the class, the class's."""
+
+    def __init__(self, text: str | None):
+        self._text = text
+
+    def __get__(self, instance: Observable | None, owner: type) -> str | None:
+        if instance is None:
+            return self._text
+        function = instance.measure.function
+        options = [
+            str(option.replace(annotation=inspect.Parameter.empty))
+            for option in list(inspect.signature(function).parameters.values())[3:]
+            if option.name != "key"
+        ]
+        given = f".given({', '.join(options)})" if options else ""
+        lines = [f"{function.__name__}{given} -> ({', '.join(instance.dims)})", instance.about]
+        lines[1] += f", in {instance.units}" if instance.units else ""
+        return "\n".join([*lines, "", inspect.getdoc(function) or ""]).strip()
+
+
+Observable.__doc__ = _Help(Observable.__doc__)
+
+
 def observable(
     dims: tuple[str, ...] = (), about: str = "", units: str = "", random: bool = False
 ) -> Callable[[Callable], Observable]:
