@@ -82,7 +82,6 @@ CASES = {
     "test_scores_add_up_in_float32_and_after_an_attack": 2,
     "test_steps_on_the_loss_and_on_its_logarithm_are_those_of_the_formula": 8,
     "test_the_learning_rate_decays_or_follows_a_schedule": 4,
-    "test_the_peak_is_within_a_fifth_of_the_estimate": 1,
     "test_the_size_of_a_chunk_changes_nothing": 2,
     "test_training_against_a_loop": 2,
     "test_training_against_a_numpy_loop": 2,

@@ -24,7 +24,7 @@ def check(argv: list[str]) -> int:
     )
     parser.add_argument("name", metavar="NAME", help="experiment, FILE.py:NAME, or all")
     parser.add_argument("--seeds", default="8", metavar="N", help="seeds of each run (default 8)")
-    parser.add_argument("--json", metavar="FILE", help="also write the verdicts to FILE, a record an experiment")
+    parser.add_argument("--json", metavar="FILE", help="also write the verdicts to FILE")
     parser.add_argument("--claims", metavar="ID,ID", help="only these claims")
     parser.add_argument(
         "--ablations", action="store_true", help="also run each claim's ablation, which should fail"

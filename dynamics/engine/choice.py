@@ -74,7 +74,8 @@ class Choice(NamedTuple):
         mesh = batching.mesh(step)
         device = mesh.devices.flat[0]
         on_host = device.platform == "cpu"
-        there = memory.resident() if on_host else 0
+        first = memory.at_first() if on_host else 0
+        there = memory.settled() if on_host else 0
         if limit is None:
             limit = there + int(memory.SHARE * memory.available(device))
         held = self.need.held - (self.common if shared else 0)
@@ -97,6 +98,9 @@ class Choice(NamedTuple):
         runs = num_runs if strategy == "map" else num_mine
         lanes = batching.lanes(strategy, runs, mesh.size, step, fit)
         chunks = -(-num_mine // (lanes * mesh.size))
+        # a limit leaves room for the compiler at every call; what it has taken before is part of `there`
+        again = min(there - first, COMPILER_BYTES) if on_host else 0
+        fixed -= max(again, 0)
         estimate = fixed + (alone if lanes == 1 else lanes * each)
         whole = fixed + each * -(-num_mine // mesh.size)
         sentence = f"{num_mine:,} runs in space `{self.name}` need {memory.in_words(estimate)}"

@@ -27,7 +27,7 @@ from dynamics.observables.base import Observable
 from dynamics.parts import Bound
 from dynamics.problem import Problem
 
-_LEAF = 256  # rows below which a symmetric product is not split further
+_LEAF = 128  # rows below which a symmetric product is not split further
 
 
 class State(NamedTuple):

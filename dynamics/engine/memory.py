@@ -1,5 +1,8 @@
 """How much memory runs will take, estimated before anything is compiled, and how much there is."""
 
+import contextlib
+import ctypes
+import functools
 import os
 import resource
 import sys
@@ -41,6 +44,19 @@ def resident() -> int:
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return peak()
+
+
+def settled() -> int:
+    """Bytes this process holds once what it has freed is the system's again (glibc keeps it for later)."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return resident()
+
+
+@functools.cache
+def at_first() -> int:
+    """Bytes this process held when it first asked."""
+    return settled()
 
 
 def peak() -> int:

@@ -69,7 +69,7 @@ class Observable:
 
 
 class _Help:
-    """What `help()` of an observable shows: its function's own signature and text; of the class, the class's."""
+    """What `help()` shows of an observable: what its function does; of the class: its own text."""
 
     def __init__(self, text: str | None):
         self._text = text
