@@ -1,6 +1,7 @@
 """Settings for every test: float64, no silent rank promotion, no TF32."""
 
 import atexit
+import gc
 import importlib.util
 import itertools
 import os
@@ -29,6 +30,11 @@ _QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes
 os.environ["XLA_FLAGS"] = f"{_FLAGS} {_QUICK}".strip()
 jax.devices()  # XLA reads its flags once
 os.environ["XLA_FLAGS"] = f"{_FLAGS} --xla_backend_optimization_level=1".strip()
+
+# tracing makes many short-lived objects, and none of the collector's frequent rounds finds garbage
+gc.collect()
+gc.freeze()
+gc.set_threshold(100_000, 50, 50)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

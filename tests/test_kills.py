@@ -163,7 +163,7 @@ def resumed(nursery, folder, whole):
     assert left == {"run.json", "result.nc", "claims.json"}
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.exhaustive)])
 def test_killed_at_any_moment(kills, nursery, tmp_path, whole):
     dataset, seconds = whole
     moments = (np.arange(kills) + np.random.default_rng(7).uniform(size=kills)) / kills * seconds

@@ -1,5 +1,6 @@
 """The README is true: its commands run as printed, its snippets too, and CI runs its test command."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 import matplotlib
 import matplotlib.image
 import pytest
+
+from dynamics import experiments
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -59,6 +62,22 @@ def test_snippet_runs(number, tmp_path, monkeypatch):
 def test_files_that_the_readme_shows_exist():
     for path in re.findall(r"\]\((figures/[^)]+)\)", README):
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_the_table_says_what_the_checks_said(name):
+    (record,) = json.loads((ROOT / "figures" / name / "verdicts.json").read_text())
+    verdicts = record["verdicts"]
+    assert record["command"].startswith(f"dynamics check {name} --seeds {record['seeds']} --ablations")
+    claims = {claim.id: claim.statement for claim in experiments.get(name).claims}
+    assert {v["id"]: v["statement"] for v in verdicts} == claims
+    assert not any(v["ablation"]["holds"] for v in verdicts)
+    (row,) = [line for line in README.splitlines() if f"`dynamics check {name}`" in line]
+    cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+    held = sum(v["holds"] for v in verdicts)
+    path = f"figures/{name}/verdicts.json"
+    assert cells[4] == f"[{held} of {len(verdicts)}]({path}), {record['seeds']} seeds"
+    assert cells[5] == f"{record['seconds'] / 60:.0f}"
 
 
 def _run(line, folder):
