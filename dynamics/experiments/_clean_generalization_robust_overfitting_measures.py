@@ -50,28 +50,30 @@ def final_signal(runs: Runs) -> PerSeed:
     return signal_margin(last(runs["main"])).values
 
 
-def crossing(values: xr.DataArray, level: float) -> PerSeed:
-    """The first time a curve (seed, step) is above a level, linear between records; NaN if it never is."""
-    found = np.full(values.sizes["seed"], np.nan)
-    steps = values.step.values
-    for i, curve in enumerate(values.transpose("seed", "step").values):
+def crossing(values: xr.DataArray, level: float) -> xr.DataArray:
+    """The first time a curve is above a level, linear between records; NaN if it never is."""
+
+    def first(curve, steps):
+        there = np.isfinite(curve)  # in a sweep, points of other lengths have other records
+        curve, steps = curve[there], steps[there]
         above = np.flatnonzero(curve > level)
         if above.size == 0:
-            continue
+            return np.nan
         j = above[0]
-        share = 1.0 if j == 0 else (level - curve[j - 1]) / (curve[j] - curve[j - 1])
-        found[i] = steps[j] if j == 0 else steps[j - 1] + share * (steps[j] - steps[j - 1])
-    return found
+        return np.interp(level, curve[j - 1 : j + 1], steps[j - 1 : j + 1]) if j else float(steps[0])
+
+    core = [["step"], ["step"]]
+    return xr.apply_ufunc(first, values, values.step, input_core_dims=core, vectorize=True)
 
 
 def signal_time(run: Run) -> PerSeed:
     r"""T1: when $\alpha^q U$ passes 1."""
-    return crossing(signal_margin(single(run)), 1.0)
+    return crossing(signal_margin(single(run)), 1.0).values
 
 
 def memory_time(run: Run) -> PerSeed:
     """T3: when the mean memory passes 1/2."""
-    return crossing(memory(single(run)).mean("sample"), 0.5)
+    return crossing(memory(single(run)).mean("sample"), 0.5).values
 
 
 def phase_ratio(runs: Runs) -> PerSeed:

@@ -26,6 +26,7 @@ from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _clean_generalization_robust_overfitting_claims as claims
 from dynamics.experiments import _clean_generalization_robust_overfitting_figures as figures
+from dynamics.experiments import _clean_generalization_robust_overfitting_sweeps as sweeps
 from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
 from dynamics.laws import clean_generalization_robust_overfitting as laws
 from dynamics.models import memorised_balls
@@ -494,10 +495,10 @@ EXPERIMENT = Experiment(
     about="adversarial training learns the signal in part and memorises the noise of its samples",
     Config=Config,
     presets=PRESETS,
+    measures=sweeps.MEASURES,
     simulate=run,
     claims=claims.CLAIMS,
     check_runs=_check_runs(),
     figures=figures.FIGURES,
     summary=figures.summary,
-    measures=("clean_test", "robust_train", "robust_test"),
 )

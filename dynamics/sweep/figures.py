@@ -175,8 +175,9 @@ def _draw_curves(ax, shown, one, values, theory):
         lines = [(values[:, j], theory[:, j]) for j in chosen]
         labels = [f"{names[1]} = {_short(second[j])}" for j in chosen]
         colours = [matplotlib.colormaps["viridis"](v) for v in np.linspace(0, 0.88, len(lines))]
-    logarithmic = ticks is None and _spans(places) and _positive(values)
     theorem = one.exponents(grid.base).get(names[0])
+    logarithmic = ticks is None and _spans(places)
+    power = logarithmic and _positive(values) and (theorem is not None or bool(np.isfinite(theory).any()))
     drawn = False
     for k, ((line, law), label, colour) in enumerate(zip(lines, labels, colours, strict=True)):
         there = np.isfinite(line).all(axis=1)
@@ -199,8 +200,10 @@ def _draw_curves(ax, shown, one, values, theory):
             drawn = True
     if logarithmic:
         ax.set_xscale("log")
+        _plain_places(ax, places)
+    if power:
         ax.set_yscale("log")
-        _plain_ticks(ax, places)
+        _plain_values(ax)
     if ticks is not None:
         ax.set_xticks(places, ticks)
     ax.set_xlabel(_label(shown, names[0]))
@@ -212,13 +215,19 @@ def _draw_curves(ax, shown, one, values, theory):
         ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), title=title, title_fontsize=7.5)
 
 
-def _plain_ticks(ax, places):
-    """Values of the axis as they are, where a logarithmic axis would show powers of ten only."""
+def _plain_places(ax, places):
+    """The places on the axis as they are, where a logarithmic axis would show powers of ten only."""
     import matplotlib.ticker as ticker
 
     if len(places) <= 9:
         ax.set_xticks(places, [_short(p) for p in places])
         ax.xaxis.set_minor_locator(ticker.NullLocator())
+
+
+def _plain_values(ax):
+    """As many plain values as fit, on a logarithmic axis of small span; and that span never too small."""
+    import matplotlib.ticker as ticker
+
     low, high = ax.get_ylim()
     if high / low < LEAST_SPAN:  # a flat curve should look flat
         wider = (LEAST_SPAN * low / high) ** 0.5

@@ -7,9 +7,11 @@ import pytest
 
 from dynamics import experiments, load, save
 from dynamics.adversary import FeatureShift
+from dynamics.claims import Run
 from dynamics.experiments import _clean_generalization_robust_overfitting_measures as measures
 from dynamics.experiments import clean_generalization_robust_overfitting as module
 from dynamics.laws.clean_generalization_robust_overfitting import reduced_dynamics
+from dynamics.sweep.figures import Shown
 
 EXPERIMENT = experiments.get("clean_generalization_robust_overfitting")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
@@ -263,3 +265,31 @@ def test_claims_apply_where_their_setting_is():
     assert {name[:3] for name in deciding(PRESETS["construction"])} == {"A12"}
     assert {name[:2] for name in deciding(PRESETS["digits"])} == {"C7", "C8"}
     assert not deciding(PRESETS["threshold"])
+
+
+def test_a_sweep_measures_the_times_of_the_claims_and_knows_their_exponents():
+    base = dataclasses.replace(PRESETS["small"], steps=400, records=41, attack_steps=0)
+    base = dataclasses.replace(base, dim=50, learning_rate=0.1)
+    swept = EXPERIMENT.sweep({"num_samples": [4, 8], "learning_rate": [0.1, 0.2]}, base, seeds=2)
+    signal, memory, *_ = Shown(EXPERIMENT, swept).measures
+    assert (signal.name, memory.name) == ("signal_time", "memory_time")
+    for count in (4, 8):
+        config = dataclasses.replace(base, num_samples=(count,))
+        run = Run(config, EXPERIMENT.run(config, seeds=2))
+        place = {"num_samples": count, "learning_rate": 0.1}
+        for one, time in ((signal, measures.signal_time), (memory, measures.memory_time)):
+            found = one.of(swept).sel(place).values
+            np.testing.assert_allclose(found, time(run))
+            assert one.theory(config) == config.phase_times(count)[one is memory]
+    # the exponents are those of the laws: exact where the end of the phase is far above its start
+    for one in (signal, memory):
+        start = dataclasses.replace(base, init_scale=1e-4, signal=3.0, noise=0.3)
+        for field, exponent in one.exponents(start).items():
+            value = getattr(start, field)
+            value = value[0] if isinstance(value, tuple) else value
+            more = dataclasses.replace(
+                start, **{field: (2 * value,) if field == "num_samples" else value / 2}
+            )
+            ratio = one.theory(more) / one.theory(start)
+            expected = 2**exponent if field == "num_samples" else 0.5**exponent
+            np.testing.assert_allclose(ratio, expected, rtol=0.02, err_msg=f"{one.name} {field}")
