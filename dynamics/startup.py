@@ -10,6 +10,7 @@ numbers, bit for bit.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
@@ -68,11 +69,16 @@ def single_threaded_blas() -> Iterator[None]:
     For small matrices its other threads have nothing to do, but wait for more by counting, which takes
     a core for some 40 ms after every call: half the machine, on two cores.
     """
-    import scipy.linalg  # noqa: F401  (loads the library that JAX calls)
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         yield
+
+
+@functools.cache  # looking for libraries takes longer than limiting them
+def _blas():
+    import scipy.linalg  # noqa: F401  (loads the library that JAX calls)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def num_cores() -> int:

@@ -7,7 +7,7 @@ beats a `lax.map` over stacked data, which copies a run's data whenever it is en
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -142,7 +142,11 @@ class Program:
 
         one.__name__ = chunk.__name__ = over.__name__ = task.__name__
         self.__doc__ = task.__doc__
-        self._one, self._reuse = one, reuse
+        self._reuse = reuse
+        # jitted for its cache of traces only
+        self._alone = jax.jit(
+            lambda plan, numbers, run, common: one(plan, numbers, run, common, ()), static_argnums=0
+        )
         if reuse:
             self._chunk = jax.jit(over, static_argnums=0, donate_argnums=5, keep_unused=True)
         else:
@@ -173,7 +177,7 @@ class Program:
         """Shapes and dtypes of one run's results; nothing is compiled."""
         marked = zip(numbers, plan.varied, strict=True)
         one = [jax.eval_shape(lambda n: n[0], number) if varied else number for number, varied in marked]
-        return jax.eval_shape(lambda *args: self._one(plan, *args, ()), one, tuple(run), common)
+        return self._alone.eval_shape(plan, one, tuple(run), common)
 
     def _cache_size(self) -> int:
         return self._chunk._cache_size()
@@ -196,12 +200,15 @@ def spread(plan: Plan, tree: PyTree) -> PyTree:
 
 def blank(plan: Plan, shapes: PyTree) -> PyTree:
     """Zeros on the devices of the plan, for a chunk of runs of these shapes."""
+    leaves, structure = jax.tree.flatten(shapes)
+    wanted = tuple(((plan.size, *leaf.shape), leaf.dtype) for leaf in leaves)
+    return jax.tree.unflatten(structure, _zeros(wanted, NamedSharding(plan.mesh, RUNS))())
 
-    def zeros():
-        return jax.tree.map(lambda s: jnp.zeros((plan.size, *s.shape), s.dtype), shapes)
 
+@lru_cache(maxsize=32)
+def _zeros(wanted: tuple[tuple[tuple[int, ...], Any], ...], sharding: NamedSharding) -> Callable[[], list]:
     # one program, where an array at a time would be one for every shape
-    return jax.jit(zeros, out_shardings=NamedSharding(plan.mesh, RUNS))()
+    return jax.jit(lambda: [jnp.zeros(*one) for one in wanted], out_shardings=sharding)
 
 
 def everywhere(plan: Plan, tree: PyTree) -> PyTree:
