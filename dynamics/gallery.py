@@ -84,6 +84,13 @@ ENTRIES = (
     _entry(_OVERFITTING, "construction", "--preset construction --seeds 8", "overview"),
     _entry(_OVERFITTING, "digits", "--preset digits --seeds 2", "overview landscape width"),
     _entry(_OVERFITTING, "mnist", "--preset mnist --seeds 1", "overview"),
+    _entry(
+        _OVERFITTING,
+        "memory",
+        "--attack-steps 0 --steps 30000 --vary num_samples=10,20,40 --vary adversarial_weight=0.3,0.5,0.9 "
+        "--measure memory_time --seeds 16",
+        "curve",
+    ),
     _entry(_OVERFITTING, "threshold", "--preset threshold --seeds 8", "overview threshold"),
     _entry(_MARGIN, "", "--seeds 16", "overview margin_matrix neurons stationarity weights"),
     _entry(_MARGIN, "adam", "--preset adam --seeds 8", "adam"),
