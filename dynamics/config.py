@@ -192,6 +192,13 @@ def allowed(kind: Any, limits: dict[str, int | float]) -> str:
     return " ".join([_noun(kind), " and ".join(f"{words[n]} {b:g}" for n, b in limits.items())]).strip()
 
 
+def several(kind: Any) -> str:
+    """What a list of such values holds, in words."""
+    if typing.get_origin(kind) is Literal:
+        return "words among " + ", ".join(str(option) for option in typing.get_args(kind))
+    return _noun(kind, plural=True)
+
+
 def _noun(kind, plural=False):
     if isinstance(kind, types.GenericAlias):
         kind = str

@@ -6,6 +6,7 @@ medians over seeds with interquartile bands; theory is a dashed black line.
 
 import functools
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,9 @@ def band(
     **line: Any,
 ) -> None:
     """The median over samples as a line, with the interquartile range as a band of its colour."""
-    low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
+    with warnings.catch_warnings():  # a point without any number leaves a gap, as it should
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
     (drawn,) = ax.plot(x, middle, **line)
     ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
 

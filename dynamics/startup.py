@@ -35,7 +35,8 @@ def prepare(cpu_devices: int | None = None, cache: str | os.PathLike | None = No
     Args:
       cpu_devices: virtual CPU devices, which runs are spread over; None: one a core, unless `XLA_FLAGS`
         or JAX's own setting says otherwise.
-      cache: folder to keep compiled programs in, or "off"; None: as the environment says (see above).
+      cache: folder to keep compiled programs in, or "off"; None: as `DYNAMICS_CACHE` says,
+        by default `~/.cache/training-dynamics-lab`.
 
     Raises:
       ValueError: a number of devices below 1.

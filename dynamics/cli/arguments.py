@@ -47,7 +47,7 @@ def parse(parser: Parser, argv: list[str], commands: Mapping[str, Any] | None = 
 
 def add_settings(parser: Parser, experiment: Any) -> None:
     """A flag for every field of an experiment's config."""
-    from dynamics.config import allowed, annotation
+    from dynamics.config import allowed, annotation, several
 
     small = experiment.presets["small"]
     for action in parser._actions:
@@ -55,16 +55,18 @@ def add_settings(parser: Parser, experiment: Any) -> None:
             parser.about = experiment.reference or experiment.name
             action.help = f"one of {', '.join(experiment.presets)} (default small)"
     group = parser.add_argument_group(f"settings of {experiment.name} [of the preset small]")
+    taken = {option for action in parser._actions for option in action.option_strings}
     for field in dataclasses.fields(experiment.Config):
         kind = annotation(experiment.Config, field.name)
         flag = "--" + field.name.replace("_", "-")
+        flag = f"--setting-{flag[2:]}" if flag in taken else flag
         text = field.metadata["about"].replace("%", "%%") + f" [{_shown(getattr(small, field.name))}]"
         if kind is bool:
             action = argparse.BooleanOptionalAction
             group.add_argument(flag, dest=f"set_{field.name}", action=action, default=None, help=text)
             continue
         if typing.get_origin(kind) is tuple:
-            text += f"; a comma-separated list of {allowed(typing.get_args(kind)[0], {})}"
+            text += f"; a comma-separated list of {several(typing.get_args(kind)[0])}"
         else:
             text += f" ({allowed(kind, field.metadata['limits'])})"
         group.add_argument(flag, dest=f"set_{field.name}", default=None, help=text, metavar="X")
@@ -107,6 +109,8 @@ def _value(kind: Any, text: Any) -> Any:
     """`text` as the type of its field; what cannot be one is left for the config to refuse in its words."""
     if typing.get_origin(kind) is tuple:
         return tuple(_value(typing.get_args(kind)[0], item) for item in text.split(",") if item)
+    if typing.get_origin(kind) is typing.Literal:
+        return next((option for option in typing.get_args(kind) if str(option) == text), text)
     if kind in (int, float) and isinstance(text, str):
         try:
             return kind(text)

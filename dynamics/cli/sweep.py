@@ -127,7 +127,10 @@ def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) 
             return EXIT_INTERRUPTED
         results.save(dataset, result)
     remove_checkpoint(folder)
-    paths = draw(experiment, dataset, folder, about.get("command", ""), about.get("measure") or ())
+    try:
+        paths = draw(experiment, dataset, folder, about.get("command", ""), about.get("measure") or ())
+    except ValueError as error:
+        raise ValueError(f"{error}; the result is kept, and `dynamics plot {folder}` draws it") from None
     from dynamics.sweep.figures import Shown
 
     points = " x ".join(map(str, grid.shape))

@@ -171,7 +171,10 @@ def on_clusters(*supervisions):
     def applies(config) -> bool:
         plain = config.activation == "relu" and not config.train_output
         theorem = config.correlation == 0 and not config.train_radius and config.start == "random"
-        return not config.on_images and plain and theorem and all(config.trains(s) for s in supervisions)
+        # what is said of fine labels is said of one a cluster
+        fine = "fine" not in supervisions or config.labels == config.num_clusters
+        trained = all(config.trains(s) for s in supervisions)
+        return not config.on_images and plain and theorem and fine and trained
 
     return applies
 

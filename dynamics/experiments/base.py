@@ -91,6 +91,9 @@ class Experiment:
     measures: Sequence[Measure | str] = ()
     reference: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Experiment {self.name}: {self.about}>"
+
     def run(
         self,
         config: Config | None = None,
@@ -144,7 +147,10 @@ class Experiment:
           axes: values by field of the config; each becomes a labelled dimension.
           config: all other fields; default: the preset `small`.
           ties: fields that follow others by a formula: `{"num_samples": "100 * num_clusters"}`.
-          how: further arguments of `sweep.run.run`: `checkpoint`, `memory`, `say`, ...
+          how: `checkpoint` (a folder to resume from), `checkpoint_every`, `strategy`, `engine` and `memory`,
+            as in `run`; `say`, called with a line before every program.
+
+        `plot` draws the Dataset and `fits` has its exponents.
 
         Raises: ValueError: unknown fields, values that are not allowed, or no possible combination.
         """
@@ -170,16 +176,34 @@ class Experiment:
         return self.Config.from_dict(values)
 
     def plot(self, dataset: xr.Dataset) -> "Figure":
-        """The experiment's main figure."""
+        """The experiment's main figure; of a sweep, its phase diagram or curves."""
         self.config_of(dataset)
+        if "sweep" in dataset.attrs:
+            from dynamics.sweep.figures import Shown
+
+            return next(iter(Shown(self, dataset).figures().values()))
         return next(iter(self.figures.values()))(dataset)
 
     def judge(self, dataset: xr.Dataset) -> list[Verdict]:
-        """Verdicts of the claims that this one run can decide."""
+        """Verdicts of the claims that this one run can decide; none if its setting is that of none.
+
+        Raises: ValueError: a sweep, whose points are runs of their own.
+        """
         config = self.config_of(dataset)
+        if "sweep" in dataset.attrs:
+            raise ValueError("claims are judged on a run, and this is a sweep: run the point by itself")
         run = Run(config, dataset)
         decided = [c for c in self.claims if c.applies is not None and c.applies(config)]
         return [judge(c, dict.fromkeys(c.runs, run)) for c in decided]
+
+    def fits(self, dataset: xr.Dataset) -> list[dict[str, Any]]:
+        """The power laws of a sweep, where a theorem has an exponent, as `sweep.figures.Shown.fits`.
+
+        Raises: ValueError: not a sweep.
+        """
+        from dynamics.sweep.figures import Shown
+
+        return Shown(self, dataset).fits()
 
     def check(
         self,

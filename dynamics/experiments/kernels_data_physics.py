@@ -220,6 +220,7 @@ EXPERIMENT = Experiment(
     about="wide networks as kernels: spectral bias, ensembles, learning curves, and where that ends",
     Config=Config,
     presets=PRESETS,
+    measures=("fit", "error"),
     simulate=run,
     claims=claims.CLAIMS,
     check_runs=_check_runs(),

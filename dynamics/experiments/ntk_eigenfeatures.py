@@ -25,6 +25,7 @@ from dynamics.descent import named
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _ntk_eigenfeatures_claims as claims
 from dynamics.experiments import _ntk_eigenfeatures_figures as figures
+from dynamics.experiments import _ntk_eigenfeatures_sweeps as sweeps
 from dynamics.experiments import _ntk_eigenfeatures_transfer as transfer
 from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
 from dynamics.models.conv import SmallCNN
@@ -384,6 +385,7 @@ EXPERIMENT = Experiment(
     about="kernel eigenfeatures: robust ones at the top of the spectrum, useful non-robust ones below",
     Config=Config,
     presets=PRESETS,
+    measures=sweeps.MEASURES,
     simulate=run,
     claims=claims.CLAIMS,
     check_runs=_check_runs(),

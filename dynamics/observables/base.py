@@ -95,7 +95,14 @@ Observable.__doc__ = _Help(Observable.__doc__)
 def observable(
     dims: tuple[str, ...] = (), about: str = "", units: str = "", random: bool = False
 ) -> Callable[[Callable], Observable]:
-    """Make a function `(params, problem, draw, **options) -> array` an `Observable`."""
+    """Make a function `(params, problem, draw, **options) -> array` an `Observable`.
+
+    Args:
+      dims: a name for each dimension of the array.
+      about: what it is in a few words, for labels of axes and files.
+      units: its unit, "" if it has none.
+      random: whether the function also takes a `key`: the seed's own, the same at every recording.
+    """
 
     def wrap(function):
         return Observable(bind(function), dims, about, units, random)

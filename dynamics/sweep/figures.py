@@ -86,11 +86,16 @@ class Shown:
             if np.isfinite(mean).any():
                 low, high = int(np.nanargmin(mean)), int(np.nanargmax(mean))
                 ends = [f"{mean.flat[i]:.4g} at {self.grid.where(i)}" for i in (low, high)]
-                lines.append(f"{one.name}: from {ends[0]} to {ends[1]}")
+                same = ends[0] == ends[1]
+                lines.append(f"{one.name}: " + (ends[0] if same else f"from {ends[0]} to {ends[1]}"))
             with np.errstate(divide="ignore", invalid="ignore"):
                 off = np.abs(mean / theory - 1)
             if np.isfinite(off).any():
-                lines.append(f"    from the theory by at most {100 * np.nanmax(off):.1f} %")
+                about = int(np.isfinite(off).sum())
+                where = (
+                    "" if about == np.isfinite(mean).sum() else f", at the {about} points that it is about"
+                )
+                lines.append(f"    from the theory by at most {100 * np.nanmax(off):.1f} %{where}")
         return "\n".join(lines)
 
 
@@ -196,7 +201,8 @@ def _draw_curves(ax, shown, one, values, theory):
             dotted = {"color": colour, "linewidth": 0.8, "linestyle": ":"}
             ax.plot(x, fit.at(x), label=text if len(lines) == 1 else None, **dotted)
         if np.isfinite(law).any():
-            ax.plot(places, law, label=None if drawn else "theory", **plots.THEORY)
+            alone = {} if ticks is None else {"linestyle": "none", "marker": "_", "markersize": 22}
+            ax.plot(places, law, label=None if drawn else "theory", **plots.THEORY | alone)
             drawn = True
     if logarithmic:
         ax.set_xscale("log")
@@ -206,6 +212,7 @@ def _draw_curves(ax, shown, one, values, theory):
         _plain_values(ax)
     if ticks is not None:
         ax.set_xticks(places, ticks)
+        ax.set_xlim(-0.5, len(places) - 0.5)
     ax.set_xlabel(_label(shown, names[0]))
     ax.set_ylabel(one.label)
     if len(lines) == 1:
@@ -293,7 +300,10 @@ def _draw_phase(
     centres = [np.arange(size) + 0.5 for size in values.shape]
     handles = []
     finite = values[np.isfinite(values)]
-    if np.isfinite(theory).any() and min(values.shape) > 1 and finite.size and np.ptp(finite) > 0:
+    # a contour between two values, or two names, would say nothing
+    numeric = all(_places(shown.grid.axes[name])[1] is None for name in names[:2])
+    drawable = numeric and min(values.shape) > 2 and finite.size and np.ptp(finite) > 0
+    if drawable and np.isfinite(theory).any():
         handles = _draw_contours(ax, centres, values, theory)
     elif values.size <= MOST_NUMBERS:
         _draw_numbers(ax, centres, values, image)

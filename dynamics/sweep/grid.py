@@ -159,6 +159,8 @@ def _split(cls, text, flag, forms):
 def _as(kind, text):
     if kind is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
+    if typing.get_origin(kind) is typing.Literal:
+        return next((option for option in typing.get_args(kind) if str(option) == text), text)
     try:
         return kind(text) if kind in (int, float) else text
     except ValueError:

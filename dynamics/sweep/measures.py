@@ -41,7 +41,8 @@ class Measure(NamedTuple):
 
     def predicted(self, grid: Grid) -> Float[np.ndarray, "*axes"]:
         """The theory's number of every point, NaN where there is none."""
-        found = [None if config is None else self.theory(config) for config in grid.configs]
+        about = [config is not None and self.applies(config) for config in grid.configs]
+        found = [self.theory(c) if there else None for c, there in zip(grid.configs, about, strict=True)]
         return np.asarray([np.nan if value is None else value for value in found], float).reshape(grid.shape)
 
 
@@ -66,7 +67,9 @@ def choose(
     for one in wanted:
         if isinstance(one, Measure) and not _is_there(one, dataset, grid):
             raise ValueError(f"--measure {one.name} does not apply to the runs of this sweep")
-    found = [m for one in wanted for m in ([one] if isinstance(one, Measure) else _read(one, dataset, dims))]
+    found = [
+        m for one in wanted for m in ([one] if isinstance(one, Measure) else _read(one, dataset, dims, named))
+    ]
     if len(found) > MOST_MEASURES:
         names = ", ".join(one.name for one in found)
         raise ValueError(f"at most {MOST_MEASURES} measures can be shown; choose by --measure from {names}")
@@ -77,7 +80,8 @@ def _is_there(one, dataset, grid):
     if isinstance(one, str):
         return one.partition("[")[0] in dataset
     try:
-        return one.applies(grid.base) and one.of(dataset) is not None
+        some = any(config is not None and one.applies(config) for config in grid.configs)
+        return some and one.of(dataset) is not None
     except KeyError:  # it was not recorded
         return False
 
@@ -89,13 +93,14 @@ def _any(dataset, dims):
     raise ValueError("this sweep recorded no number that could be shown")
 
 
-def _read(text, dataset, dims) -> list[Measure]:
+def _read(text, dataset, dims, named) -> list[Measure]:
     """A variable's last value, averaged over what is left; one measure for each arm."""
     found = _SELECTION.fullmatch(text.strip())
     name = found["name"] if found else text
     if name not in dataset.data_vars or not {*dims, "seed"} <= set(dataset[name].dims):
         shown = [n for n, v in dataset.data_vars.items() if {*dims, "seed"} <= set(v.dims)]
-        raise ValueError(f"--measure {text}: no such measure; there are {', '.join(map(str, shown))}")
+        there = ", ".join(map(str, dict.fromkeys([*named, *shown])))
+        raise ValueError(f"--measure {text}: no such measure; there are {there}")
     free = [str(dim) for dim in dataset[name].dims if dim not in (*dims, "seed")]
     chosen = {}
     # the name of an arm may have commas of its own

@@ -61,3 +61,11 @@ def test_claim_holds_and_its_ablation_does_not(one_run, claim):
 @pytest.mark.parametrize("claim", SWEEPS)
 def test_claim_over_several_runs_holds_and_its_ablation_does_not(sweeps, claim):
     assert_decided(sweeps[1][claim])
+
+
+def test_what_is_said_of_a_label_a_cluster_is_not_said_of_fewer():
+    claims = {claim.id: claim for claim in EXPERIMENT.claims}
+    for labels, applies in ((0, True), (10, True), (5, False)):
+        config = EXPERIMENT.Config(num_labels=labels, supervision="fine")
+        assert claims["A5-diagonal"].applies(config) is applies
+        assert claims["A6-radius"].applies(config) is applies

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dynamics import experiments
-from dynamics.cli import main
+from dynamics.cli import main, sweep
 from dynamics.results import load, save
 from dynamics.sweep.figures import Shown
 from dynamics.sweep.measures import Measure
@@ -163,3 +163,49 @@ def test_variables_by_coordinate_and_at_their_last_step(swept):
     ):
         with pytest.raises(ValueError, match=words):
             Shown(experiment, arms, [text])
+
+
+def test_a_dataset_is_drawn_fitted_and_not_judged_in_python(swept):
+    dataset = load(swept)
+    experiment = experiments.made(dataset)
+    assert len(experiment.plot(dataset).axes) >= 2
+    assert experiment.fits(dataset) == []
+    with pytest.raises(ValueError, match="this is a sweep"):
+        experiment.judge(dataset)
+
+
+def test_theory_is_only_where_a_measure_applies(swept):
+    import dataclasses
+
+    dataset = load(swept)
+    loss = Measure(
+        "loss",
+        "loss",
+        lambda data: data.training_loss.isel(step=-1),
+        applies=lambda config: config.init_scale > 0.5,
+        theory=lambda config: 1.0,
+    )
+    shown = Shown(dataclasses.replace(experiments.made(dataset), measures=[loss]), dataset)
+    assert [one.name for one in shown.measures] == ["loss"]  # though it is not about the first point
+    np.testing.assert_array_equal(np.isfinite(shown.theory[0]), [[False] * 2, [False] * 2, [True] * 2])
+    assert "at the 2 points that it is about" in shown.summary()
+
+
+def test_a_wrong_measure_leaves_the_result(tmp_path, capsys):
+    folder = tmp_path / "out"
+    argv = ["sweep", OWN, "--vary", "init_scale=0,1", "--seeds", "2", "--out", str(folder), "--measure", "no"]
+    assert main(argv) == 2
+    assert f"the result is kept, and `dynamics plot {folder}` draws it" in capsys.readouterr().err
+    assert main(["plot", str(folder)]) == 0
+
+
+def test_a_setting_named_as_an_option_and_a_choice_of_numbers(capsys):
+    name = "flavors_of_margin"
+    assert main(["sweep", name, "--help"]) == 0
+    assert "--setting-tie" in capsys.readouterr().out
+    _, grid, _ = sweep.read(sweep.command_line(), [name, "--vary", "tie=-1,1"])
+    assert [config.tie for config in grid.configs] == [-1, 1]
+    _, grid, _ = sweep.read(sweep.command_line(), [name, "--vary", "power=2,3", "--setting-tie", "-1"])
+    assert grid.base.tie == -1
+    with pytest.raises(ValueError, match="tie must be one of -1, 1, got '2'"):
+        sweep.read(sweep.command_line(), [name, "--vary", "power=2,3", "--setting-tie", "2"])
