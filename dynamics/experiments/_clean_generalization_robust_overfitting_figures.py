@@ -76,7 +76,7 @@ def _draw_laws(ax, config, one):
         starts = np.maximum(first.memory_strength.values.ravel(), 1e-12)
         grown = np.stack([race.memory_growth(steps, s) ** race.power for s in starts])
         mean = np.minimum(grown, 1.0).mean(axis=0)  # 1 is where the loss of a sample begins to saturate
-        style = plots.THEORY | {"linestyle": (0, (1, 1.2))}
+        style = plots.THEORY | {"color": "0.5"}
         ax.plot(steps, mean, label=r"phase III: mean of $v^q$ from $yv(0)$, up to 1", **style)
         _boundary(ax, config, race.memory_time(float(np.median(starts))), "$T_3$ predicted")
 
@@ -91,7 +91,7 @@ def _boundary(ax, config, step, name):
 
 ACCURACIES = (
     ("clean_train", "clean, training", BLUE, "-"),
-    ("clean_test", "clean, test", plots.COLOURS[5], "--"),
+    ("clean_test", "clean, test", plots.COLOURS[5], "-."),
     ("robust_train", "robust, training", RED, "-"),
     ("robust_test", "robust, test", GREEN, "-"),
 )
@@ -119,7 +119,7 @@ def _draw_attacks(ax, config, one):
         ("shift_test", "fixed shift along $w^*$, test", BLUE, "-"),
         ("span_test", "PGD along $w^*$, test", RED, "none"),
         ("full_test", "PGD in all directions, test", GREEN, "-"),
-        ("full_train", "PGD in all directions, training", plots.COLOURS[4], "--"),
+        ("full_train", "PGD in all directions, training", plots.COLOURS[4], "-."),
     ):
         marker = {"marker": "o", "markersize": 4, "markerfacecolor": "none"}
         ax.plot(radius, one[name].median("seed"), color=colour, linestyle=style, label=label, **marker)
@@ -141,7 +141,8 @@ def _shape(config, one) -> str:
 
 def _title(figure, config, dataset, what):
     start = "Clean generalisation and robust overfitting (Li & Li 2025)"
-    figure.suptitle(f"{start}: {what}, {dataset.sizes['seed']} seeds", fontsize=10.5)
+    seeds = dataset.sizes["seed"]
+    figure.suptitle(f"{start}: {what}, {seeds} seed{'s' * (seeds > 1)}", fontsize=10.5)
 
 
 @plots.styled

@@ -163,7 +163,7 @@ def _draw_radius_theory(ax, config, arms, grid):
         ax.axvline(
             radius,
             label=rf"fine: $R\sqrt{{{share}}}$ = {half:.1f} less noise: {radius:.1f}",
-            **plots.THEORY | {"linestyle": "-."},
+            **plots.THEORY | {"color": "0.5"},
         )
 
 

@@ -204,7 +204,7 @@ def _draw_evolution(config, dataset):
     axes[0, 1].set_title("concentration of the empirical NTK (attacked points)")
     axes[0, 2].set_xlabel("angle to the first kernel (degrees)")
     axes[0, 2].set_ylabel(r"$\|K_t - K_0\| / \|K_T - K_0\|$")
-    axes[0, 2].set_title("its way, in polar coordinates")
+    axes[0, 2].set_title("its way: distance and angle from the start")
     for ax in axes[0, :2]:
         plots.time_axis(ax, dataset.step.values.tolist())
     for ax in axes.flat:

@@ -185,7 +185,7 @@ def _draw_rescaling(config, dataset):
     left, right = axes[0]
     for attack in ("clean", "pgd", "margin", "worst"):
         label, colour = ATTACKS[attack]
-        style = {"marker": "o", "linestyle": "--" if attack == "worst" else "-"}
+        style = {"marker": "o", "linestyle": ":" if attack == "worst" else "-"}
         _curve(left, dataset.under.sel(attack=attack), "scale", color=colour, label=label, **style)
     left.set_ylim(0, 1.02)
     left.set_ylabel("test accuracy")
