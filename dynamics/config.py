@@ -192,6 +192,18 @@ def allowed(kind: Any, limits: dict[str, int | float]) -> str:
     return " ".join([_noun(kind), " and ".join(f"{words[n]} {b:g}" for n, b in limits.items())]).strip()
 
 
+def from_text(kind: Any, text: str) -> Any:
+    """`text` as a value of this kind; what cannot be one is left for the config to refuse in its words."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if typing.get_origin(kind) is Literal:
+        return next((option for option in typing.get_args(kind) if str(option) == text), text)
+    try:
+        return kind(text) if kind in (int, float) else text
+    except ValueError:
+        return text
+
+
 def several(kind: Any) -> str:
     """What a list of such values holds, in words."""
     if typing.get_origin(kind) is Literal:

@@ -107,16 +107,11 @@ def given(preset: Any, args: argparse.Namespace) -> dict[str, Any]:
 
 def _value(kind: Any, text: Any) -> Any:
     """`text` as the type of its field; what cannot be one is left for the config to refuse in its words."""
+    from dynamics.config import from_text
+
     if typing.get_origin(kind) is tuple:
-        return tuple(_value(typing.get_args(kind)[0], item) for item in text.split(",") if item)
-    if typing.get_origin(kind) is typing.Literal:
-        return next((option for option in typing.get_args(kind) if str(option) == text), text)
-    if kind in (int, float) and isinstance(text, str):
-        try:
-            return kind(text)
-        except ValueError:
-            return text
-    return text
+        return tuple(from_text(typing.get_args(kind)[0], item) for item in text.split(",") if item)
+    return from_text(kind, text) if isinstance(text, str) else text
 
 
 def whole(name: str, text: str, low: int, high: int) -> int:

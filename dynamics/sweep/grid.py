@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dynamics.config import Config, annotation, checked
+from dynamics.config import Config, annotation, checked, from_text
 
 MOST_AXES, MOST_POINTS = 3, 10_000
 FORMS = "VALUES is a:b:n (evenly spaced), a:b:n:log, or a list x,y,z"
@@ -124,7 +124,7 @@ def read_axis(cls: type[Config], text: str) -> tuple[str, list[Any]]:
     kind = _kind(cls, name)
     parts = values.split(":")
     if len(parts) == 1:
-        return name, [_as(kind, item) for item in values.split(",") if item]
+        return name, [from_text(kind, item) for item in values.split(",") if item]
     if kind not in (int, float) or len(parts) not in (3, 4) or parts[3:] not in ([], ["log"]):
         raise ValueError(f"--vary {text}: {FORMS}; ranges are for numbers")
     try:
@@ -154,17 +154,6 @@ def _split(cls, text, flag, forms):
         raise ValueError(f"{flag} needs NAME=..., got {text!r}; {forms}")
     _field(cls, name)
     return name, rest.strip()
-
-
-def _as(kind, text):
-    if kind is bool:
-        return {"true": True, "false": False}.get(text.lower(), text)
-    if typing.get_origin(kind) is typing.Literal:
-        return next((option for option in typing.get_args(kind) if str(option) == text), text)
-    try:
-        return kind(text) if kind in (int, float) else text
-    except ValueError:
-        return text
 
 
 def _field(cls, name):
