@@ -15,6 +15,8 @@ from dynamics import descent
 from dynamics.descent import Descent, Objective, StepRule
 
 C = TypeVar("C", bound="Config")
+FIELDS = "__dataclass_fields__"  # a base class that is a dataclass already has them
+HEAD = "\n\nAttributes:\n"
 
 
 def setting(
@@ -42,6 +44,16 @@ class Config:
 
     Raises: ValueError: names the field, what is allowed and what was given.
     """
+
+    def __init_subclass__(cls, **how):
+        super().__init_subclass__(**how)
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
+        inherited = {f.name: f for f in dataclasses.fields(cls)} if hasattr(cls, FIELDS) else {}
+        lines = [
+            f"  {n}: {f.metadata['about']}; by default {f.default!r}" for n, f in (inherited | own).items()
+        ]
+        about = inspect.cleandoc(cls.__dict__.get("__doc__") or "").partition(HEAD)[0]
+        cls.__doc__ = about + HEAD + "\n".join(lines)
 
     # fields are checked below, in words, and ints may go where floats do: run-time type checkers keep off
     __no_type_check__ = True

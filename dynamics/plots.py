@@ -20,10 +20,12 @@ if TYPE_CHECKING:  # imported where something is drawn: half a second that other
     import matplotlib.axes
     import matplotlib.figure
 
-# Okabe & Ito's colour-blind-safe cycle, without its yellow, which vanishes on white
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe & Ito's colour-blind-safe cycle; its yellow vanishes on white and its black is theory's: a dark
+# purple, which differs from the others in lightness, is in their place
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4B2078")
 GREY = "#9a9a9a"
 THEORY = {"color": "black", "linestyle": "--", "linewidth": 1.4, "zorder": 5}
+WIDEST = 9.6  # inches; shown in a page's column of 6 inches its letters of 9 points are 5.6 points high
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -58,6 +60,22 @@ def new_figure(
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def panels(
+    count: int, width: float, height: float, most: int = 3
+) -> tuple["matplotlib.figure.Figure", list["matplotlib.axes.Axes"]]:
+    """A figure of `count` panels of a size in inches, in rows of at most `most` that fit into a column.
+
+    Four go two by two. What is left of the last row is empty.
+    """
+    most = max(1, min(most, int(WIDEST / width + 1e-9)))
+    columns = min(count, 2 if count == 4 else most)
+    rows = -(-count // columns)
+    figure, axes = new_figure(rows, columns, width * columns, height * rows)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, list(axes.flat[:count])
 
 
 def time_axis(

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,6 +101,7 @@ def _facts(dataset: xr.Dataset) -> list[tuple[str, str]]:
         ("made", attrs.get("created", "")),
         ("wall time", f"{float(attrs.get('wall_s', 0)):.1f} s"),
         ("device", attrs.get("device", "")),
+        ("machine", attrs.get("machine", "")),
         (
             "precision",
             "float64" if attrs.get("float64") == "True" else "float32, unless the settings say other",
@@ -175,7 +177,10 @@ def _reproduce(experiment, dataset, command):
     lines = [f"git checkout {revision.removesuffix('+changes')}"] if revision else []
     if revision.endswith("+changes"):
         lines[0] += "   # with changes that were not committed"
+    if revision:
+        lines.append("pip install -c constraints.txt .")
     if experiment.reference:
-        lines.append(f"# the experiment is in {experiment.reference}")
+        file, _, name = experiment.reference.rpartition(":")
+        lines.append(f"# the experiment is {name} in {Path(file).name}, a file of the user's own")
     lines.append(command or "# made in Python: the settings are below")
     return "\n".join(lines)

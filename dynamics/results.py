@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dynamics import startup
 from dynamics.files import write_atomically
 
 FORMAT = "training-dynamics-lab result 1"
@@ -70,16 +71,18 @@ def _blank(values: np.ndarray, late: np.ndarray) -> np.ndarray:
 
 
 def provenance() -> dict[str, str]:
-    """What a result says of where it comes from: versions, device, code revision, time."""
+    """What a result says of where it comes from: versions, device, machine, code revision, time."""
     import jax
 
     versions = {
-        name: _version(name) for name in ("training-dynamics-lab", "jax", "jaxlib", "optax", "flax", "numpy")
+        name: _version(name)
+        for name in ("training-dynamics-lab", "jax", "jaxlib", "optax", "flax", "numpy", "scipy", "xarray")
     }
     device = jax.devices()[0]
     return {
         "versions": json.dumps({"python": platform.python_version(), **versions}),
         "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
+        "machine": f"{startup.cpu_name()}, {os.cpu_count()} cores, {platform.system()}",
         "float64": str(bool(jax.config.jax_enable_x64)),
         "git_revision": git_revision(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -156,6 +156,15 @@ def machine() -> str:
     return hashlib.sha256("\n".join(about).encode()).hexdigest()[:12]
 
 
+def cpu_name() -> str:
+    """The CPU's model, as the system names it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def clean(place: Path, limit: int = CACHE_BYTES) -> None:
     """Remove truncated entries, each looked at once, and the longest unused beyond `limit` bytes.
 

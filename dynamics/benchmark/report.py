@@ -5,8 +5,9 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
+
+from dynamics import startup
 
 FORMAT = "training-dynamics-lab benchmark 1"
 
@@ -16,7 +17,7 @@ def machine(cores: int) -> dict[str, Any]:
     load = os.getloadavg() if hasattr(os, "getloadavg") else None
     return {
         "cores": cores,
-        "cpu": _cpu_name(),
+        "cpu": startup.cpu_name(),
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": None if load is None else [round(value, 2) for value in load],
     }
@@ -36,15 +37,6 @@ def versions() -> dict[str, str]:
 def now() -> str:
     """The date and time, in UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _cpu_name() -> str:
-    path = Path("/proc/cpuinfo")
-    if path.exists():
-        for line in path.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def text(rows: Sequence[Sequence[str]]) -> str:

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 MOST_SEEDS = 2**20
@@ -45,22 +45,30 @@ def parse(parser: Parser, argv: list[str], commands: Mapping[str, Any] | None = 
     return args
 
 
-def add_settings(parser: Parser, experiment: Any) -> None:
-    """A flag for every field of an experiment's config."""
+def add_settings(parser: Parser, experiment: Any, argv: Sequence[str] = (), start: Any = None) -> None:
+    """A flag for every field of an experiment's config.
+
+    The help shows the values of `start`, or else those of the preset that `argv` names.
+    """
     from dynamics.config import allowed, annotation, several
 
-    small = experiment.presets["small"]
+    whose, named = "of this run", "small"
+    if start is None:
+        for word, following in zip(argv, [*argv[1:], ""], strict=True):
+            asked = following if word == "--preset" else word.removeprefix("--preset=")
+            named = asked if asked in experiment.presets and word.startswith("--preset") else named
+        start, whose = experiment.presets[named], f"of the preset {named}"
     for action in parser._actions:
         if action.dest == "preset":
             parser.about = experiment.reference or experiment.name
             action.help = f"one of {', '.join(experiment.presets)} (default small)"
-    group = parser.add_argument_group(f"settings of {experiment.name} [of the preset small]")
+    group = parser.add_argument_group(f"settings of {experiment.name} [{whose}]")
     taken = {option for action in parser._actions for option in action.option_strings}
     for field in dataclasses.fields(experiment.Config):
         kind = annotation(experiment.Config, field.name)
         flag = "--" + field.name.replace("_", "-")
         flag = f"--setting-{flag[2:]}" if flag in taken else flag
-        text = field.metadata["about"].replace("%", "%%") + f" [{_shown(getattr(small, field.name))}]"
+        text = field.metadata["about"].replace("%", "%%") + f" [{_shown(getattr(start, field.name))}]"
         if kind is bool:
             action = argparse.BooleanOptionalAction
             group.add_argument(flag, dest=f"set_{field.name}", action=action, default=None, help=text)

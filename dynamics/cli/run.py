@@ -64,7 +64,7 @@ def read(parser: Parser, argv: list[str]) -> tuple[Any, Any, Any]:
     from dynamics import experiments
 
     experiment = experiments.get(argv[0])
-    arguments.add_settings(parser, experiment)
+    arguments.add_settings(parser, experiment, argv)
     args = arguments.parse(parser, argv)
     return experiment, arguments.configured(arguments.preset(experiment, args), args), args
 
@@ -73,10 +73,11 @@ def resume(argv: list[str]) -> int:
     """Go on with the run in a folder."""
     parser = Parser(
         prog="dynamics resume",
-        description="Go on with a run from its checkpoint; settings, if given, must be the run's own.",
+        description="Go on with a run or sweep that was interrupted or killed; what is finished is kept. "
+        "Settings, if given, must be the run's own: `dynamics resume DIR --help` shows them.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", metavar="DIR", help="folder of the run")
+    parser.add_argument("folder", metavar="DIR", help="folder of the run or sweep")
     arguments.add_memory(parser)
     arguments.add_processes(parser)
     if not argv or argv[0].startswith("-"):
@@ -94,9 +95,9 @@ def resume(argv: list[str]) -> int:
 
         return sweep.resume(argv, folder, about)
     experiment = experiments.get(about["experiment"])
-    arguments.add_settings(parser, experiment)
-    args = arguments.parse(parser, argv)
     config = experiment.Config.from_dict(about["config"])
+    arguments.add_settings(parser, experiment, start=config)
+    args = arguments.parse(parser, argv)
     refuse_other_config(config, arguments.configured(config, args))
     if args.memory is not None:  # another machine may have more or less of it
         about["memory"] = arguments.memory(args)

@@ -61,7 +61,7 @@ def read(parser: Parser, argv: list[str]) -> tuple[Any, Any, Any]:
     from dynamics import experiments
 
     experiment = experiments.get(argv[0])
-    arguments.add_settings(parser, experiment)
+    arguments.add_settings(parser, experiment, argv)
     args = arguments.parse(parser, argv)
     preset = arguments.preset(experiment, args)
     if not args.vary:
@@ -75,7 +75,11 @@ def read(parser: Parser, argv: list[str]) -> tuple[Any, Any, Any]:
 
 def resume(argv: list[str], folder: Path, about: dict[str, Any]) -> int:
     """Go on with the sweep in a folder."""
-    parser = Parser(prog="dynamics resume", description="Go on with a sweep.", allow_abbrev=False)
+    parser = Parser(
+        prog="dynamics resume",
+        description="Go on with a sweep: points that are done are kept.",
+        allow_abbrev=False,
+    )
     parser.add_argument("folder", metavar="DIR", help="folder of the sweep")
     arguments.add_memory(parser)
     args = arguments.parse(parser, argv)

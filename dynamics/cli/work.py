@@ -9,6 +9,7 @@ from typing import Any
 from dynamics.cli.folder import refuse_other_config, remove_checkpoint
 
 EXIT_INTERRUPTED = 130
+PROVENANCE = ("device", "machine", "float64", "git_revision", "created")
 
 
 def carry_out(experiment: Any, config: Any, about: dict[str, Any], folder: Path) -> int:
@@ -29,6 +30,9 @@ def carry_out(experiment: Any, config: Any, about: dict[str, Any], folder: Path)
                 f"dynamics: {stopped}; kept in {folder}, go on with `dynamics resume {folder}`",
                 file=sys.stderr,
             )
+            return EXIT_INTERRUPTED
+        except KeyboardInterrupt:  # before the first of them was finished
+            print(f"dynamics: interrupted; go on with `dynamics resume {folder}`", file=sys.stderr)
             return EXIT_INTERRUPTED
         results.save(dataset, folder / "result.nc")
     conclude(experiment, dataset, about, folder)
@@ -96,7 +100,7 @@ def provenance(experiment: Any, dataset: Any, command: str) -> dict[str, Any]:
         "command": command,
         "config": experiment.config_of(dataset).to_dict(),
         "seeds": dataset.seed.values.tolist(),
-        **{name: dataset.attrs.get(name, "") for name in ("device", "float64", "git_revision", "created")},
+        **{name: dataset.attrs.get(name, "") for name in PROVENANCE},
         "versions": json.loads(dataset.attrs.get("versions", "{}")),
     }
 

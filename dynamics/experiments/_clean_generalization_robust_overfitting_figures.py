@@ -59,7 +59,7 @@ def _draw_margins(ax, config, one):
     ax.set_yscale("symlog", linthresh=0.01, linscale=0.4)
     ax.set_ylim(-0.05, 2.5 * top)
     ax.set_ylabel("share of the score $y f$")
-    ax.set_title("signal learned and noise memorised")
+    ax.set_title("signal learned and noise memorised", pad=16)
     ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
 
 
@@ -71,22 +71,21 @@ def _draw_laws(ax, config, one):
     if start > 0:
         label = r"phases I, II: from $u_{\max}(0)$"
         ax.plot(steps, race.signal_margin(steps, start), label=label, **plots.THEORY)
-        _boundary(ax, config, race.signal_time(start), "$T_1$ predicted")
+        _boundary(ax, config, race.signal_time(start), "$T_1$")
     if "memory_strength" in one and race.memory_rate > 0:
         starts = np.maximum(first.memory_strength.values.ravel(), 1e-12)
         grown = np.stack([race.memory_growth(steps, s) ** race.power for s in starts])
         mean = np.minimum(grown, 1.0).mean(axis=0)  # 1 is where the loss of a sample begins to saturate
         style = plots.THEORY | {"color": "0.5"}
         ax.plot(steps, mean, label=r"phase III: mean of $v^q$ from $yv(0)$, up to 1", **style)
-        _boundary(ax, config, race.memory_time(float(np.median(starts))), "$T_3$ predicted")
+        _boundary(ax, config, race.memory_time(float(np.median(starts))), "$T_3$")
 
 
 def _boundary(ax, config, step, name):
+    """A predicted time, named above the curves."""
     if 1 < step < config.steps:
-        ax.axvline(step, color="black", linewidth=0.7, alpha=0.6)
-        style = {"rotation": 90, "ha": "left", "va": "bottom", "fontsize": 7}
-        place = {"xycoords": ax.get_xaxis_transform(), "xytext": (3, 0), "textcoords": "offset points"}
-        ax.annotate(name, (step, 0.03), **place, **style)
+        ax.axvline(step, **plots.THEORY | {"linewidth": 0.7, "zorder": 1})
+        ax.annotate(name, (step, 1.01), xycoords=ax.get_xaxis_transform(), ha="center", fontsize=7.5)
 
 
 ACCURACIES = (
@@ -97,7 +96,7 @@ ACCURACIES = (
 )
 
 
-def _draw_accuracy(ax, one):
+def _draw_accuracy(ax, config, one):
     """F2: clean and robust accuracy over time."""
     for name, label, colour, style in ACCURACIES:
         if name in one and "step" in one[name].dims:
@@ -142,7 +141,7 @@ def _shape(config, one) -> str:
 def _title(figure, config, dataset, what):
     start = "Clean generalisation and robust overfitting (Li & Li 2025)"
     seeds = dataset.sizes["seed"]
-    figure.suptitle(f"{start}: {what}, {seeds} seed{'s' * (seeds > 1)}", fontsize=10.5)
+    figure.suptitle(f"{start}\n{what}, {seeds} seed{'s' * (seeds > 1)}", fontsize=9.5)
 
 
 @plots.styled
@@ -153,23 +152,24 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
         figure, axes = plots.new_figure(1, 1, 5.6, 3.8)
         _draw_construction(axes[0, 0], config, dataset)
     elif config.on_images:
-        figure, axes = plots.new_figure(1, 3, 12.5, 4.2)
-        _draw_widths(axes[0, 0], config, dataset)
-        if "loss_rise_train" in dataset:
-            _draw_landscape(axes[0, 1], config, dataset, "loss_rise")
-            _draw_landscape(axes[0, 2], config, dataset, "input_gradient")
+        shown = list(LANDSCAPE) if "loss_rise_train" in dataset else []
+        figure, axes = plots.panels(1 + len(shown), 3.2 if shown else 5.2, 4.2)
+        _draw_widths(axes[0], config, dataset)
+        for ax, name in zip(axes[1:], shown, strict=True):
+            _draw_landscape(ax, config, dataset, name)
         what = f"{config.data}, N={config.num_samples[0]}, radius {config.radius:g}"
         _title(figure, config, dataset, what)
     else:
         one = _one(dataset)
-        extra = "full_test" in dataset or dataset.sizes["gamma"] > 1
-        figure, axes = plots.new_figure(1, 2 + extra, 4.4 * (2 + extra), 4.6)
-        _draw_margins(axes[0, 0], config, one)
-        _draw_accuracy(axes[0, 1], one)
-        if dataset.sizes["gamma"] > 1:
-            _draw_threshold(axes[0, 2], config, dataset)
-        elif extra:
-            _draw_attacks(axes[0, 2], config, one)
+        drawn = [_draw_margins, _draw_accuracy]
+        drawn += [_draw_attacks] if "full_test" in dataset else []
+        drawn += [_draw_neurons] if "patch_alignment" in dataset else []
+        scan = dataset.sizes["gamma"] > 1
+        figure, axes = plots.panels(len(drawn) + scan, 4.6, 4.2)
+        for ax, draw in zip(axes, drawn, strict=False):
+            draw(ax, config, one)
+        if scan:
+            _draw_threshold(axes[-1], config, dataset)
         _title(figure, config, dataset, _shape(config, one))
     return figure
 
@@ -191,7 +191,7 @@ def accuracy(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     if dataset.sizes["step"] < 3:
         return None
     figure, axes = plots.new_figure(1, 1, 5.2, 4.2)
-    _draw_accuracy(axes[0, 0], _one(dataset))
+    _draw_accuracy(axes[0, 0], _config(dataset), _one(dataset))
     return figure
 
 
@@ -270,8 +270,8 @@ def width(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 
 
 LANDSCAPE = {
-    "loss_rise": ("rise of the loss", "flat about training inputs, steep about test inputs"),
-    "input_gradient": (r"$\|\nabla_x L\|_1$ at the worst point", "input gradient"),
+    "loss_rise": ("rise of the loss", "loss about inputs"),
+    "input_gradient": (r"$\|\nabla_x L\|_1$", "input gradient"),
 }
 
 
@@ -300,7 +300,7 @@ def _draw_landscape(ax, config, dataset, what):
     ax.set_xlabel(r"$\ell_\infty$ radius")
     ax.set_ylabel(label)
     ax.set_title(f"{title}, m={config.width[-1]}")
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2 if what == "loss_rise" else 1)
+    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=1)
 
 
 @plots.styled
@@ -315,19 +315,13 @@ def landscape(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     return figure
 
 
-@plots.styled
-def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
-    """Each neuron's cosine with the signal against its largest one with a noise patch, before and after."""
-    if "patch_alignment" not in dataset:
-        return None
-    config, one = _config(dataset), _one(dataset)
+def _draw_neurons(ax, config, one):
+    """Each neuron's cosine with the signal against its largest one with a noise patch, at the end."""
     cosine = one.patch_alignment
     # the signal patch is the one whose cosine is that with w*, whichever it is
     signal = one.alignment.isel(step=-1).sel(feature=0, drop=True)
     is_noise = np.abs(np.abs(cosine) - np.abs(signal)) > 1e-5
     largest = np.abs(cosine).where(is_noise).max(["sample", "patch"])
-    figure, axes = plots.new_figure(1, 1, 4.8, 4.2)
-    ax = axes[0, 0]
     for i, seed in enumerate(one.seed.values.tolist()[:4]):
         x, y = signal.sel(seed=seed).values, largest.sel(seed=seed).values
         ax.scatter(x, y, s=16, color=plots.COLOURS[i], alpha=0.8, linewidths=0, label=f"seed {seed}")
@@ -339,6 +333,15 @@ def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     ax.set_ylabel(r"largest $|\cos(w_r, \xi_i)|$: memory")
     ax.set_title(f"neurons at step {config.steps}")
     ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
+
+
+@plots.styled
+def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+    """Each neuron's cosine with the signal against its largest one with a noise patch; None off patches."""
+    if "patch_alignment" not in dataset:
+        return None
+    figure, axes = plots.new_figure(1, 1, 4.8, 4.2)
+    _draw_neurons(axes[0, 0], _config(dataset), _one(dataset))
     return figure
 
 

@@ -193,13 +193,16 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
         axes[0, 1].legend(loc="lower left")
     else:
         columns = len(arms) + 1
-        figure, axes = plots.new_figure(2, columns, 4.0 * columns + 1.6, 6.8)
+        figure, axes = plots.new_figure(2, columns, max(3.2 * columns, 8.0), 7.0)
         for column, (name, arm) in enumerate(arms.items()):
             _draw_alignment(axes[0, column], config, name, arm)
             _draw_map(axes[1, column], config, name, arm)
         _draw_growth(axes[0, -1], config, arms)
         _draw_robustness(axes[1, -1], config, arms)
-        _legend_beside(axes[1, -1])
+        handles, labels = axes[1, -1].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside lower right", ncols=2, title="robust accuracy", handlelength=2.4
+        )
     source = (
         f"{config.data}"
         if config.on_images

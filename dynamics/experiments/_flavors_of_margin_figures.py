@@ -40,6 +40,14 @@ def _colour(dataset: xr.Dataset, norm: str) -> str:
     return plots.COLOURS[dataset.norm.values.tolist().index(norm) % len(plots.COLOURS)]
 
 
+def _line(dataset: xr.Dataset, algorithm: str) -> dict:
+    """Colour of the norm that an algorithm descends in; algorithms of one norm differ in their dots."""
+    config = _config(dataset)
+    mine = config.own_norm(algorithm)
+    alike = [name for name in dataset.algorithm.values.tolist() if config.own_norm(name) == mine]
+    return {"color": _colour(dataset, mine), "linestyle": ("-", ":", "-.")[alike.index(algorithm) % 3]}
+
+
 def _scale(dataset: xr.Dataset) -> tuple[xr.DataArray, str]:
     """What margins are measured against: the largest possible where any is known, else the best in the run.
 
@@ -85,9 +93,11 @@ def _legend_of_norms(figure, dataset):
         Line2D([], [], color=_colour(dataset, norm), label=_symbol(norm))
         for norm in dataset.norm.values.tolist()
     ]
-    lines.append(Line2D([], [], color=plots.GREY, linewidth=2.2, label="thick: the algorithm's own norm"))
-    lines.append(Line2D([], [], color=plots.GREY, linestyle=":", label="dotted: soft margin of the own norm"))
-    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), title="margins, upper row")
+    lines.append(Line2D([], [], color=plots.GREY, linewidth=2.2, label="own norm"))
+    lines.append(Line2D([], [], color=plots.GREY, linestyle=":", label="its soft margin"))
+    most = _scale(dataset)[1].split(" / ")[1]
+    lines.append(Line2D([], [], **plots.THEORY | {"linewidth": 0.9}, label=most))
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
 
 
 def _log_steps(ax, dataset):
@@ -122,7 +132,7 @@ def _draw_matrix(ax, dataset):
 def _draw_stationarity(ax, config, dataset, gap=False):
     run = Run(config, dataset)
     values = own(run, dataset.bregman_gap if gap else dataset.stationarity)
-    for colour, algorithm in zip(plots.COLOURS, dataset.algorithm.values.tolist(), strict=False):
+    for algorithm in dataset.algorithm.values.tolist():
         x = -dataset.log_loss.sel(algorithm=algorithm)
         kept = values.sel(algorithm=algorithm).where(x > 1)
         if not bool(kept.notnull().any()):
@@ -132,7 +142,7 @@ def _draw_stationarity(ax, config, dataset, gap=False):
             label = f"{_name(algorithm)}, {_symbol(config.own_norm(algorithm))}" if i == 0 else None
             ax.plot(
                 x.sel(seed=seed).where(x.sel(seed=seed) > 1), kept.sel(seed=seed),
-                color=colour, linewidth=0.9, alpha=0.7, label=label,
+                linewidth=0.9, alpha=0.7, label=label, **_line(dataset, algorithm),
             )  # fmt: skip
     ax.set_xscale("log")
     ax.set_xlabel(r"$\log(1/\mathcal{L})$")
@@ -140,26 +150,26 @@ def _draw_stationarity(ax, config, dataset, gap=False):
         ax.set_yscale("log")
         ax.set_ylabel(r"Bregman gap $\|\tilde\theta\|^2(1-\beta)$")
     else:
-        ax.set_ylim(0, 1.4)
+        ax.set_ylim(0, 1.6)
         ax.set_yticks(np.arange(0, 1.1, 0.2))
         ax.axhline(1.0, **plots.THEORY)
         ax.set_ylabel(r"$\beta = \langle\theta,-g\rangle\,/\,\|\theta\|\|g\|_*$")
     ax.set_title("Bregman gap of the own norm" if gap else "stationarity in the own norm")
     if not gap:
-        ax.legend(loc="upper left", ncols=2)
+        ax.legend(loc="upper left")
 
 
 def _draw_weights(ax, dataset):
     edges = np.append(dataset.bin.values, 1.0)
-    for colour, algorithm in zip(plots.COLOURS, dataset.algorithm.values.tolist(), strict=False):
+    for algorithm in dataset.algorithm.values.tolist():
         shares = dataset.magnitudes.sel(algorithm=algorithm).mean("seed").values
         ax.stairs(
             np.maximum(shares, 1e-6),
             edges,
-            color=colour,
             label=_name(algorithm),
             linewidth=1.4,
             baseline=1e-6,
+            **_line(dataset, algorithm),
         )
     ax.set_yscale("log")
     ax.set_ylim(1e-5, 30)
@@ -171,9 +181,9 @@ def _draw_weights(ax, dataset):
 
 def _draw_accuracy(ax, dataset):
     trained = dataset.sel(step=dataset.step > 0) if dataset.sizes["step"] > 1 else dataset
-    for colour, algorithm in zip(plots.COLOURS, dataset.algorithm.values.tolist(), strict=False):
+    for algorithm in dataset.algorithm.values.tolist():
         values = trained.test_accuracy.sel(algorithm=algorithm).transpose("seed", "step").values
-        plots.band(ax, trained.step.values, values, color=colour, label=_name(algorithm))
+        plots.band(ax, trained.step.values, values, label=_name(algorithm), **_line(dataset, algorithm))
     _log_steps(ax, dataset)
     ax.set_ylabel("test accuracy")
     ax.set_title("generalisation")
@@ -182,23 +192,20 @@ def _draw_accuracy(ax, dataset):
 
 @plots.styled
 def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
-    """Margins of each algorithm in every norm; below: matrix, stationarity, weights, test accuracy."""
+    """Margins of each algorithm in every norm over time, at the end, and how stationary each is."""
     config = _config(dataset)
-    algorithms = dataset.algorithm.values.tolist()[:4]
-    figure, axes = plots.new_figure(2, 4, 16.0, 7.0)
-    for ax, algorithm in zip(axes[0], algorithms, strict=False):
+    algorithms = dataset.algorithm.values.tolist()
+    figure, axes = plots.panels(len(algorithms) + 2, 3.2, 3.1)
+    for ax, algorithm in zip(axes, algorithms, strict=False):
         _draw_margins(ax, config, dataset, algorithm)
-    for ax in axes[0, len(algorithms) :]:
-        ax.set_axis_off()
-    _draw_matrix(axes[1, 0], dataset)
-    _draw_stationarity(axes[1, 1], config, dataset)
-    _draw_weights(axes[1, 2], dataset)
-    _draw_accuracy(axes[1, 3], dataset)
+    _draw_matrix(axes[-2], dataset)
+    _draw_stationarity(axes[-1], config, dataset)
     seeds = dataset.sizes["seed"]
     _legend_of_norms(figure, dataset)
     figure.suptitle(
         f"Flavors of margin: {config.data}, {config.model}, {seeds} seed{'s' * (seeds > 1)} "
-        "(lines: medians, bands: quartiles)"
+        "(lines: medians, bands: quartiles)",
+        fontsize=10,
     )
     return figure
 
@@ -207,7 +214,7 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 def margin_matrix(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Which algorithm has how large a margin in which norm, and in which its soft margin ever falls."""
     config = _config(dataset)
-    figure, axes = plots.new_figure(1, 2, 10.0, 3.8)
+    figure, axes = plots.new_figure(1, 2, 9.4, 3.8)
     _draw_matrix(axes[0, 0], dataset)
     _draw_decreases(axes[0, 1], config, dataset)
     return figure
@@ -256,7 +263,7 @@ def _frame(column, row):
 def stationarity(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Alignment with the steepest direction and Bregman gap against log(1/L)."""
     config = _config(dataset)
-    figure, axes = plots.new_figure(1, 2, 10.0, 3.8)
+    figure, axes = plots.new_figure(1, 2, 9.2, 3.8)
     _draw_stationarity(axes[0, 0], config, dataset)
     _draw_stationarity(axes[0, 1], config, dataset, gap=True)
     return figure
@@ -280,12 +287,13 @@ def rates(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
         return None
     figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
     ax = axes[0, 0]
-    for colour, algorithm in zip(plots.COLOURS, dataset.algorithm.values.tolist(), strict=False):
+    for algorithm in dataset.algorithm.values.tolist():
         values = short.sel(algorithm=algorithm)
         values = values.where((values > 0) & (values < 1)).transpose("seed", "step")
         values = values.dropna("step", how="all")
         if values.size:
-            plots.band(ax, values.step.values, values.values, color=colour, label=_name(algorithm))
+            line = _line(dataset, algorithm)
+            plots.band(ax, values.step.values, values.values, label=_name(algorithm), **line)
     if config.model == "linear":
         _draw_rate(ax, config, dataset.step.values, short)
     _log_steps(ax, dataset)
@@ -349,8 +357,8 @@ def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     if "alignment" not in dataset or config.data not in ("relu_teacher", "linear"):
         return None
     algorithms = dataset.algorithm.values.tolist()
-    figure, axes = plots.new_figure(1, len(algorithms), 3.6 * len(algorithms), 3.4)
-    for ax, algorithm in zip(axes[0], algorithms, strict=True):
+    figure, axes = plots.panels(len(algorithms), 3.2 if len(algorithms) == 3 else 4.4, 3.2)
+    for ax, algorithm in zip(axes, algorithms, strict=True):
         best = (
             np.abs(dataset.alignment.sel(algorithm=algorithm))
             .max("neuron")

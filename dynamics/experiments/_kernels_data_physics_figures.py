@@ -184,7 +184,7 @@ def images(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     shown = dataset.learned.isel(seed=0)
     shown = shown.isel(support=0) if "support" in shown.dims else shown
     count = dataset.sizes["image"]
-    figure, axes = plots.new_figure(2, count, 1.0 * count, 2.6)
+    figure, axes = plots.new_figure(2, count, 0.94 * count, 2.6)
     for row, (step, words) in enumerate(((0, "at the start"), (-1, "learned"))):
         for ax, i in zip(axes[row], range(count), strict=True):
             ax.imshow(

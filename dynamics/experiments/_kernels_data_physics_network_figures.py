@@ -191,7 +191,7 @@ def ensemble(config, dataset):
 def spectral_bias(config, dataset):
     """Frequencies over time."""
     many = dataset.sizes["amplitude"] > 1
-    figure, axes = plots.new_figure(1, 3, 13.0, 3.7)
+    figure, axes = plots.new_figure(1, 3, 9.6, 3.7)
     ax = axes[0, 0]
     steps = dataset.step.values
     for number, k in enumerate(dataset.frequency.values):

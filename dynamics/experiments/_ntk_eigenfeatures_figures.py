@@ -116,21 +116,18 @@ def _bayes(ax, config):
     from dynamics.experiments.ntk_eigenfeatures import data
 
     source = data(config)
-    for radius, name in ((0.0, "clean"), (config.radius, "under attack")):
+    for radius, name, colour in ((0.0, "clean", "black"), (config.radius, "under attack", "0.5")):
         level = source.best_accuracy(radius)
-        style = plots.THEORY | {"linewidth": 0.9, "linestyle": "--" if radius == 0 else ":"}
+        style = plots.THEORY | {"linewidth": 0.9, "color": colour}
         ax.axhline(level, label=f"best on the robust block, {name}", **style)
 
 
 def _draw_features(config, dataset):
     panels = ["robustness" in dataset, "robustness" in dataset]
     panels += [f"{dim}_clean" in dataset for dim in ("kept", "time", "ridge")]
-    count = max(sum(panels), 1)
-    columns = min(count, 2 if count in (2, 4) else 3)
-    rows = -(-count // columns)
-    figure, axes = plots.new_figure(rows, columns, 4.1 * columns, 3.5 * rows)
+    figure, axes = plots.panels(max(sum(panels), 1), 4.1, 3.5)
     figure.suptitle(f"{_data(config)}; {_kernel(config)}; {_seeds(dataset)}", fontsize=9)
-    free = iter(axes.flat)
+    free = iter(axes)
     if "robustness" in dataset:
         ax = next(free)
         _ledger(ax, dataset)
@@ -150,31 +147,29 @@ def _draw_features(config, dataset):
             if dim == "kept" and not config.on_images and config.norm == "linf" and config.robust_dim:
                 _bayes(ax, config)
             ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
-    for ax in free:
-        ax.set_axis_off()
     return figure
 
 
 def _draw_width(config, dataset):
-    figure, axes = plots.new_figure(1, 1 + dataset.sizes["radius"], 3.9 * (1 + dataset.sizes["radius"]), 3.4)
+    figure, axes = plots.panels(1 + dataset.sizes["radius"], 3.2, 3.4)
     start = "started at 0" if config.doubled else "not started at 0"
     figure.suptitle(f"networks {start}, {config.steps} steps; {_data(config)}; {_seeds(dataset)}", fontsize=9)
-    ax = axes[0, 0]
+    ax = axes[0]
     _curve(ax, 1 - dataset.gradient_cosine, "width", color=CLEAN, marker=".", label="networks")
     widths = dataset.width.values.astype(float)
     middle = float((1 - dataset.gradient_cosine).isel(width=0).median())
     ax.plot(widths, middle * (widths / widths[0]) ** -0.5, label=r"width$^{-1/2}$", **plots.THEORY)
     ax.set_yscale("log")
     ax.set_ylabel("1 - cosine of input gradients")
-    ax.set_title("network and kernel see the same directions")
-    for ax, radius in zip(axes[0, 1:], dataset.radius.values, strict=True):
+    ax.set_title("of network and kernel")
+    for ax, radius in zip(axes[1:], dataset.radius.values, strict=True):
         for name, (label, colour) in ATTACKS.items():
             _curve(ax, dataset.attacked_accuracy.sel(radius=radius, attack=name), "width", color=colour,
                    marker=".", label=label)  # fmt: skip
         ax.set_ylim(0, 1.02)
         ax.set_ylabel("the network's accuracy")
         ax.set_title(f"attacks of radius {radius:g}")
-    for ax in axes.flat:
+    for ax in axes:
         ax.set_xscale("log")
         ax.set_xlabel("width $m$")
         ax.legend(loc="best")
@@ -182,32 +177,32 @@ def _draw_width(config, dataset):
 
 
 def _draw_evolution(config, dataset):
-    figure, axes = plots.new_figure(1, 3, 12.2, 3.5)
+    figure, axes = plots.panels(3, 3.2, 3.4)
     net = {"lazy": "lazy network", "cnn": "convolutional network"}.get(config.network, "standard network")
     figure.suptitle(f"{net}, width {config.hidden}; {_data(config)}; {_seeds(dataset)}", fontsize=9)
     for name, colour in TRAININGS.items():
         arm = dataset.sel(training=name)
-        _curve(axes[0, 0], arm.accuracy, "step", color=colour, label=f"{name}, clean")
-        _curve(axes[0, 0], arm.robust_accuracy, "step", color=colour, linestyle=":", label=f"{name}, PGD")
+        _curve(axes[0], arm.accuracy, "step", color=colour, label=f"{name}, clean")
+        _curve(axes[0], arm.robust_accuracy, "step", color=colour, linestyle=":", label=f"{name}, PGD")
         tail = measures.tail(dataset, "kernel_attacked", name)
-        _curve(axes[0, 1], tail.where(tail > 0), "step", color=colour, label=name)
+        _curve(axes[1], tail.where(tail > 0), "step", color=colour, label=name)
         path = arm.kernel_attacked.transpose("seed", "step", "row", "column").values.astype(float)
         radius, angle = _polar(path)
-        axes[0, 2].plot(
+        axes[2].plot(
             np.degrees(np.median(angle, 0)), np.median(radius, 0), color=colour, marker=".", label=name
         )
-    axes[0, 0].set_ylabel("test accuracy")
-    axes[0, 0].set_ylim(0, 1.02)
-    axes[0, 0].set_title("accuracy")
-    axes[0, 1].set_yscale("log")
-    axes[0, 1].set_ylabel(r"share of $\lambda^2$ below the 20 largest")
-    axes[0, 1].set_title("concentration of the empirical NTK (attacked points)")
-    axes[0, 2].set_xlabel("angle to the first kernel (degrees)")
-    axes[0, 2].set_ylabel(r"$\|K_t - K_0\| / \|K_T - K_0\|$")
-    axes[0, 2].set_title("its way: distance and angle from the start")
-    for ax in axes[0, :2]:
+    axes[0].set_ylabel("test accuracy")
+    axes[0].set_ylim(0, 1.02)
+    axes[0].set_title("accuracy")
+    axes[1].set_yscale("log")
+    axes[1].set_ylabel(r"share of $\lambda^2$ below the 20 largest")
+    axes[1].set_title("empirical NTK, attacked points")
+    axes[2].set_xlabel("angle to the first kernel (degrees)")
+    axes[2].set_ylabel(r"$\|K_t - K_0\| / \|K_T - K_0\|$")
+    axes[2].set_title("its way from the start")
+    for ax in axes[:2]:
         plots.time_axis(ax, dataset.step.values.tolist())
-    for ax in axes.flat:
+    for ax in axes:
         ax.legend(loc="best")
     return figure
 
@@ -267,7 +262,7 @@ def distances(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     config = _config(dataset)
     if config.part != "evolution":
         return None
-    figure, axes = plots.new_figure(1, dataset.sizes["training"], 3.9 * dataset.sizes["training"], 4.1)
+    figure, axes = plots.new_figure(1, dataset.sizes["training"], 3.2 * dataset.sizes["training"], 3.2)
     found = {}
     for name in dataset.training.values.tolist():
         path = dataset.kernel_attacked.sel(training=name).transpose("seed", "step", ...).values.astype(float)

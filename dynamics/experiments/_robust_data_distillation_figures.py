@@ -73,10 +73,9 @@ def _draw_distillation(config, dataset):
     curves = "margin_curve" in dataset
     on_the_way = "step" in dataset.dims and {"kip", "adv_kip"} & set(arms)
     count = 1 + curves + 2 * bool(on_the_way)
-    rows, columns = (2, 2) if count > 2 else (1, count)
-    figure, axes = plots.new_figure(rows, columns, 5.2 * columns, 3.5 * rows)
+    figure, axes = plots.panels(count, 5.2 if count == 1 else 4.7, 3.5, most=2)
     figure.suptitle(_setting(config, dataset), fontsize=9)
-    free = iter(axes.flat)
+    free = iter(axes)
     ax = next(free)
     _bars(ax, dataset.under)
     ax.set_title("what each attack leaves (mean and range over seeds)")
@@ -85,8 +84,6 @@ def _draw_distillation(config, dataset):
         _radii(next(free), config, dataset, arms)
     if on_the_way:
         _training(next(free), next(free), dataset, arms)
-    for ax in free:
-        ax.set_axis_off()
     return figure
 
 
@@ -224,7 +221,7 @@ def images(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
         return None
     config = _config(dataset)
     count = min(10, dataset.sizes["point"])
-    figure, axes = plots.new_figure(len(arms), count, 0.95 * count + 1.2, 1.1 * len(arms) + 0.5)
+    figure, axes = plots.new_figure(len(arms), count, 0.84 * count + 1.2, 1.0 * len(arms) + 0.5)
     one = dataset.isel(seed=0)
     for row, arm in zip(axes, arms, strict=True):
         for i, ax in enumerate(row):

@@ -101,7 +101,7 @@ def _draw_recursion(ax, config, kind, starts, last):
 
 def _draw_accuracies(ax, config, dataset, kind):
     arm = dataset.sel(training=kind)
-    for colour, (name, label) in zip(plots.COLOURS[2:] + plots.COLOURS[:2], ACCURACIES.items(), strict=False):
+    for colour, (name, label) in zip(plots.COLOURS[2:], ACCURACIES.items(), strict=False):
         if name not in arm:
             continue
         line = "-" if name in ("accuracy", "flip_accuracy") else (":" if "one_step" in name else "-.")
@@ -109,8 +109,8 @@ def _draw_accuracies(ax, config, dataset, kind):
         ax.plot(arm.step.values, values.mean(axis=0), line, color=colour, label=label, linewidth=1.5)
     plots.time_axis(ax, arm.step.values)
     ax.set_ylim(-0.03, 1.03)
-    ax.set_ylabel(f"test accuracy, radius {config.evaluation_radius:g} (mean)")
-    ax.set_title(f"{TITLES[kind]}: who withstands what")
+    ax.set_ylabel(f"mean test accuracy, radius {config.evaluation_radius:g}")
+    ax.set_title(TITLES[kind])
 
 
 def _draw_lottery(ax, config, dataset):
@@ -133,8 +133,8 @@ def _draw_lottery(ax, config, dataset):
     ax.set_yscale("log")
     ax.axvline(1, label="theory: a step at 1", **plots.THEORY)
     ax.axhline(1, color=plots.GREY, linewidth=0.8)
-    ax.set_xlabel(r"$S\alpha^q a_0^{q-2}\,/\,P_N\beta^q b_0^{q-2}$ of the initial weights (edge: $\infty$)")
-    ax.set_ylabel("robust / non-robust strength at the end")
+    ax.set_xlabel(r"$S\alpha^q a_0^{q-2}\,/\,P_N\beta^q b_0^{q-2}$ at the start (edge: $\infty$)")
+    ax.set_ylabel("robust / non-robust strength, end")
     ax.set_title("the start decides which feature wins")
     ax.legend(loc="lower right")
 
@@ -148,11 +148,11 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     if config.radii:
         return crossing(dataset)
     kinds = _kinds(dataset)
-    figure, axes = plots.new_figure(2, 1 + len(kinds), 4.0 * (1 + len(kinds)), 6.6)
+    figure, axes = plots.new_figure(2, 1 + len(kinds), 3.2 * (1 + len(kinds)), 6.4)
     for column, kind in enumerate(kinds):
         _draw_strengths(axes[0, column], config, dataset, kind)
         _draw_accuracies(axes[1, column], config, dataset, kind)
-    figure.suptitle(_settings(config, dataset))
+    figure.suptitle(_settings(config, dataset), fontsize=9.5)
     if config.follows_recursion and config.start == "random":
         _draw_lottery(axes[0, -1], config, dataset)
     else:

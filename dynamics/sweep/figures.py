@@ -142,7 +142,7 @@ def curve(shown: Shown) -> "matplotlib.figure.Figure":
         values, theory = shown.values[column], shown.theory[column]
         if i is not None:
             values, theory = values[:, :, i], theory[:, :, i]
-            ax.set_title(f"{names[2]} = {grid.axes[names[2]][i]}")
+            ax.set_title(f"{_label(shown, names[2])}: {_short(grid.axes[names[2]][i])}")
         _draw_curves(ax, shown, shown.measures[column], values, theory)
     return figure
 
@@ -152,14 +152,11 @@ def _panels(shown: Shown, width: float, height: float):
     names, count = list(shown.grid.axes), len(shown.measures)
     if len(names) > 2:
         third = range(len(shown.grid.axes[names[2]]))[: MOST_PANELS // count]
-        figure, axes = plots.new_figure(len(third), count, width * count, height * len(third))
+        wide = min(width * count, plots.WIDEST)
+        figure, axes = plots.new_figure(len(third), count, wide, height * len(third))
         return figure, [(axes[i, column], column, i) for i in third for column in range(count)]
-    columns = min(count, 2)
-    rows = -(-count // columns)
-    figure, axes = plots.new_figure(rows, columns, width * columns, height * rows)
-    for ax in axes.flat[count:]:
-        ax.set_visible(False)
-    return figure, [(ax, column, None) for column, ax in enumerate(axes.flat[:count])]
+    figure, axes = plots.panels(count, width, height, most=2)
+    return figure, [(ax, column, None) for column, ax in enumerate(axes)]
 
 
 def _draw_curves(ax, shown, one, values, theory):
@@ -178,7 +175,7 @@ def _draw_curves(ax, shown, one, values, theory):
         second = grid.axes[names[1]]
         chosen = np.unique(np.linspace(0, len(second) - 1, min(len(second), MOST_CURVES)).round().astype(int))
         lines = [(values[:, j], theory[:, j]) for j in chosen]
-        labels = [f"{names[1]} = {_short(second[j])}" for j in chosen]
+        labels = [_short(second[j]) for j in chosen]
         colours = [matplotlib.colormaps["viridis"](v) for v in np.linspace(0, 0.88, len(lines))]
     theorem = one.exponents(grid.base).get(names[0])
     logarithmic = ticks is None and _spans(places)
@@ -202,8 +199,11 @@ def _draw_curves(ax, shown, one, values, theory):
             ax.plot(x, fit.at(x), label=text if len(lines) == 1 else None, **dotted)
         if np.isfinite(law).any():
             alone = {} if ticks is None else {"linestyle": "none", "marker": "_", "markersize": 22}
-            ax.plot(places, law, label=None if drawn else "theory", **plots.THEORY | alone)
+            ax.plot(places, law, **plots.THEORY | alone)
             drawn = True
+    if drawn:  # the last of the legend
+        alone = {} if ticks is None else {"linestyle": "none", "marker": "_"}
+        ax.plot([], [], label="theory", **plots.THEORY | alone)
     if logarithmic:
         ax.set_xscale("log")
         _plain_places(ax, places)
@@ -218,7 +218,8 @@ def _draw_curves(ax, shown, one, values, theory):
     if len(lines) == 1:
         ax.legend()
     else:
-        title = None if theorem is None else f"exponents; theorem {theorem:g}"
+        title = _label(shown, names[1])
+        title += "" if theorem is None else f":\nexponent (theorem {theorem:g})"
         ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), title=title, title_fontsize=7.5)
 
 
@@ -279,7 +280,7 @@ def phase(shown: Shown) -> "matplotlib.figure.Figure":
         values, theory = shown.values[column].mean(axis=-1), shown.theory[column]
         if i is not None:
             values, theory = values[:, :, i], theory[:, :, i]
-            ax.set_title(f"{names[2]} = {grid.axes[names[2]][i]}")
+            ax.set_title(f"{_label(shown, names[2])}: {_short(grid.axes[names[2]][i])}")
         _draw_phase(ax, shown, values, theory, shown.measures[column].label)
     return figure
 

@@ -16,7 +16,7 @@ from dynamics.experiments.base import Engine, Experiment
 from dynamics.sweep.grid import Grid
 
 _POINT = "point_of_the_sweep"
-_OF_ALL = ("versions", "device", "float64", "git_revision", "format", "root")
+_OF_ALL = ("versions", "device", "machine", "float64", "git_revision", "format", "root")
 
 
 def run(
