@@ -52,8 +52,8 @@ class Config:
         lines = [
             f"  {n}: {f.metadata['about']}; by default {f.default!r}" for n, f in (inherited | own).items()
         ]
-        about = inspect.cleandoc(cls.__dict__.get("__doc__") or "").partition(HEAD)[0]
-        cls.__doc__ = about + HEAD + "\n".join(lines)
+        about = inspect.cleandoc(vars(cls).get("__doc__") or "")
+        cls.__doc__ = (about + HEAD + "\n".join(lines)).strip()  # what `help` shows
 
     # fields are checked below, in words, and ints may go where floats do: run-time type checkers keep off
     __no_type_check__ = True

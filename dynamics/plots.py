@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # imported where something is drawn: half a second that other
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4B2078")
 GREY = "#9a9a9a"
 THEORY = {"color": "black", "linestyle": "--", "linewidth": 1.4, "zorder": 5}
+BELOW = 33  # points that an x-axis takes: ticks, numbers and label
 WIDEST = 9.6  # inches; shown in a page's column of 6 inches its letters of 9 points are 5.6 points high
 STYLE = {
     "font.size": 9,
@@ -78,6 +79,15 @@ def panels(
     return figure, list(axes.flat[:count])
 
 
+def legend_below(ax: "matplotlib.axes.Axes", columns: int = 2) -> None:
+    """The legend below the label of the x-axis, whatever the panel's height."""
+    from matplotlib.transforms import ScaledTranslation
+
+    down = ScaledTranslation(0, -BELOW / 72, ax.figure.dpi_scale_trans)
+    place = {"bbox_to_anchor": (0.0, 0.0), "bbox_transform": ax.transAxes + down, "borderaxespad": 0}
+    ax.legend(loc="upper left", ncols=columns, **place)
+
+
 def time_axis(
     ax: "matplotlib.axes.Axes", steps: Sequence[int] | Int[np.ndarray, " times"], logarithmic: bool = True
 ) -> None:
@@ -126,7 +136,7 @@ def alignment_curves(
             pairs = alignment[:, :, mask].transpose(0, 2, 1).reshape(-1, len(steps))
             low, high = np.nanquantile(pairs, [0.25, 0.75], axis=0)
             ax.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    ax.plot([], [], color=COLOURS[0], linewidth=1.2, label="own features (a colour a group)")
+    ax.plot([], [], color=COLOURS[0], linewidth=1.2, label="own features, by group")
     ax.plot([], [], color=GREY, linewidth=1.2, label="other features")
     for label, value in (predicted or {}).items():
         ax.axhline(value, label=label, **THEORY)
@@ -140,20 +150,24 @@ def feature_map(
     ax: "matplotlib.axes.Axes",
     matrix: Float[np.ndarray, "neurons features"],
     value: str = r"$\cos(w_r, \mu_j)$",
+    numbers: bool = True,
 ) -> None:
-    """Heat map of neurons (columns) against features (rows), on a scale symmetric about 0."""
+    """Heat map of neurons (columns) against features (rows), on a scale symmetric about 0.
+
+    `numbers`: write each entry too, if there are at most 144.
+    """
     matrix = np.asarray(matrix)
     limit = max(float(np.nanmax(np.abs(matrix))), 1e-12)
     image = ax.imshow(
         matrix.T, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
     )
-    ax.figure.colorbar(image, ax=ax, label=value, shrink=0.9)
+    ax.figure.colorbar(image, ax=ax, label=value, shrink=0.9, pad=0.02)
     ax.set_xlabel("neuron $r$")
     ax.set_ylabel(r"feature $\mu_j$")
     for axis, count in ((ax.xaxis, matrix.shape[0]), (ax.yaxis, matrix.shape[1])):
         every = -(-count // 12)
         axis.set_ticks(range(0, count, every), [str(i + 1) for i in range(0, count, every)])
-    if matrix.size <= 144:
+    if numbers and matrix.size <= 144:
         for r, j in np.ndindex(matrix.shape):
             shade = "white" if abs(matrix[r, j]) > 0.6 * limit else "black"
             ax.text(r, j, f"{matrix[r, j]:.2f}", ha="center", va="center", fontsize=5.5, color=shade)

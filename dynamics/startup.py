@@ -25,6 +25,10 @@ CACHE_BYTES = 2**30
 MIN_COMPILE_SECONDS = 0.1  # below that, reading a program takes about as long as compiling it
 SETTLED_SECONDS = 10  # a younger file may still be being written
 
+MOST_MAPS = 20_000
+LOOK_SECONDS = 10
+
+_looked = 0.0
 _turned_off = False
 _warned: set[str] = set()
 
@@ -156,6 +160,24 @@ def machine() -> str:
     return hashlib.sha256("\n".join(about).encode()).hexdigest()[:12]
 
 
+def let_programs_go() -> None:
+    """Let compiled programs go before a long session has too many of them.
+
+    Each is made of memory maps, of which Linux gives a process 65,530; LLVM crashes beyond. What is used
+    again comes from the cache. Looks every ten seconds at most.
+    """
+    global _looked
+    if time.monotonic() < _looked + LOOK_SECONDS:
+        return
+    _looked = time.monotonic()
+    with contextlib.suppress(OSError):
+        if Path("/proc/self/maps").read_bytes().count(b"\n") > MOST_MAPS:
+            import jax
+
+            jax.clear_caches()
+
+
+@functools.cache
 def cpu_name() -> str:
     """The CPU's model, as the system names it."""
     with contextlib.suppress(OSError):

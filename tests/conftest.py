@@ -130,11 +130,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="module")
 def _programs():
-    """Compiled programs are memory maps, of which Linux gives a process 65,530: let go in time."""
+    """Tests compile outside of `simulate` too, which lets programs go in time."""
     yield
-    maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
-        jax.clear_caches()
+    from dynamics import startup  # late: the hook that checks types comes before
+
+    startup.let_programs_go()
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +158,12 @@ def reference():
         return module
 
     return load
+
+
+@pytest.fixture(scope="session")
+def flaws(reference):
+    """What makes a figure hard to read, as sentences."""
+    return reference("legibility").flaws
 
 
 @pytest.fixture

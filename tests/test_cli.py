@@ -145,7 +145,10 @@ def test_list(capsys):
             ["run", NAME, "--help"],
             ["--num-clusters", "--no-use-bias", "at least 2", "[1024]", "small, paper, mnist"],
         ),
-        (["resume", "--help"], ["DIR", "--memory", "--distributed"]),
+        (["run", NAME, "--preset", "paper", "--help"], ["of the preset paper", "[3072]"]),
+        (["run", NAME, "--preset=paper", "--help"], ["of the preset paper", "[3072]"]),
+        (["sweep", NAME, "--preset", "paper", "--help"], ["of the preset paper", "[3072]"]),
+        (["resume", "--help"], ["DIR", "run or sweep", "--memory", "--distributed"]),
         (["check", "--help"], ["--ablations", "--json", "--engine", "--memory"]),
         (["plot", "--help"], ["DIR"]),
     ],
@@ -370,6 +373,17 @@ def test_interrupted_in_the_second_arm(tiny, tmp_path, monkeypatch, capsys):
     labels.clear()
     assert main(["resume", str(folder)]) == 0
     assert_same(load(folder), load(tiny[0]))
+
+
+def test_interrupted_before_anything_is_done(tmp_path, monkeypatch, capsys):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(experiments.get(NAME)), "run", stop)
+    folder = tmp_path / "run"
+    assert main(["run", NAME, *TINY, "--out", str(folder)]) == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"dynamics: interrupted; go on with `dynamics resume {folder}`"
 
 
 def test_interrupted_between_arms():

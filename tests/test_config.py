@@ -53,6 +53,20 @@ def test_round_trip(**values):
     assert all(type(radius) is float for radius in again.radii)
 
 
+def test_help_has_the_meaning_of_every_field():
+    assert "  count: a count; by default 1\n" in Sample.__doc__
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Other(Sample):
+        """Another."""
+
+        count: int = setting(2, "other things")
+
+    assert Other.__doc__.startswith("Another.\n\nAttributes:\n  flag: a flag; by default False\n")
+    assert Other.__doc__.count("  count: ") == 1
+    assert "  count: other things; by default 2\n" in Other.__doc__
+
+
 def test_ints_where_floats_go():
     config = Sample(size=3, radii=[1, 2])
     assert type(config.size) is float

@@ -36,7 +36,8 @@ def undocumented(module):
     """The public names of a module that say nothing of themselves."""
     silent = [] if module.__doc__ else [module.__name__]
     for name, value in own(module).items():
-        generated = inspect.isclass(value) and (value.__doc__ or "").startswith(f"{name}(")
+        made = (f"{name}(", "Attributes:")  # by dataclasses, and of a config without words of its own
+        generated = inspect.isclass(value) and (value.__doc__ or "").startswith(made)
         silent += [name] if generated or not value.__doc__ else []
         if not inspect.isclass(value):
             continue

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
-from dynamics import experiments, gallery
+from dynamics import experiments, gallery, plots
 from dynamics.cli import main, run, sweep
 from dynamics.gallery import ENTRIES, Entry, choose
 
@@ -28,6 +28,8 @@ def test_its_command_is_sound_and_made_what_is_there(entry):
     for name in entry.figures:
         picture = FIGURES / entry.folder / (name if name.endswith(".gif") else f"{name}.png")
         assert picture.stat().st_size < 1_000_000
+        if picture.suffix == ".png":
+            assert matplotlib.image.imread(picture).shape[1] <= 160 * plots.WIDEST
         about = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))
         # fields that are newer than the picture had their defaults in effect
         values = config.to_dict()

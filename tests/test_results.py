@@ -1,8 +1,10 @@
 """Results: what a file must be to be read, and that writing is all or nothing."""
 
 import json
+import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -95,7 +97,10 @@ def test_round_trip(tmp_path):
 
 def test_provenance_can_be_saved(tmp_path):
     about = results.provenance()
-    assert json.loads(about["versions"])["jax"]
+    versions = json.loads(about["versions"])
+    assert versions["jax"] == jax.__version__
+    assert versions["xarray"] == xr.__version__
+    assert f"{os.cpu_count()} cores" in about["machine"]
     results.save(made(**about), tmp_path / "result.nc")
     assert results.load(tmp_path).attrs["created"] == about["created"]
 

@@ -195,6 +195,7 @@ def simulate(
             attrs=attrs | results.provenance(),
         )
 
+    startup.let_programs_go()
     with jax.default_matmul_precision("highest"), startup.single_threaded_blas(), Interrupts() as interrupts:
         run_seeds = np.tile(np.asarray(seeds, np.uint32), num_runs // len(seeds))
         job = Job(

@@ -60,7 +60,7 @@ def _draw_margins(ax, config, one):
     ax.set_ylim(-0.05, 2.5 * top)
     ax.set_ylabel("share of the score $y f$")
     ax.set_title("signal learned and noise memorised", pad=16)
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
+    plots.legend_below(ax)
 
 
 def _draw_laws(ax, config, one):
@@ -108,7 +108,7 @@ def _draw_accuracy(ax, config, one):
     ax.set_ylim(-0.02, 1.03)
     ax.set_ylabel("accuracy")
     ax.set_title("clean generalisation, robust overfitting")
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
+    plots.legend_below(ax)
 
 
 def _draw_attacks(ax, config, one):
@@ -128,7 +128,7 @@ def _draw_attacks(ax, config, one):
     ax.set_xlabel(r"$\ell_2$ radius $\delta$")
     ax.set_ylabel("accuracy")
     ax.set_title("attacks at the end")
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=1)
+    plots.legend_below(ax, 1)
 
 
 def _shape(config, one) -> str:
@@ -212,15 +212,15 @@ def _draw_threshold(ax, config, dataset):
         ax.plot(
             [],
             [],
-            label=r"$\gamma_c$ predicted, in the colour of its N",
+            label=r"$\gamma_c$ predicted (colour of N)",
             **plots.THEORY | {"color": plots.GREY},
         )
-    ax.plot([], [], color=plots.GREY, linewidth=6, alpha=0.3, label="smallest to largest over seeds")
+    ax.plot([], [], color=plots.GREY, linewidth=6, alpha=0.3, label="range over seeds")
     ax.set_ylim(0.35, 1.03)
     ax.set_xlabel(r"residual signal $\gamma=(\alpha-\delta)/\alpha$")
     ax.set_ylabel("robust test accuracy")
     ax.set_title("a stronger residual signal is learned instead")
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
+    plots.legend_below(ax)
 
 
 @plots.styled
@@ -255,7 +255,7 @@ def _draw_widths(ax, config, dataset):
     ax.set_ylabel("accuracy")
     trained = "standard" if config.attack == "none" else "adversarial"
     ax.set_title(f"accuracy against width, {trained} training")
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
+    plots.legend_below(ax)
 
 
 @plots.styled
@@ -300,7 +300,7 @@ def _draw_landscape(ax, config, dataset, what):
     ax.set_xlabel(r"$\ell_\infty$ radius")
     ax.set_ylabel(label)
     ax.set_title(f"{title}, m={config.width[-1]}")
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=1)
+    plots.legend_below(ax, 1)
 
 
 @plots.styled
@@ -332,7 +332,7 @@ def _draw_neurons(ax, config, one):
     ax.set_xlabel(r"$\cos(w_r, w^*)$: signal")
     ax.set_ylabel(r"largest $|\cos(w_r, \xi_i)|$: memory")
     ax.set_title(f"neurons at step {config.steps}")
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
+    plots.legend_below(ax)
 
 
 @plots.styled

@@ -48,10 +48,10 @@ def _draw_alignment(ax, config, name, arm):
         if name == "binary":
             for size in sorted({config.signs.count(1), config.signs.count(-1)}):
                 value = config.sizes.averaged_alignment(size)
-                predicted[rf"$1/\sqrt{{{size}\,c}}$ = {value:.3f}, {_FACTOR}"] = value
+                predicted[f"$1/\\sqrt{{{size}\\,c}}$ = {value:.3f},\n{_FACTOR}"] = value
         elif config.labels == config.num_clusters:
             value = config.sizes.averaged_alignment(1)
-            predicted[rf"$1/\sqrt{{c}}$ = {value:.3f}, {_FACTOR}"] = value
+            predicted[f"$1/\\sqrt{{c}}$ = {value:.3f},\n{_FACTOR}"] = value
     own = arm.own.isel(seed=0).values
     plots.alignment_curves(ax, arm.step.values, arm.alignment.values, own, predicted)
     if name == "fine" and config.labels == config.num_clusters:
@@ -59,8 +59,8 @@ def _draw_alignment(ax, config, name, arm):
     ax.set_title(f"{NAMES[name]}: alignment of each neuron")
 
 
-def _draw_map(ax, config, name, arm):
-    plots.feature_map(ax, arm.alignment.isel(seed=0, step=-1).values)
+def _draw_map(ax, config, name, arm, numbers=True):
+    plots.feature_map(ax, arm.alignment.isel(seed=0, step=-1).values, numbers=numbers)
     ax.set_title(f"{NAMES[name]}: step {config.steps}, seed {int(arm.seed[0])}")
 
 
@@ -78,7 +78,7 @@ def _draw_growth(ax, config, arms):
         ax.plot(
             arm.step.values,
             law,
-            label=f"growth law, {NAMES[name]}",
+            label=f"law of {name}",
             **plots.THEORY | {"dashes": (4, 2 + 2 * (name == "fine"))},
         )
     plots.time_axis(ax, arms[next(iter(arms))].step.values)
@@ -196,13 +196,11 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
         figure, axes = plots.new_figure(2, columns, max(3.2 * columns, 8.0), 7.0)
         for column, (name, arm) in enumerate(arms.items()):
             _draw_alignment(axes[0, column], config, name, arm)
-            _draw_map(axes[1, column], config, name, arm)
+            _draw_map(axes[1, column], config, name, arm, numbers=False)
         _draw_growth(axes[0, -1], config, arms)
         _draw_robustness(axes[1, -1], config, arms)
         handles, labels = axes[1, -1].get_legend_handles_labels()
-        figure.legend(
-            handles, labels, loc="outside lower right", ncols=2, title="robust accuracy", handlelength=2.4
-        )
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, title="robust accuracy")
     source = (
         f"{config.data}"
         if config.on_images

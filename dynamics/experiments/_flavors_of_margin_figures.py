@@ -130,6 +130,8 @@ def _draw_matrix(ax, dataset):
 
 
 def _draw_stationarity(ax, config, dataset, gap=False):
+    from matplotlib.ticker import LogFormatter
+
     run = Run(config, dataset)
     values = own(run, dataset.bregman_gap if gap else dataset.stationarity)
     for algorithm in dataset.algorithm.values.tolist():
@@ -145,6 +147,7 @@ def _draw_stationarity(ax, config, dataset, gap=False):
                 linewidth=0.9, alpha=0.7, label=label, **_line(dataset, algorithm),
             )  # fmt: skip
     ax.set_xscale("log")
+    ax.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # 2 and not 2 x 10^0
     ax.set_xlabel(r"$\log(1/\mathcal{L})$")
     if gap:
         ax.set_yscale("log")

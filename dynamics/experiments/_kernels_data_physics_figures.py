@@ -102,7 +102,7 @@ def _learning_curves(config, dataset):
 
 
 def _hypercube(config, dataset):
-    figure, axes = plots.new_figure(1, 1, 5.2, 3.9)
+    figure, axes = plots.new_figure(1, 1, 5.2, 4.3)
     ax = axes[0, 0]
     for number, p in enumerate(dataset.degree.values):
         colour = COLOURS[number % 6]
@@ -119,6 +119,7 @@ def _hypercube(config, dataset):
     ax.set_xlabel("samples $n$")
     ax.set_ylabel("mean squared test error")
     ax.set_ylim(0, None)
+    plots.legend_below(ax, 3)
     about = rf"parities on $\{{\pm1\}}^{{{config.cube_dim}}}$, $\sigma_b$ = {config.bias_std:g}"
     return figure, axes, f"{about}; {seeds(dataset)}"
 
@@ -170,8 +171,16 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     figure, axes, about = DRAWN[config.part](config, dataset)
     figure.suptitle(about, fontsize=9)
     for ax in axes.flat:
-        ax.legend(loc="best")
+        if ax.get_legend() is None:
+            handles, labels = ax.get_legend_handles_labels()
+            order = sorted(range(len(labels)), key=lambda i: _is_theory(handles[i]))
+            ax.legend([handles[i] for i in order], [labels[i] for i in order], loc="best")
     return figure
+
+
+def _is_theory(handle):
+    """Legends end with the dashed lines."""
+    return getattr(handle, "get_linestyle", lambda: "")() == "--"
 
 
 @plots.styled

@@ -117,7 +117,8 @@ def linear(config, dataset):
         start = abs(float(one.residual.isel(step=0, mode=i)))
         label = rf"$\lambda$ = {float(one.eigenvalue.isel(mode=i)):.2g}"
         ax.plot(steps, np.abs(one.residual.isel(mode=i)) / start, color=COLOURS[number], label=label)
-        ax.plot(steps, np.abs(one.residual_predicted.isel(mode=i)) / start, **plots.THEORY)
+        exact = np.abs(one.residual_predicted.isel(mode=i)) / start
+        ax.plot(steps, exact, label="closed form" if number == 0 else None, **plots.THEORY)
     ax.set_yscale("log")
     ax.set_ylim(1e-9, 3)
     ax.set_title(rf"each mode by itself: rate {float(one.rate):g}$/\lambda_{{\max}}$, seed {int(one.seed)}")
@@ -134,6 +135,15 @@ def linear(config, dataset):
         plots.time_axis(ax, steps.tolist(), logarithmic=False)
     kind = "linearised network" if config.linearized else "network"
     return figure, axes, f"{kind} of width {config.width}; {net(config)}; {seeds(dataset)}"
+
+
+def _dashed_bars(ax, x, middle, half, colour, label):
+    """Intervals of a theory, dashed as its curves are."""
+    bars = ax.errorbar(
+        x, middle, half, linestyle="none", marker="_", color=colour, capsize=3, label=label, zorder=5
+    )
+    for lines in bars[2]:
+        lines.set_linestyle("--")
 
 
 def ensemble(config, dataset):
@@ -155,17 +165,19 @@ def ensemble(config, dataset):
         ax.plot(x, exact, label="infinite width", **plots.THEORY)
     else:
         ax.errorbar(x, mean, 2 * spread, linestyle="none", marker="o", markersize=4, capsize=3, **style)
-        ax.errorbar(x + 0.3, exact, 2 * width, linestyle="none", marker="_", color="black", capsize=3,
-                    label="infinite width")  # fmt: skip
+        _dashed_bars(ax, x + 0.3, exact, 2 * width, "black", "infinite width")
         ax.set_xticks(x)
     posterior = np.sqrt(last.posterior_variance.values)
     if config.great_circle:
         for sign in (-1, 1):
-            ax.plot(x, last.posterior_mean + 2 * sign * posterior, color=COLOURS[1], linestyle=":",
-                    label="Gaussian process posterior" if sign == 1 else None)  # fmt: skip
+            style = plots.THEORY | {
+                "color": "0.55",
+                "label": "Gaussian process posterior" if sign == 1 else None,
+            }
+            ax.plot(x, last.posterior_mean + 2 * sign * posterior, **style)
     else:
-        style = {"color": COLOURS[1], "linestyle": "none", "marker": "_", "capsize": 3}
-        ax.errorbar(x + 0.6, last.posterior_mean, 2 * posterior, label="Gaussian process posterior", **style)
+        about = (2 * posterior, "0.55", "Gaussian process posterior")
+        _dashed_bars(ax, x + 0.6, last.posterior_mean, *about)
     ax.set_xlabel(label)
     ax.set_ylabel("output $f(x)$")
     low, high = ax.get_ylim()
@@ -174,7 +186,9 @@ def ensemble(config, dataset):
     ax = axes[0, 1]
     for number, step in enumerate(dataset.step.values):
         ratio = dataset.output.sel(step=step).var("seed", ddof=1) / dataset.variance_predicted.sel(step=step)
-        ax.plot(x, ratio, color=COLOURS[number % 6], marker=".", label=f"step {step}")
+        # late steps may agree: the earlier one stays to be seen below
+        style = {"color": COLOURS[number % 6], "linewidth": max(3.0 - number, 1.0), "marker": "."}
+        ax.plot(x, ratio, label=f"step {step}", **style)
     ax.axhline(1, label="infinite width", **plots.THEORY)
     error = 2 * math.sqrt(2 / max(dataset.sizes["seed"] - 1, 1))
     ax.axhspan(1 - error, 1 + error, color=plots.GREY, alpha=0.2, linewidth=0, label="2 standard errors")

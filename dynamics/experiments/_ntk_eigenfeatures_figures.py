@@ -146,7 +146,7 @@ def _draw_features(config, dataset):
             _pair(ax, dataset, dim, title, label)
             if dim == "kept" and not config.on_images and config.norm == "linf" and config.robust_dim:
                 _bayes(ax, config)
-            ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2)
+            plots.legend_below(ax)
     return figure
 
 
@@ -161,7 +161,7 @@ def _draw_width(config, dataset):
     ax.plot(widths, middle * (widths / widths[0]) ** -0.5, label=r"width$^{-1/2}$", **plots.THEORY)
     ax.set_yscale("log")
     ax.set_ylabel("1 - cosine of input gradients")
-    ax.set_title("of network and kernel")
+    ax.set_title("network against kernel")
     for ax, radius in zip(axes[1:], dataset.radius.values, strict=True):
         for name, (label, colour) in ATTACKS.items():
             _curve(ax, dataset.attacked_accuracy.sel(radius=radius, attack=name), "width", color=colour,
@@ -194,7 +194,8 @@ def _draw_evolution(config, dataset):
     axes[0].set_ylabel("test accuracy")
     axes[0].set_ylim(0, 1.02)
     axes[0].set_title("accuracy")
-    axes[1].set_yscale("log")
+    if any(bool((line.get_ydata() > 0).any()) for line in axes[1].lines):  # few points: nothing is below
+        axes[1].set_yscale("log")
     axes[1].set_ylabel(r"share of $\lambda^2$ below the 20 largest")
     axes[1].set_title("empirical NTK, attacked points")
     axes[2].set_xlabel("angle to the first kernel (degrees)")
@@ -202,7 +203,8 @@ def _draw_evolution(config, dataset):
     axes[2].set_title("its way from the start")
     for ax in axes[:2]:
         plots.time_axis(ax, dataset.step.values.tolist())
-    for ax in axes:
+    plots.legend_below(axes[0])
+    for ax in axes[1:]:
         ax.legend(loc="best")
     return figure
 
@@ -227,7 +229,7 @@ def _draw_clusters(config, dataset):
     ax.set_xlabel("clusters $k$")
     ax.set_ylabel(r"flip radius over $\sqrt{d}$")
     figure.suptitle(
-        f"{_kernel(config)} of orthogonal centres, $d$={config.dim}; {_seeds(dataset)}", fontsize=9
+        f"{_kernel(config)}, on orthogonal centres, $d$={config.dim}; {_seeds(dataset)}", fontsize=9
     )
     ax.set_xticks(counts, [f"{k:g}" for k in counts])
     ax.minorticks_off()

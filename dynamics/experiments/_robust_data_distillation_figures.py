@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +64,7 @@ def _bars(ax: "matplotlib.axes.Axes", under: xr.DataArray) -> None:
         spread = np.abs(np.stack([found.min(axis=0), found.max(axis=0)]) - middle[None])
         at = np.arange(len(arms)) + (i - (len(attacks) - 1) / 2) * width
         ax.bar(at, middle, width, yerr=spread, color=colour, label=label, error_kw={"linewidth": 0.8})
-    ax.set_xticks(range(len(arms)), [ARMS[arm][0] for arm in arms])
+    ax.set_xticks(range(len(arms)), [textwrap.fill(ARMS[arm][0], 12) for arm in arms])
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("test accuracy")
 
@@ -79,7 +80,7 @@ def _draw_distillation(config, dataset):
     ax = next(free)
     _bars(ax, dataset.under)
     ax.set_title("what each attack leaves (mean and range over seeds)")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
+    plots.legend_below(ax, 3)
     if curves:
         _radii(next(free), config, dataset, arms)
     if on_the_way:
@@ -124,7 +125,7 @@ def _training(left, right, dataset, arms):
     for ax in (left, right):
         ax.set_xlabel("outer step $t$")
         ax.set_xlim(0, max(dataset.step.values.tolist()))
-    left.legend(loc="upper left", bbox_to_anchor=(0.0, -0.17), ncols=2)
+    plots.legend_below(left)
     right.legend(loc="upper right")
 
 
@@ -164,7 +165,7 @@ def _deployed(ax, dataset):
     ax.set_title("robustness of the networks")
     if dataset.sizes["width"] == 1:
         _bars(ax, dataset.under.isel(width=0))
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
+        plots.legend_below(ax, 3)
         return
     for arm in dataset.training.values.tolist():
         label, colour = ARMS[arm]

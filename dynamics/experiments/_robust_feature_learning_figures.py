@@ -83,9 +83,12 @@ def _draw_recursion(ax, config, kind, starts, last):
         np.median(sizes.growth(start, rate, int(last)), axis=1)
         for start, rate in zip(starts, rates, strict=True)
     ]
+    name = "early recursion"
+    if radius and config.attack != "oracle":
+        name += "\n(of the oracle attack)"
     winner = int(np.argmin([sizes.escape_time(law[0], rate) for law, rate in zip(laws, rates, strict=True)]))
     end = min(int(np.searchsorted(laws[winner], 1.0)), int(last))
-    ax.plot(np.arange(end + 1), laws[winner][: end + 1], label="early recursion", **plots.THEORY)
+    ax.plot(np.arange(end + 1), laws[winner][: end + 1], label=name, **plots.THEORY)
     if laws[winner][end] < 1:
         # neither has run away by the end of the run
         ax.plot(np.arange(end + 1), laws[1 - winner][: end + 1], **plots.THEORY)
@@ -95,8 +98,6 @@ def _draw_recursion(ax, config, kind, starts, last):
     grown = np.minimum(laws[loser][: end + 1], np.median(frozen))
     times, level = [*range(end + 1), int(last)], [*grown, np.median(frozen)]
     ax.plot(times, level, **plots.THEORY)
-    if radius and config.attack != "oracle":
-        ax.plot([], [], " ", label=r"(of features weakened by $\epsilon$: oracle attack)")
 
 
 def _draw_accuracies(ax, config, dataset, kind):
@@ -133,7 +134,7 @@ def _draw_lottery(ax, config, dataset):
     ax.set_yscale("log")
     ax.axvline(1, label="theory: a step at 1", **plots.THEORY)
     ax.axhline(1, color=plots.GREY, linewidth=0.8)
-    ax.set_xlabel(r"$S\alpha^q a_0^{q-2}\,/\,P_N\beta^q b_0^{q-2}$ at the start (edge: $\infty$)")
+    ax.set_xlabel("$S\\alpha^q a_0^{q-2}\\,/\\,P_N\\beta^q b_0^{q-2}$ at the start\n(at the edge: infinite)")
     ax.set_ylabel("robust / non-robust strength, end")
     ax.set_title("the start decides which feature wins")
     ax.legend(loc="lower right")

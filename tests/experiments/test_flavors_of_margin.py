@@ -91,7 +91,7 @@ def test_the_optimum_is_the_linear_program_of_the_seeds_own_data(linear):
     assert config.measured_norms == ("l1", "l2", "linf")
 
 
-def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path):
+def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path, flaws):
     from dynamics import save
 
     save(linear[1], tmp_path / "result.nc")
@@ -102,6 +102,7 @@ def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path):
         assert figure is None or all(
             ax.get_xlabel() for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"
         )
+        assert figure is None or not flaws(figure, curves=False)
     assert "coordinate" in EXPERIMENT.summary(saved)
 
 

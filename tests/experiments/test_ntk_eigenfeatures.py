@@ -140,7 +140,7 @@ def test_networks_beside_the_kernel_and_attacks_across():
 
 
 @pytest.mark.exhaustive
-def test_the_kernel_while_training():
+def test_the_kernel_while_training(flaws):
     config = Config(
         part="evolution", num_samples=20, num_test=20, nonrobust_dim=4, kernel_points=6, hidden=8, steps=4,
         records=3, train_steps=2,
@@ -151,13 +151,13 @@ def test_the_kernel_while_training():
     first = found.isel(step=0).sel(training="standard").kernel_clean
     assert np.allclose(first, found.isel(step=0).sel(training="pgd").kernel_clean)
     for name in ("overview", "distances"):
-        assert EXPERIMENT.figures[name](found).get_axes()
+        assert not flaws(EXPERIMENT.figures[name](found), curves=False)
     lazy = EXPERIMENT.run(dataclasses.replace(config, network="lazy", doubled=True), seeds=1)
     np.testing.assert_allclose(lazy.training_loss.isel(step=0), np.log(2), rtol=1e-6)  # it starts at 0
 
 
 @pytest.mark.exhaustive
-def test_images_and_other_kernels():
+def test_images_and_other_kernels(flaws):
     config = dataclasses.replace(
         PRESETS["digits"], num_samples=60, num_test=30, kept=(1, 60), features=(0, 1), times=(1.0,),
         kernel="erf",
@@ -168,7 +168,7 @@ def test_images_and_other_kernels():
     assert (found.overlap <= 1 + 1e-9).all()
     assert (found.kept_clean.isel(kept=-1) > 0.9).all()
     for name in ("overview", "architectures", "gradients"):
-        assert EXPERIMENT.figures[name](found).get_axes()
+        assert not flaws(EXPERIMENT.figures[name](found), curves=False)
     assert EXPERIMENT.summary(found).splitlines()[0].split() == ["feature", "eigenvalue", "useful", "robust"]
 
 

@@ -212,7 +212,7 @@ def digits():
 
 
 @pytest.mark.exhaustive
-def test_images_follow_references_trained_on_the_other_half(digits):
+def test_images_follow_references_trained_on_the_other_half(digits, flaws):
     config, dataset = digits
     first, second = (np.asarray(half.inputs) for half in module.image_part.split(config))
     assert len({row.tobytes() for row in first} & {row.tobytes() for row in second}) == 0
@@ -222,6 +222,7 @@ def test_images_follow_references_trained_on_the_other_half(digits):
     assert (end.nonrobust_rate.sel(training="standard") > end.robust_rate.sel(training="standard")).all()
     for figure in (EXPERIMENT.figures["overview"], EXPERIMENT.figures["rates"]):
         assert len(figure(dataset).get_axes()) == 2
+        assert not flaws(figure(dataset), curves=False)
     assert EXPERIMENT.figures["crossing"](dataset) is None
     assert "follows standard" in EXPERIMENT.summary(dataset)
 
@@ -255,10 +256,12 @@ def test_bad_configs_are_refused_in_one_sentence(given, sentence):
 
 
 @pytest.mark.exhaustive
-def test_figures_and_table_of_patches():
+def test_figures_and_table_of_patches(flaws):
     config = Config(**TINY)
     dataset = EXPERIMENT.run(config, seeds=3)
-    names = [name for name, draw in EXPERIMENT.figures.items() if draw(dataset) is not None]
+    drawn = {name: draw(dataset) for name, draw in EXPERIMENT.figures.items()}
+    names = [name for name, figure in drawn.items() if figure is not None]
+    assert not [flaw for name in names for flaw in flaws(drawn[name], curves=False)]
     assert names == ["overview", "neurons"]
     assert dataset.training.values.tolist() == ["standard", "adversarial"]
     assert EXPERIMENT.config_of(dataset) == config
@@ -268,6 +271,7 @@ def test_figures_and_table_of_patches():
     crossing = EXPERIMENT.run(radii, seeds=2)
     assert EXPERIMENT.figures["neurons"](crossing) is None
     assert len(EXPERIMENT.figures["overview"](crossing).get_axes()) == 1
+    assert not flaws(EXPERIMENT.figures["overview"](crossing), curves=False)
 
 
 def test_wilson_interval():

@@ -15,8 +15,11 @@ SMALLEST = 5.5  # points: numbers inside of a map
 SLACK = 1.0  # pixels that boxes may share
 
 
-def flaws(figure) -> list[str]:
-    """Sentences on what is too wide, too small, overlaps, is cut off, or is dashed and not theory."""
+def flaws(figure, curves: bool = True) -> list[str]:
+    """Sentences on what is too wide, too small, overlaps, is cut off, or looks like theory and is not.
+
+    `curves`: legends that cover curves too; made-up and tiny data go anywhere.
+    """
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
@@ -32,8 +35,15 @@ def flaws(figure) -> list[str]:
     for (a, one), (b, two) in combinations(texts, 2):
         if _share(one, two):
             found.append(f"{a.get_text()!r} overlaps {b.get_text()!r}")
+    for legend in [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend() is not None)]:
+        own, box = {id(text) for text in legend.findobj(Text)}, legend.get_window_extent(renderer)
+        found += [
+            f"a legend lies on {text.get_text()!r}"
+            for text, other in texts
+            if id(text) not in own and _share(box, other)
+        ]
     for ax in figure.axes:
-        found += _covered(ax, renderer)
+        found += _covered(ax, renderer) if curves else []
         found += _dashes(ax)
     return found
 
