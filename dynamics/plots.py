@@ -143,7 +143,9 @@ def alignment_curves(
     time_axis(ax, steps)
     ax.set_ylabel(r"alignment $\cos(w_r, \mu_j)$")
     ax.set_ylim(min(-0.25, float(np.nanmin(middle)) * 1.1), 1.05)
-    ax.legend(loc="upper left")
+    # own features end above the legend, or below it
+    high = [*middle[-1][own > 0.5], *(predicted or {}).values()]
+    ax.legend(loc="center right" if any(value > 0.5 for value in high) else "upper left")
 
 
 def feature_map(

@@ -54,8 +54,6 @@ def _draw_alignment(ax, config, name, arm):
             predicted[f"$1/\\sqrt{{c}}$ = {value:.3f},\n{_FACTOR}"] = value
     own = arm.own.isel(seed=0).values
     plots.alignment_curves(ax, arm.step.values, arm.alignment.values, own, predicted)
-    if name == "fine" and config.labels == config.num_clusters:
-        ax.get_legend().set_loc("center right")
     ax.set_title(f"{NAMES[name]}: alignment of each neuron")
 
 
