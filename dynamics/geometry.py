@@ -105,11 +105,13 @@ def pre_activations(params: PyTree, draw: Draw, points: Points) -> Float[Array, 
     x = getattr(draw, points).x
     if not isinstance(params, SpanParams):
         z = x @ params["W"].T
-    elif points == "train":
-        z = params.train.T.reshape(*x.shape[:-1], -1)
-    else:
-        z = (params.start.test + params.coefficients @ params.gram.test).T.reshape(*x.shape[:-1], -1)
-    return z + jnp.reshape(params["b"], (1,) * (z.ndim - 1) + (-1,)) if "b" in params else z
+        return z + jnp.reshape(params["b"], (1,) * (z.ndim - 1) + (-1,)) if "b" in params else z
+    z = params.train
+    if points == "test":
+        z = params.start.test + params.coefficients @ params.gram.test
+    if "b" in params:
+        z = z + params["b"][:, None]
+    return jnp.moveaxis(z.reshape(-1, *x.shape[:-1]), 0, -1)
 
 
 def projections(params: PyTree, draw: Draw) -> Float[Array, "neurons features"]:

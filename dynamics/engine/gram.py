@@ -173,7 +173,7 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, data,
         params = SpanParams(state.params["W"], inner, others, own, gram)
         return problem.total(problem.losses_at(params, gram.draw, "train", of), of)
 
-    def step(i, state):
+    def move(state):
         loss, grads = jax.value_and_grad(loss_at, argnums=(0, 1))(state.inner, _others(state.params))
         # the barrier keeps the rows' order; left to itself XLA transposes, and the product is slower
         grads = grads[1] | {"W": jax.lax.optimization_barrier(grads[0])}
@@ -187,13 +187,24 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, data,
             updates, opt_state = rule.update(grads, state.opt_state, state.params, value=loss)
             inner = state.inner + updates["W"] @ gram.train
         params = optax.apply_updates(state.params, updates)
-        # both in one pass: beside the product, passes over the neurons are what a step costs
-        finite = jnp.all(jnp.isfinite(inner) & jnp.isfinite(params["W"]))
-        finite &= direct.all_finite((loss, _others(params)))
-        new = State(params, inner, opt_state, state.first_nonfinite_step)
-        return direct.unless_diverged(i, finite, new, state)
+        return State(params, inner, opt_state, state.first_nonfinite_step), jnp.isfinite(loss)
 
-    state = jax.lax.fori_loop(first, first + num_steps, step, state)
+    def quick(_, carried):
+        state, fine = carried
+        state, also = move(state)
+        return state, fine & also
+
+    def careful(i, state):
+        new, fine = move(state)
+        return direct.unless_diverged(i, fine & direct.all_finite((new.inner, new.params)), new, state)
+
+    # beside the product, passes over the neurons are what a step costs. A sum that is once not finite stays
+    # so: one look at the end tells whether to go through the steps again, with a look at each
+    running, last = state.first_nonfinite_step < 0, first + num_steps
+    new, fine = jax.lax.fori_loop(first, last, quick, (state, running))
+    fine &= direct.all_finite((new.inner, new.params))
+    state = jax.lax.fori_loop(jnp.where(running & ~fine, first, last), last, careful, state)
+    state = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, state)
     return state, direct.observed(plan, problem, observe, seed, span(state, own, gram), gram.draw)
 
 

@@ -69,10 +69,8 @@ class Activation:
             return float(self.power)
         return 2.0 if self.name == "quadratic" else None
 
-    def __call__(
-        self, z: Float[Array, "*samples neurons"], norms: Float[Array, " neurons"]
-    ) -> Float[Array, "*samples neurons"]:
-        """The activation of pre-activations `z` of neurons with weight norms `norms`."""
+    def __call__(self, z: Float[Array, "*shape"], norms: Float[Array, "..."]) -> Float[Array, "*shape"]:
+        """The activation of pre-activations `z`; `norms` of their neurons' weights broadcast against them."""
         if self.name == "relu":
             return jax.nn.relu(z)
         if self.name == "leaky_relu":

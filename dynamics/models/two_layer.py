@@ -54,9 +54,11 @@ class TwoLayer(nn.Module):
         norms: Float[Array, " neurons"] | None = None,
     ) -> Float[Array, "samples *outputs"]:
         r"""The outputs at pre-activations $z$, biases included; `norms` of the weights where they matter."""
-        hidden = self.activation(z, jnp.zeros(z.shape[-1], z.dtype) if norms is None else norms)
+        norms = jnp.zeros(z.shape[-1], z.dtype) if norms is None else norms
+        # a row a neuron, as Gram space holds them: nothing is transposed at every step
+        hidden = self.activation(z.T, norms[:, None])
         a = params["a"] if "a" in params else jnp.asarray(self.initial_output, z.dtype)
-        return hidden @ a[0] if self.num_outputs == 1 else hidden @ a.T
+        return a[0] @ hidden if self.num_outputs == 1 else (a @ hidden).T
 
     @property
     def degree(self) -> float | None:

@@ -212,6 +212,41 @@ def test_axes_and_divergence():
     close(ds.W.sel(rate=0.05).values, alone.W.values, 1e-12)
 
 
+@observable(("neuron", "dim"))
+def bits(params, problem, draw):
+    """The weights as integers, which the result does not blank where a run has diverged."""
+    return jax.lax.bitcast_convert_type(params["W"], jnp.int64)
+
+
+@pytest.mark.parametrize("strategy", ["map", "vmap"])
+def test_a_diverged_run_is_frozen_where_the_direct_engine_freezes_it(strategy, untyped):
+    runs = []
+    for engine in ("direct", "gram"):
+        with pytest.warns(UserWarning, match="diverged and were frozen"):
+            runs.append(
+                simulate(
+                    SQUARED,
+                    steepest("l2", Axis("rate", [0.05, 1e4, 1e8, 1e200])),
+                    steps=STEPS,
+                    observe={"bits": bits},
+                    when=[5, 30, STEPS],
+                    seeds=2,
+                    engine=engine,
+                    strategy=strategy,
+                )
+            )
+    direct, gram_run = runs
+    steps = direct.first_nonfinite_step.transpose("rate", "seed").values
+    np.testing.assert_array_equal(gram_run.first_nonfinite_step.transpose("rate", "seed"), steps)
+    # never, in the last segment, in the second, in the first
+    segments = np.digitize(steps, [-0.5, 5.5, 30.5])
+    np.testing.assert_array_equal(segments, [[0, 0], [3, 3], [2, 2], [1, 1]])
+    weights = [np.ascontiguousarray(run.bits.values).view(np.float64) for run in runs]
+    assert np.isfinite(weights[1]).all()
+    scale = np.abs(weights[0]).max(axis=(-1, -2), keepdims=True)
+    np.testing.assert_allclose(weights[1] / scale, weights[0] / scale, rtol=0, atol=1e-9)
+
+
 def test_the_weights_are_rebuilt_from_what_is_kept():
     draw = DATA.sample(jax.random.key(0))
     x, W0 = draw.train.x, jax.random.normal(jax.random.key(1), (6, 40))
