@@ -126,8 +126,13 @@ ENTRIES = (
 def choose(name: str | None = None, place: str | None = None) -> list[Entry]:
     """The entries of an experiment, and of those the one of a folder or preset; None: all.
 
+    Args:
+      name: the experiment's; or, with its folder, `NAME/PLACE`.
+
     Raises: ValueError: there is none.
     """
+    if name and place is None and "/" in name:
+        name, _, place = name.partition("/")
     own = [entry for entry in ENTRIES if name in (None, entry.experiment)]
     if not own:
         known = ", ".join(dict.fromkeys(entry.experiment for entry in ENTRIES))

@@ -99,7 +99,7 @@ def _facts(dataset: xr.Dataset) -> list[tuple[str, str]]:
     facts = [
         ("seeds", f"{len(seeds)} ({listed})"),
         ("made", attrs.get("created", "")),
-        ("wall time", f"{float(attrs.get('wall_s', 0)):.1f} s"),
+        ("wall time since last started", f"{float(attrs.get('wall_s', 0)):.1f} s"),
         ("device", attrs.get("device", "")),
         ("machine", attrs.get("machine", "")),
         (

@@ -31,7 +31,7 @@ def test_a_neuron_of_one_feature_sits_on_it_and_an_average_in_the_middle():
         np.testing.assert_allclose(animations.positions(np.eye(4)[j]), places[j], atol=1e-15)
         np.testing.assert_allclose(animations.positions(-np.eye(4)[j]), -places[j], atol=1e-15)
     pair = np.asarray([0.5**0.5, 0.5**0.5, 0, 0])
-    np.testing.assert_allclose(animations.positions(pair), (places[0] + places[1]) / 2)
+    np.testing.assert_allclose(animations.positions(pair), (places[0] + places[1]) / 2, atol=1e-15)
 
 
 def test_frames_go_from_beginning_to_end_and_linger_where_much_moves():

@@ -46,6 +46,7 @@ def test_choose():
     name = "feature_averaging"
     assert {entry.experiment for entry in choose(name)} == {name}
     assert [entry.place for entry in choose(name, "mnist")] == ["mnist"]
+    assert choose(f"{name}/mnist") == choose(name, "mnist")
     assert [entry.place for entry in choose(name, "paper")] == [""]
     assert len({entry.folder for entry in ENTRIES}) == len(ENTRIES)
 

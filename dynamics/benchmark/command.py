@@ -178,5 +178,6 @@ def _draw(result: dict[str, Any], folder: Path) -> None:
 
     figure = curve_figure(result["curve"]["setting"], result["curve"]["points"])
     if figure is not None:
-        about = {name: result[name] for name in ("created", "git_revision", "machine", "versions", "options")}
+        names = ("created", "git_revision", "machine", "versions", "options", "curve")
+        about = {name: result[name] for name in names}
         print(f"the figure is {save_figures({'curve': figure}, folder, about)[0]}")

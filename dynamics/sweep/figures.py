@@ -68,6 +68,10 @@ class Shown:
         found = {"phase": phase(self)} if len(self.grid.axes) > 1 else {}
         return found | {"curve": curve(self)}
 
+    def of_seeds(self, alone: str = "") -> str:
+        """What curves show of the seeds, in words; `alone` for a single one."""
+        return f"mean and middle half of {self.seeds} seeds" if self.seeds > 1 else alone
+
     def summary(self) -> str:
         """The smallest and largest value of each measure, and a line a power law."""
         lines = [self.ranges()]
@@ -164,10 +168,7 @@ def _draw_curves(ax, shown, one, values, theory):
     names = list(grid.axes)
     places, ticks = _places(grid.axes[names[0]])
     if len(names) == 1:
-        lines, labels = (
-            [(values, theory)],
-            [f"median, {shown.seeds} seeds" if shown.seeds > 1 else "measured"],
-        )
+        lines, labels = [(values, theory)], [shown.of_seeds("measured")]
         colours = [plots.COLOURS[0]]
     else:
         import matplotlib
@@ -190,8 +191,13 @@ def _draw_curves(ax, shown, one, values, theory):
             fit, of_law = _fits(places, line, law)
         if fit is not None and len(lines) > 1:
             label = f"{label}: {_words(fit)}"
-        style = {"marker": _MARKERS[k % len(_MARKERS)], "markersize": 4}
-        plots.band(ax, x, line[there].T, color=colour, label=label, **style)
+            label += "" if of_law is None else f"; {of_law.exponent:.3f}"
+        style = {"marker": _MARKERS[k % len(_MARKERS)], "markersize": 4, "color": colour, "label": label}
+        if ticks is None:
+            _draw_band(ax, x, line[there], **style)
+        else:
+            aside = 0.3 * (k - (len(lines) - 1) / 2) / len(lines)
+            _draw_bars(ax, x + aside, line[there], **style)
         if fit is not None:
             text = f"fit: exponent {_words(fit)}\ntheorem {theorem:g}"
             text += _of_law(None if of_law is None else of_law.exponent)
@@ -219,8 +225,27 @@ def _draw_curves(ax, shown, one, values, theory):
         ax.legend()
     else:
         title = _label(shown, names[1])
-        title += "" if theorem is None else f":\nexponent (theorem {theorem:g})"
+        if theorem is not None:
+            title += f":\nexponent (theorem {theorem:g})"
+            title += "; of its law\nat these sizes" if np.isfinite(theory).any() else ""
+        if shown.seeds > 1:
+            title += f"\n({shown.of_seeds()})"
         ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), title=title, title_fontsize=7.5)
+
+
+def _draw_band(ax, x, values, **line):
+    """The mean over seeds as a line, as in the fits and phase diagrams; and the middle half of the seeds."""
+    ax.plot(x, values.mean(axis=1), **line)
+    low, high = np.quantile(values, [0.25, 0.75], axis=1)
+    ax.fill_between(x, low, high, color=line["color"], alpha=0.2, linewidth=0)
+
+
+def _draw_bars(ax, x, values, **style):
+    """The same for names, between which there is nothing to draw a line through."""
+    mean = values.mean(axis=1)
+    low, high = np.quantile(values, [0.25, 0.75], axis=1)
+    ax.vlines(x, low, high, color=style["color"], linewidth=1)
+    ax.plot(x, mean, linestyle="none", **style)
 
 
 def _plain_places(ax, places):
@@ -278,10 +303,14 @@ def phase(shown: Shown) -> "matplotlib.figure.Figure":
     figure, panels = _panels(shown, 5.2, 4.0)
     for ax, column, i in panels:
         values, theory = shown.values[column].mean(axis=-1), shown.theory[column]
+        finite = values[np.isfinite(values)]
+        scale = (finite.min(), finite.max()) if finite.size else (0, 1)  # the same in every panel
         if i is not None:
             values, theory = values[:, :, i], theory[:, :, i]
             ax.set_title(f"{_label(shown, names[2])}: {_short(grid.axes[names[2]][i])}")
-        _draw_phase(ax, shown, values, theory, shown.measures[column].label)
+        label = shown.measures[column].label
+        label += f"\n(mean of {shown.seeds} seeds)" if shown.seeds > 1 else ""
+        _draw_phase(ax, shown, values, theory, label, scale)
     return figure
 
 
@@ -291,12 +320,15 @@ def _draw_phase(
     values: Float[np.ndarray, "first second"],
     theory: Float[np.ndarray, "first second"],
     label: str,
+    scale: tuple[float, float],
 ) -> None:
     import matplotlib
 
     names = list(shown.grid.axes)
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.88")
-    image = ax.pcolormesh(np.ma.masked_invalid(values.T), cmap=colours, edgecolors="white", linewidth=0.3)
+    image = ax.pcolormesh(
+        np.ma.masked_invalid(values.T), cmap=colours, edgecolors="white", linewidth=0.3, clim=scale
+    )
     ax.figure.colorbar(image, ax=ax, label=label)
     centres = [np.arange(size) + 0.5 for size in values.shape]
     handles = []
@@ -307,7 +339,9 @@ def _draw_phase(
     if drawable and np.isfinite(theory).any():
         handles = _draw_contours(ax, centres, values, theory)
     elif values.size <= MOST_NUMBERS:
-        _draw_numbers(ax, centres, values, image)
+        _draw_numbers(ax, centres, values, theory, image)
+        if np.isfinite(theory).any():
+            handles = [matplotlib.lines.Line2D([], [], linestyle="none", label="in brackets: theory")]
     if np.isnan(values).any():
         handles.append(matplotlib.patches.Patch(color="0.88", label="not possible"))
     for name, axis, places in ((names[0], ax.xaxis, centres[0]), (names[1], ax.yaxis, centres[1])):
@@ -343,11 +377,18 @@ def _outlined(colour):
     return [effects.Stroke(linewidth=2.4, foreground=colour), effects.Normal()]
 
 
-def _draw_numbers(ax, centres, values, image):
+def _draw_numbers(ax, centres, values, theory, image):
+    """What was measured, and the theory's in brackets."""
     for i, j in np.ndindex(values.shape):
         if np.isfinite(values[i, j]):
             dark = image.norm(values[i, j]) < 0.6
+            text = _three(values[i, j]) + (f"\n({_three(theory[i, j])})" if np.isfinite(theory[i, j]) else "")
             ax.text(
-                centres[0][i], centres[1][j], f"{values[i, j]:.3g}", ha="center", va="center", fontsize=6.5,
+                centres[0][i], centres[1][j], text, ha="center", va="center", fontsize=6.5,
                 color="white" if dark else "black",
             )  # fmt: skip
+
+
+def _three(value):
+    """Three digits, zeros too."""
+    return f"{value:#.3g}".rstrip(".")

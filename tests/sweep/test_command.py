@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from dynamics import experiments
 from dynamics.cli import main, sweep
@@ -141,6 +142,45 @@ def test_measures_theory_and_exponents_against_what_was_put_in(swept):
     dashed = [line for line in curve[0].lines if line.get_linestyle() == "--"]
     np.testing.assert_allclose(dashed[0].get_ydata(), shown.theory[0][:, 0])
     assert all(ax.get_xlabel() for ax in (*phase[:2], *curve))
+    # one statistic in every picture, as in the fits
+    solid = [line for line in curve[0].lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 4]
+    mean = shown.values[0].mean(axis=-1)
+    np.testing.assert_allclose([line.get_ydata() for line in solid], mean.T)
+    legend = curve[0].get_legend()
+    assert "mean and middle half of" in legend.get_title().get_text()
+    assert all("; -1.500" in text.get_text() for text in legend.get_texts()[:2])
+    # of two values there are no contours: the theory is beside what was measured
+    numbers = [text.get_text() for text in phase[0].texts]
+    assert numbers[0] == f"{mean[0, 0]:#.3g}\n({shown.theory[0][0, 0]:#.3g})"
+    assert phase[0].get_legend().get_texts()[0].get_text() == "in brackets: theory"
+
+
+def test_names_are_not_joined_by_lines(swept):
+    dataset = load(swept)
+    about = json.loads(dataset.attrs["sweep"])
+    about["axes"] = {"descent": ["gd", "sign", "coordinate"], "learning_rate": about["axes"]["learning_rate"]}
+    dataset = dataset.rename(init_scale="descent").assign_coords(descent=about["axes"]["descent"])
+    dims = {"descent": "descent", "learning_rate": "learning_rate"}
+    dataset.attrs |= {"sweep": json.dumps(about), "sweep_dims": json.dumps(dims)}
+    shown = Shown(experiments.made(dataset), dataset, ["training_loss"])
+    lines = shown.figures()["curve"].axes[0].lines
+    assert {line.get_linestyle() for line in lines} == {"None"}
+    np.testing.assert_array_equal([line.get_ydata() for line in lines], shown.values[0].mean(axis=-1).T)
+
+
+def test_panels_of_a_phase_diagram_share_their_colours(swept):
+    dataset = load(swept)
+    about = json.loads(dataset.attrs["sweep"])
+    about["axes"]["records"] = [7, 8]
+    dims = json.loads(dataset.attrs["sweep_dims"]) | {"records": "records"}
+    louder = [dataset, dataset.assign(training_loss=3 * dataset.training_loss)]
+    attrs = dataset.attrs | {"sweep": json.dumps(about), "sweep_dims": json.dumps(dims)}
+    dataset = xr.concat(louder, xr.IndexVariable("records", [7, 8])).assign_attrs(attrs)
+    shown = Shown(experiments.made(dataset), dataset, ["training_loss"])
+    panels = [ax.collections[0] for ax in shown.figures()["phase"].axes[:2]]
+    assert not np.array_equal(*(panel.get_array() for panel in panels))
+    means = shown.values[0].mean(axis=-1)
+    assert [panel.get_clim() for panel in panels] == [(means.min(), means.max())] * 2
 
 
 def test_variables_by_coordinate_and_at_their_last_step(swept):
