@@ -11,6 +11,11 @@ from dynamics.parts import Axis
 KEY = jax.random.key(0)
 
 
+def drawn(data):
+    """One program, as runs take it: an operation at a time, each would be compiled by itself."""
+    return jax.jit(data.sample)(KEY)
+
+
 def arrays(sample):
     return np.asarray(sample.x), np.asarray(sample.y), np.asarray(sample.target), np.asarray(sample.feature)
 
@@ -29,7 +34,7 @@ def sorted_patches(x):
 
 
 def test_signal_in_the_first_patch():
-    draw = SignalNoise(10, 3, 6, 5).sample(KEY)
+    draw = drawn(SignalNoise(10, 3, 6, 5))
     np.testing.assert_array_equal(draw.features, np.eye(1, 10))
     np.testing.assert_array_equal(draw.feature_signs, [1])
     np.testing.assert_array_equal(draw.class_signs, [1, -1])
@@ -66,7 +71,7 @@ def test_noise_is_orthogonal_to_the_signal(direction, signal_patch):
 
 
 def test_random_positions_swap_two_patches():
-    fixed, moved = (SignalNoise(8, 4, 2000, 50, "random", where).sample(KEY) for where in ("first", "random"))
+    fixed, moved = (drawn(SignalNoise(8, 4, 2000, 50, "random", where)) for where in ("first", "random"))
     same(fixed.features, moved.features)
     for one, other in ((fixed.train, moved.train), (fixed.test, moved.test)):
         same(one.y, other.y)
@@ -87,7 +92,7 @@ def test_random_positions_swap_two_patches():
 
 @pytest.mark.parametrize("noise", [None, 0.7])
 def test_noise_moments(noise):
-    draw = SignalNoise(20, 4, 1500, 1000, "random", noise=noise).sample(KEY)
+    draw = drawn(SignalNoise(20, 4, 1500, 1000, "random", noise=noise))
     w = np.asarray(draw.features)[0]
     sigma = 20**-0.509 if noise is None else noise
     # an orthonormal basis of what is orthogonal to w*: there the noise is standard normal
@@ -116,7 +121,7 @@ def test_random_direction_points_everywhere():
 
 
 def test_random_labels():
-    y = np.asarray(SignalNoise(3, 1, 20_000, 10, labels="random").sample(KEY).train.y)
+    y = np.asarray(drawn(SignalNoise(3, 1, 20_000, 10, labels="random")).train.y)
     assert set(y.tolist()) == {-1, 1}
     assert abs(y.mean()) < 5 / np.sqrt(20_000)
     assert abs((y[1:] * y[:-1]).mean()) < 5 / np.sqrt(20_000)
@@ -129,13 +134,13 @@ def test_scales():
     given = SignalNoise(10, 3, 6, 5, signal=3.0, noise=0.5)
     assert (given.alpha, given.sigma) == (3.0, 0.5)
     assert given.class_signs == (1, -1)
-    base, scaled = data.sample(KEY).train.x, given.sample(KEY).train.x
+    base, scaled = drawn(data).train.x, drawn(given).train.x
     np.testing.assert_allclose(scaled[:, 0], 3 / data.alpha * base[:, 0], rtol=1e-14)
     np.testing.assert_allclose(scaled[:, 1:], 0.5 / data.sigma * base[:, 1:], rtol=1e-13)
 
 
 def test_a_single_patch_is_the_signal():
-    x = SignalNoise(4, 1, 3, 2, signal=2.0, signal_patch="random").sample(KEY).train.x
+    x = drawn(SignalNoise(4, 1, 3, 2, signal=2.0, signal_patch="random")).train.x
     np.testing.assert_array_equal(x, [[[2, 0, 0, 0]], [[-2, 0, 0, 0]], [[2, 0, 0, 0]]])
 
 
@@ -144,7 +149,7 @@ def test_a_single_patch_is_the_signal():
 
 def test_features_are_orthonormal():
     data = RobustNonRobust(12, 5, 11, 7)
-    draw = data.sample(KEY)
+    draw = drawn(data)
     features = np.asarray(draw.features)
     assert features.shape == (10, 12)
     np.testing.assert_allclose(features @ features.T, np.eye(10), rtol=0, atol=1e-13)
@@ -154,7 +159,7 @@ def test_features_are_orthonormal():
     assert data.class_signs == (1, 1, 1, -1, -1)
     assert data.num_patches == 121
     # as many features as dimensions
-    square = RobustNonRobust(6, 3, 1, 1).sample(KEY).features
+    square = drawn(RobustNonRobust(6, 3, 1, 1)).features
     np.testing.assert_allclose(square @ square.T, np.eye(6), rtol=0, atol=1e-13)
 
 
@@ -163,7 +168,7 @@ def test_patches_without_noise(labels):
     data = RobustNonRobust(
         9, 3, 7, 5, 2, 4, labels=labels, robust_strength=1.5, nonrobust_strength=0.4, noise=0.0
     )
-    draw = data.sample(KEY)
+    draw = drawn(data)
     features = np.asarray(draw.features)
     for sample, count in ((draw.train, 7), (draw.test, 5)):
         x, y, target, feature = arrays(sample)
@@ -180,7 +185,7 @@ def test_patches_without_noise(labels):
 
 def test_random_classes_are_uniform():
     n = 20_000
-    target = np.asarray(RobustNonRobust(8, 4, n, 1, 1, 0, labels="random").sample(KEY).train.target)
+    target = np.asarray(drawn(RobustNonRobust(8, 4, n, 1, 1, 0, labels="random")).train.target)
     share = np.bincount(target, minlength=4) / n
     assert (np.abs(share - 0.25) < 5 * np.sqrt(0.25 * 0.75 / n)).all()
 
@@ -190,7 +195,7 @@ def test_amplitudes_are_uniform():
     data = RobustNonRobust(
         4, 2, 1000, 10, 3, 5, robust_strength=alpha, nonrobust_strength=beta, spread=spread, noise=0.0
     )
-    draw = data.sample(KEY)
+    draw = drawn(data)
     x, _, target, _ = arrays(draw.train)
     features = np.asarray(draw.features)
     for kind, mean, patches in ((0, alpha, slice(0, 3)), (2, beta, slice(3, 8))):
@@ -206,8 +211,8 @@ def test_amplitudes_are_uniform():
 
 
 def test_feature_noise_moments():
-    draw = RobustNonRobust(20, 3, 600, 600, 1, 3, noise=0.3).sample(KEY)
-    clean = RobustNonRobust(20, 3, 600, 600, 1, 3, noise=0.0).sample(KEY)
+    draw = drawn(RobustNonRobust(20, 3, 600, 600, 1, 3, noise=0.3))
+    clean = drawn(RobustNonRobust(20, 3, 600, 600, 1, 3, noise=0.0))
     same(draw.features, clean.features)
     noise = []
     for noisy, without in ((draw.train, clean.train), (draw.test, clean.test)):
@@ -224,7 +229,7 @@ def test_feature_noise_moments():
 
 def test_shuffling_permutes_patches():
     n = 3000
-    fixed, shuffled = (RobustNonRobust(4, 2, n, 20, 1, 3, s, spread=0.2).sample(KEY) for s in (False, True))
+    fixed, shuffled = (drawn(RobustNonRobust(4, 2, n, 20, 1, 3, s, spread=0.2)) for s in (False, True))
     same(fixed.features, shuffled.features)
     for one, other in ((fixed.train, shuffled.train), (fixed.test, shuffled.test)):
         same(one.target, other.target)
@@ -236,10 +241,10 @@ def test_shuffling_permutes_patches():
 
 
 def test_one_kind_of_patches_alone():
-    robust = RobustNonRobust(6, 2, 4, 2, 2, 0, noise=0.0).sample(KEY)
+    robust = drawn(RobustNonRobust(6, 2, 4, 2, 2, 0, noise=0.0))
     assert robust.train.x.shape == (4, 2, 6)
     np.testing.assert_array_equal(robust.train.x[0, 0], robust.features[0])
-    weak = RobustNonRobust(6, 2, 4, 2, 0, 2, noise=0.0).sample(KEY)
+    weak = drawn(RobustNonRobust(6, 2, 4, 2, 0, 2, noise=0.0))
     np.testing.assert_allclose(weak.train.x[1, 0], 0.3 * weak.features[3], rtol=1e-15)
 
 
@@ -298,15 +303,15 @@ MAKE = {
 
 @pytest.mark.parametrize("make", MAKE.values(), ids=list(MAKE))
 def test_randomness_has_keys_of_its_own(make):
-    base = make().sample(KEY)
-    same(base, make().sample(KEY))
-    more_test = make(num_test=7).sample(KEY)
+    base = drawn(make())
+    same(base, drawn(make()))
+    more_test = drawn(make(num_test=7))
     same(base.train, more_test.train)
     same(base.features, more_test.features)
-    more_train = make(num_samples=11).sample(KEY)
+    more_train = drawn(make(num_samples=11))
     same(base.test, more_train.test)
     same(base.features, more_train.features)
-    quieter = make(noise=0.0).sample(KEY)
+    quieter = drawn(make(noise=0.0))
     same(
         (base.features, base.train.y, base.train.target),
         (quieter.features, quieter.train.y, quieter.train.target),
@@ -334,13 +339,11 @@ def test_randomness_has_keys_of_its_own(make):
 def test_numbers_are_traced(make, numbers):
     @jax.jit
     def inputs(data):
-        return data.sample(KEY).train.x
+        return drawn(data).train.x
 
     for given in numbers:
         # the compiled program may round once where the steps one by one round twice
-        np.testing.assert_allclose(
-            inputs(make(**given)), make(**given).sample(KEY).train.x, rtol=0, atol=1e-14
-        )
+        np.testing.assert_allclose(inputs(make(**given)), drawn(make(**given)).train.x, rtol=0, atol=1e-14)
     assert inputs._cache_size() == 1
 
 
