@@ -31,7 +31,7 @@ def test_a_neuron_of_one_feature_sits_on_it_and_an_average_in_the_middle():
         np.testing.assert_allclose(animations.positions(np.eye(4)[j]), places[j], atol=1e-15)
         np.testing.assert_allclose(animations.positions(-np.eye(4)[j]), -places[j], atol=1e-15)
     pair = np.asarray([0.5**0.5, 0.5**0.5, 0, 0])
-    np.testing.assert_allclose(animations.positions(pair), (places[0] + places[1]) / 2)
+    np.testing.assert_allclose(animations.positions(pair), (places[0] + places[1]) / 2, atol=1e-15)
 
 
 def test_frames_go_from_beginning_to_end_and_linger_where_much_moves():
@@ -59,6 +59,11 @@ def test_writes_a_small_gif(tmp_path, arms, monkeypatch):
         last = np.asarray(film.convert("RGB"), int)
     assert np.abs(first - last).max() > 100  # something moved
     assert (first.shape[1] > 400) == arms
+
+
+def test_arms_have_the_titles_they_are_given():
+    arms = animations._arms(followed(True).isel(seed=0), {"a": "first"})
+    assert list(arms) == ["first", "arm: b"]
 
 
 def test_what_cannot_be_followed_is_refused(tmp_path):
