@@ -1,6 +1,8 @@
 """Moving pictures from a Dataset alone, as small GIFs: neurons on their way through feature space."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
 
 FRAMES, FRAMES_A_SECOND, HELD = 60, 12, 18
-DPI = 72
+DPI = 100  # two panels are as wide as a page shows them: 780 pixels
 
 
 def plane(num_features: int) -> Float[np.ndarray, "features 2"]:
@@ -45,13 +47,20 @@ def frames(path: Float[np.ndarray, "times neurons 2"]) -> Float[np.ndarray, " fr
 
 
 @plots.styled
-def neurons(dataset: xr.Dataset, path: Path, *, seed: int | None = None) -> Path:
+def neurons(
+    dataset: xr.Dataset,
+    path: Path,
+    *,
+    seed: int | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
     """Write a GIF of every neuron's way through feature space; a panel for each arm of the run.
 
     Args:
       dataset: with `alignment` (seed, step, neuron, feature) and `own`, and perhaps a dimension of arms.
       path: the file to write.
       seed: which seed; None: the first.
+      names: titles of arms; without one an arm is called as in the dataset.
 
     Raises: ValueError: nothing recorded to follow, or no such seed.
     """
@@ -64,12 +73,13 @@ def neurons(dataset: xr.Dataset, path: Path, *, seed: int | None = None) -> Path
     seeds = dataset.seed.values.tolist()
     if seed is not None and seed not in seeds:
         raise ValueError(f"seed {seed} is not in this result; there are {', '.join(map(str, seeds))}")
-    arms = _arms(dataset.sel(seed=seeds[0] if seed is None else seed))
-    figure, axes = plots.new_figure(1, len(arms), 3.9 * len(arms), 4.1)
+    arms = _arms(dataset.sel(seed=seeds[0] if seed is None else seed), names)
+    figure, axes = plots.new_figure(1, len(arms), 3.9 * len(arms), 4.2)
     moving = [_Panel(ax, name, arm) for ax, (name, arm) in zip(axes[0], arms.items(), strict=True)]
     steps = dataset.step.values
     chosen = frames(np.concatenate([panel.path for panel in moving], axis=1))
-    title = figure.suptitle(f"step {steps[0]}")
+    title = figure.suptitle(f"step {steps[0]}", fontsize=12)
+    figure.supxlabel(r"a dot a neuron $r$, pulled to $\mu_j$ by $\pm\cos^2(w_r, \mu_j)$", fontsize=11)
     writer = PillowWriter(fps=FRAMES_A_SECOND)
 
     def write(temporary: Path) -> None:
@@ -89,14 +99,17 @@ def neurons(dataset: xr.Dataset, path: Path, *, seed: int | None = None) -> Path
     return Path(path)
 
 
-def _arms(dataset: xr.Dataset) -> dict[str, xr.Dataset]:
+def _arms(dataset: xr.Dataset, names: Mapping[str, str]) -> dict[str, xr.Dataset]:
     extra = [dim for dim in dataset.alignment.dims if dim not in ("step", "neuron", "feature")]
     if len(extra) > 1:
         raise ValueError(f"choose one of each of {', '.join(map(str, extra[1:]))} by Dataset.sel first")
     if not extra:
         return {"": dataset}
     dim = extra[0]
-    return {f"{dim}: {value}": dataset.sel({dim: value}) for value in dataset[dim].values.tolist()}
+    return {
+        names.get(value, f"{dim}: {value}"): dataset.sel({dim: value})
+        for value in dataset[dim].values.tolist()
+    }
 
 
 class _Panel:
@@ -110,15 +123,14 @@ class _Panel:
         groups = [list(g) for g in dict.fromkeys(tuple(np.flatnonzero(row)) for row in own)]
         colours = [plots.COLOURS[groups.index(list(np.flatnonzero(row))) % len(plots.COLOURS)] for row in own]
         ax.add_artist(_circle())
-        ax.scatter(*places.T, s=60, marker="s", color="white", edgecolors="black", zorder=3)
+        ax.scatter(*places.T, s=70, marker="s", color="white", edgecolors="black", zorder=3)
         for j, place in enumerate(places):
-            ax.annotate(rf"$\mu_{{{j + 1}}}$", 1.18 * place, ha="center", va="center", fontsize=9)
-        self.trails = [ax.plot([], [], color=c, linewidth=0.8, alpha=0.6)[0] for c in colours]
-        self.dots = ax.scatter(*self.path[0].T, s=26, c=colours, zorder=4, edgecolors="white", linewidths=0.5)
-        reach = max(1.3, 1.08 * float(np.nanmax(np.abs(self.path))))
+            ax.annotate(rf"$\mu_{{{j + 1}}}$", 1.18 * place, ha="center", va="center", fontsize=13)
+        self.trails = [ax.plot([], [], color=c, linewidth=1.1, alpha=0.7)[0] for c in colours]
+        self.dots = ax.scatter(*self.path[0].T, s=34, c=colours, zorder=4, edgecolors="white", linewidths=0.5)
+        reach = max(1.32, 1.08 * float(np.nanmax(np.abs(self.path))))
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
-        ax.set_xlabel(r"a dot a neuron $r$, pulled to $\mu_j$ by $\pm\cos^2(w_r, \mu_j)$")
-        ax.set_title(name)
+        ax.set_title(name, fontsize=12)
         for spine in ax.spines.values():
             spine.set_visible(False)
 

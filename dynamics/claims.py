@@ -1,7 +1,7 @@
 """Claims: statements of theorems, evaluated over seeds, each with an ablation that breaks it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -156,6 +156,12 @@ def bootstrap_interval(
 
 def _finite(value):
     return None if value is None or not np.isfinite(value) else float(value)
+
+
+def tally(holds: Sequence[bool], which: str = "") -> str:
+    """How many claims hold, in words; `which` says which claims they are."""
+    many = len(holds) != 1
+    return f"{sum(holds)} of {len(holds)} claim{'s' * many}{which} hold{'s' * (not many)}"
 
 
 def table(verdicts: list[Verdict]) -> str:

@@ -124,28 +124,43 @@ def alignment_curves(
     One thin line a neuron and feature (median over seeds); the band is the interquartile range over
     seeds and all pairs of its kind.
     """
+    from matplotlib.legend_handler import HandlerTuple
+
     middle = np.nanmedian(alignment, axis=0)
     groups = [list(g) for g in dict.fromkeys(tuple(np.flatnonzero(row)) for row in own > 0.5)]
     for r, j in zip(*np.nonzero(own <= 0.5), strict=True):
         ax.plot(steps, middle[:, r, j], color=GREY, linewidth=0.4, alpha=0.5)
+    shown = []
     for r, j in zip(*np.nonzero(own > 0.5), strict=True):
         group = groups.index(list(np.flatnonzero(own[r] > 0.5)))
-        ax.plot(steps, middle[:, r, j], color=COLOURS[group % len(COLOURS)], linewidth=0.9, alpha=0.8)
+        shown.append(COLOURS[group % len(COLOURS)])
+        ax.plot(steps, middle[:, r, j], color=shown[-1], linewidth=0.9, alpha=0.8)
     for mask, colour in ((own > 0.5, COLOURS[0]), (own <= 0.5, GREY)):
         if mask.any():
             pairs = alignment[:, :, mask].transpose(0, 2, 1).reshape(-1, len(steps))
             low, high = np.nanquantile(pairs, [0.25, 0.75], axis=0)
             ax.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    ax.plot([], [], color=COLOURS[0], linewidth=1.2, label="own features, by group")
-    ax.plot([], [], color=GREY, linewidth=1.2, label="other features")
+    lines = {
+        "own features, by group": _sample(list(dict.fromkeys(shown))[:4]),
+        "other features": _sample([GREY]),
+    }
     for label, value in (predicted or {}).items():
-        ax.axhline(value, label=label, **THEORY)
+        lines[label] = ax.axhline(value, label=label, **THEORY)
     time_axis(ax, steps)
     ax.set_ylabel(r"alignment $\cos(w_r, \mu_j)$")
     ax.set_ylim(min(-0.25, float(np.nanmin(middle)) * 1.1), 1.05)
     # own features end above the legend, or below it
     high = [*middle[-1][own > 0.5], *(predicted or {}).values()]
-    ax.legend(loc="center right" if any(value > 0.5 for value in high) else "upper left")
+    place = "center right" if any(value > 0.5 for value in high) else "upper left"
+    side_by_side = {tuple: HandlerTuple(ndivide=None, pad=0)}
+    ax.legend(lines.values(), lines.keys(), loc=place, handler_map=side_by_side)
+
+
+def _sample(colours):
+    """A legend's line in several colours, one after the other."""
+    from matplotlib.lines import Line2D
+
+    return tuple(Line2D([], [], color=colour, linewidth=1.2, solid_capstyle="butt") for colour in colours)
 
 
 def feature_map(

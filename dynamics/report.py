@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from dynamics.claims import tally
 from dynamics.experiments.base import Experiment
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def page(
         axes=[] if shown is None else _axes(config, shown.grid),
         fits=[] if shown is None else [_fit(fit) for fit in shown.fits()],
         verdicts=None if shown is not None else [_verdict(verdict) for verdict in verdicts],
+        tally="" if shown is not None else tally([v["holds"] for v in verdicts], " that this run can decide"),
         summary=summary,
         figures=[{"name": n, "source": embedded(f)} for n, f in figures.items() if f is not None],
         reproduce=_reproduce(experiment, dataset, command),

@@ -61,6 +61,11 @@ def test_writes_a_small_gif(tmp_path, arms, monkeypatch):
     assert (first.shape[1] > 400) == arms
 
 
+def test_arms_have_the_titles_they_are_given():
+    arms = animations._arms(followed(True).isel(seed=0), {"a": "first"})
+    assert list(arms) == ["first", "arm: b"]
+
+
 def test_what_cannot_be_followed_is_refused(tmp_path):
     for dataset, words in (
         (followed().drop_vars("own"), "not in this result"),

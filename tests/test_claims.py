@@ -18,6 +18,7 @@ from dynamics.claims import (
     bootstrap_interval,
     judge,
     table,
+    tally,
 )
 from dynamics.config import Config
 
@@ -115,3 +116,8 @@ def test_table_says_what_became_of_the_ablation():
         asked = dataclasses.replace(found, ablation=found.ablation | {"holds": holds})
         assert words in table([asked])
     assert table([verdict([0.0], at_least(0.5))]).startswith("FAILS")
+
+
+def test_a_tally_is_in_the_singular_for_one_claim():
+    assert tally([True]) == "1 of 1 claim holds"
+    assert tally([True, False], " asked for") == "1 of 2 claims asked for hold"

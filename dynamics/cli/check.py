@@ -40,7 +40,7 @@ def check(argv: list[str]) -> int:
     found = [experiments.get(name) for name in names]
     if args.json is not None:
         _check_file(Path(args.json))
-    from dynamics.claims import table
+    from dynamics.claims import table, tally
     from dynamics.cli.start import start_jax
     from dynamics.files import write_text
     from dynamics.results import provenance
@@ -57,8 +57,7 @@ def check(argv: list[str]) -> int:
         made = experiment.check(seeds=seeds, ablations=args.ablations, claims=claims, say=say)
         seconds = time.perf_counter() - first
         verdicts += made
-        held = sum(v.holds for v in made)
-        summary = f"{held} of {len(made)} claims hold over {seeds} seeds, {seconds:.0f} s"
+        summary = f"{tally([v.holds for v in made])} over {seeds} seed{'s' * (seeds > 1)}, {seconds:.0f} s"
         print(f"{experiment.name}: {summary}\n\n{table(made)}\n", flush=True)
         if args.json is not None:
             origin = provenance()

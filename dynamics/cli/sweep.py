@@ -138,8 +138,8 @@ def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) 
     from dynamics.sweep.figures import Shown
 
     points = " x ".join(map(str, grid.shape))
-    wall = float(dataset.attrs.get("wall_s", 0))
-    print(f"{experiment.name}: {points} points, {dataset.sizes['seed']} seeds, {wall:.1f} s")
+    wall, seeds = float(dataset.attrs.get("wall_s", 0)), dataset.sizes["seed"]
+    print(f"{experiment.name}: {points} points, {seeds} seed{'s' * (seeds > 1)}, {wall:.1f} s")
     print(Shown(experiment, dataset, about.get("measure") or ()).summary())
     print(f"\nresult and figures in {folder}: {', '.join(path.name for path in paths)}")
     return 0

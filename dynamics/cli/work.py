@@ -64,7 +64,8 @@ def conclude(experiment: Any, dataset: Any, about: dict[str, Any], folder: Path)
     write_verdicts(verdicts, folder / "claims.json")
     paths = draw(experiment, dataset, folder, about.get("command", ""))
     _report(experiment, dataset, verdicts)
-    print(f"\nresult, claims and {len(paths)} figures in {folder}; the overview is {paths[0]}")
+    figures = f"{len(paths)} figure{'s' * (len(paths) != 1)}"
+    print(f"\nresult, claims and {figures} in {folder}; the overview is {paths[0]}")
 
 
 def remove_temporary(folder: Path) -> None:
@@ -106,13 +107,13 @@ def provenance(experiment: Any, dataset: Any, command: str) -> dict[str, Any]:
 
 
 def _report(experiment: Any, dataset: Any, verdicts: list[Any]) -> None:
-    from dynamics.claims import table
+    from dynamics.claims import table, tally
 
     wall = float(dataset.attrs.get("wall_s", 0))
-    print(f"{experiment.name}: {dataset.sizes['seed']} seeds, {wall:.1f} s on {dataset.attrs['device']}")
+    seeds = dataset.sizes["seed"]
+    print(f"{experiment.name}: {seeds} seed{'s' * (seeds > 1)}, {wall:.1f} s on {dataset.attrs['device']}")
     if summary := experiment.summary(dataset):
         print("\n" + summary)
     if verdicts:
-        held = sum(v.holds for v in verdicts)
-        print(f"\n{held} of {len(verdicts)} claims that this run can decide hold\n")
+        print(f"\n{tally([v.holds for v in verdicts], ' that this run can decide')}\n")
         print(table(verdicts))

@@ -204,8 +204,10 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
         if config.on_images
         else f"k={config.num_clusters}, d={config.dim}, n={config.num_samples}"
     )
+    count = dataset.sizes["seed"]
+    seeds = f"{count} seed{'s' * (count > 1)}"
     figure.suptitle(
-        f"Feature averaging (Li et al. 2025): {source}, {dataset.sizes['seed']} seeds, {config.descent}",
+        f"Feature averaging (Li et al. 2025): {source}, {seeds}, {config.descent}",
         fontsize=10.5,
     )
     return figure

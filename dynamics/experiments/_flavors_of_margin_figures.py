@@ -115,7 +115,8 @@ def _draw_matrix(ax, dataset):
     )
     shown = np.where(values > 0, values, np.nan)
     image = ax.imshow(np.log10(shown), cmap="viridis", vmin=-2, vmax=0, aspect="auto")
-    ax.figure.colorbar(image, ax=ax, label=rf"$\log_{{10}}$ ({label})", shrink=0.9)
+    below = "min" if (shown < 1e-2).any() else "neither"
+    ax.figure.colorbar(image, ax=ax, label=rf"$\log_{{10}}$ ({label})", shrink=0.9, extend=below)
     algorithms, norms = dataset.algorithm.values.tolist(), dataset.norm.values.tolist()
     ax.set_xticks(range(len(norms)), [_symbol(norm) for norm in norms])
     ax.set_yticks(range(len(algorithms)), algorithms)

@@ -39,10 +39,10 @@ def curve(ax, values: xr.DataArray, dim: str, **line) -> None:
     plots.band(ax, values[dim].values, values.values, **line)
 
 
-def guide(ax, x, values, exponent, label):
+def guide(ax, x, values, exponent, label, **line):
     """A power law through the median at the first x."""
     x = np.asarray(x, float)
-    ax.plot(x, values * (x / x[0]) ** exponent, label=label, **plots.THEORY)
+    ax.plot(x, values * (x / x[0]) ** exponent, label=label, **plots.THEORY | line)
 
 
 def loglog(ax, xlabel, ylabel):
@@ -96,8 +96,9 @@ def width(config, dataset):
         curve(ax, dataset[name], "width", color=COLOURS[number % 2], marker=".", label=label)
         first = float(dataset[name].isel(width=0).median())
         shown = {0: (-0.5, r"$m^{-1/2}$"), 1: (-1.0, r"$m^{-1}$"), 2: (-0.5, r"$m^{-1/2}$"), 3: (-0.5, None)}
+        line = {"color": "0.5", "dashes": (2.5, 1.5)} if shown[number][0] == -1 else {}
         if np.isfinite(first):
-            guide(ax, widths, first, *shown[number])
+            guide(ax, widths, first, *shown[number], **line)
     loglog(axes[0, 0], "width $m$", "relative change")
     loglog(axes[0, 1], "width $m$", "root mean square on test points")
     axes[0, 0].set_title("training moves weights and kernel less and less")

@@ -275,9 +275,10 @@ def distances(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     steps = dataset.step.values
     for ax, (name, values) in zip(axes[0], found.items(), strict=True):
         image = ax.imshow(values, vmin=0, vmax=max(top, 1e-12), cmap="magma", origin="lower")
-        every = -(-len(steps) // 6)
+        every, last = -(-len(steps) // 6), len(steps) - 1
+        places = [*range(0, last - every // 2, every), last]
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_ticks(range(0, len(steps), every), [str(int(s)) for s in steps[::every]])
+            axis.set_ticks(places, [str(int(steps[i])) for i in places])
         ax.set_title(f"{name} training")
         ax.set_xlabel("step $t$")
         ax.set_ylabel("step $t'$")

@@ -149,18 +149,25 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     if config.radii:
         return crossing(dataset)
     kinds = _kinds(dataset)
-    figure, axes = plots.new_figure(2, 1 + len(kinds), 3.2 * (1 + len(kinds)), 6.4)
-    for column, kind in enumerate(kinds):
-        _draw_strengths(axes[0, column], config, dataset, kind)
-        _draw_accuracies(axes[1, column], config, dataset, kind)
-    figure.suptitle(_settings(config, dataset), fontsize=9.5)
-    if config.follows_recursion and config.start == "random":
-        _draw_lottery(axes[0, -1], config, dataset)
+    count = len(kinds)
+    lottery = config.follows_recursion and config.start == "random"
+    if lottery:
+        figure, (strengths, accuracies) = plots.new_figure(2, 1 + count, 3.2 * (1 + count), 6.4)
     else:
-        axes[0, -1].set_axis_off()
-    handles, labels = axes[1, 0].get_legend_handles_labels()
-    axes[1, -1].set_axis_off()
-    axes[1, -1].legend(handles, labels, loc="center left", title="test points after", fontsize=9)
+        figure, axes = plots.panels(2 * count, 4.4, 3.6)
+        strengths, accuracies = axes[:count], axes[count:]
+    for column, kind in enumerate(kinds):
+        _draw_strengths(strengths[column], config, dataset, kind)
+        _draw_accuracies(accuracies[column], config, dataset, kind)
+    figure.suptitle(_settings(config, dataset), fontsize=9.5)
+    handles, labels = accuracies[0].get_legend_handles_labels()
+    title = "test points after"
+    if lottery:
+        _draw_lottery(strengths[-1], config, dataset)
+        accuracies[-1].set_axis_off()
+        accuracies[-1].legend(handles, labels, loc="center left", title=title, fontsize=9)
+    else:
+        figure.legend(handles, labels, loc="outside lower center", title=title, ncols=len(labels))
     return figure
 
 

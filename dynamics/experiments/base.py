@@ -56,6 +56,11 @@ class CheckRun(NamedTuple):
     min_seeds: int = 1
 
 
+def _no_summary(dataset: xr.Dataset) -> str:
+    """Lines of text about a Dataset, where an experiment has some; this one has none."""
+    return ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """One paper's setting, claims and figures; what `experiments.get(name)` returns.
@@ -70,7 +75,7 @@ class Experiment:
       claims: what the paper says.
       check_runs: the runs that claims name.
       figures: figures by name from a Dataset alone; the first is `plot`'s.
-      summary: lines of text about a Dataset.
+      summary: lines of text about a Dataset, printed after a run and in its report; "": none.
       animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
       measures: what a sweep shows unless asked for something else: `Measure`s, or names of variables.
       reference: `FILE.py:NAME` of an experiment in a file of the user's own; "" for the built-in ones.
@@ -86,7 +91,7 @@ class Experiment:
     claims: Sequence[Claim]
     check_runs: Mapping[str, CheckRun]
     figures: Mapping[str, Callable[[xr.Dataset], "Figure"]]
-    summary: Callable[[xr.Dataset], str] = lambda dataset: ""
+    summary: Callable[[xr.Dataset], str] = _no_summary
     animations: Mapping[str, Callable[[xr.Dataset, Path], Path]] = dataclasses.field(default_factory=dict)
     measures: Sequence[Measure | str] = ()
     reference: str = ""

@@ -7,6 +7,7 @@ Non-Robustness in Neural Networks", arXiv:2410.10322.
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -401,6 +402,6 @@ EXPERIMENT = Experiment(
     check_runs=_check_runs(),
     figures=figures.FIGURES,
     summary=figures.robustness_table,
-    animations={"neurons": animations.neurons},
+    animations={"neurons": partial(animations.neurons, names=figures.NAMES)},
     measures=sweeps.MEASURES,
 )
