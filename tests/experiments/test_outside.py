@@ -18,7 +18,7 @@ def test_is_run_checked_redrawn_and_resumed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["run", "./mine.py:EXPERIMENT", "--seeds", "3", "--dim", "3", "--out", "done"]) == 0
     done = tmp_path / "done"
-    assert "1 of 1 claims" in capsys.readouterr().out
+    assert "1 of 1 claim that" in capsys.readouterr().out
     assert {path.name for path in done.iterdir()} >= {"result.nc", "claims.json", "accuracy.png"}
     dataset = load(done)
     assert dataset.sizes["seed"] == 3

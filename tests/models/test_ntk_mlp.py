@@ -43,8 +43,9 @@ def test_wide_networks_have_the_infinite_kernel(depth, bias_std, name):
 
 def test_doubled_networks_start_at_zero_with_half_the_width_s_kernel():
     model, x = NTKNetwork(16, doubled=True), points(6, 4)
-    params = model.init(jax.random.key(3), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(3), x)["params"]
 
+    @jax.jit
     def apply(params, x):
         return model.apply({"params": params}, x)
 

@@ -20,14 +20,14 @@ DATA = Clusters(8, 4, 12, 10)
 
 def brute(problem, params, x):
     outputs = problem.apply(params, x).reshape(len(x), -1).shape[1]
-    J = jax.jacobian(lambda p: problem.apply(p, x).reshape(len(x), outputs))(params)
+    J = jax.jit(jax.jacobian(lambda p: problem.apply(p, x).reshape(len(x), outputs)))(params)
     J = jnp.concatenate([leaf.reshape(len(x) * outputs, -1) for leaf in jax.tree.leaves(J)], axis=1)
     return J @ J.T
 
 
 def start(problem, seed=0):
     data, init = (named_key(seed_key(seed), name) for name in ("data", "init"))
-    return problem.sample(data), problem.init(init, data)
+    return jax.jit(problem.sample)(data), jax.jit(problem.init)(init, data)
 
 
 @pytest.mark.parametrize("outputs", [1, 4])
