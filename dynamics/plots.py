@@ -102,12 +102,15 @@ def band(
     ax: "matplotlib.axes.Axes",
     x: Real[np.ndarray, " points"],
     values: Float[np.ndarray, "samples points"],
+    *,
+    mean: bool = False,
     **line: Any,
 ) -> None:
-    """The median over samples as a line, with the interquartile range as a band of its colour."""
+    """The median or `mean` over samples as a line, with the interquartile range as a band of its colour."""
     with warnings.catch_warnings():  # a point without any number leaves a gap, as it should
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
+        middle = np.nanmean(values, axis=0) if mean else middle
     (drawn,) = ax.plot(x, middle, **line)
     ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
 

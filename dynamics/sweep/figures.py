@@ -194,7 +194,7 @@ def _draw_curves(ax, shown, one, values, theory):
             label += "" if of_law is None else f"; {of_law.exponent:.3f}"
         style = {"marker": _MARKERS[k % len(_MARKERS)], "markersize": 4, "color": colour, "label": label}
         if ticks is None:
-            _draw_band(ax, x, line[there], **style)
+            plots.band(ax, x, line[there].T, mean=True, **style)  # as fits and phase diagrams
         else:
             aside = 0.3 * (k - (len(lines) - 1) / 2) / len(lines)
             _draw_bars(ax, x + aside, line[there], **style)
@@ -233,15 +233,8 @@ def _draw_curves(ax, shown, one, values, theory):
         ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), title=title, title_fontsize=7.5)
 
 
-def _draw_band(ax, x, values, **line):
-    """The mean over seeds as a line, as in the fits and phase diagrams; and the middle half of the seeds."""
-    ax.plot(x, values.mean(axis=1), **line)
-    low, high = np.quantile(values, [0.25, 0.75], axis=1)
-    ax.fill_between(x, low, high, color=line["color"], alpha=0.2, linewidth=0)
-
-
 def _draw_bars(ax, x, values, **style):
-    """The same for names, between which there is nothing to draw a line through."""
+    """Mean and middle half of the seeds for names, between which there is nothing to draw a line through."""
     mean = values.mean(axis=1)
     low, high = np.quantile(values, [0.25, 0.75], axis=1)
     ax.vlines(x, low, high, color=style["color"], linewidth=1)
