@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("--settings", metavar="NAME,NAME", help="paper, sign, patch, ntk (default: all)")
-    add("--rows", metavar="NAME,NAME", help="torch-eager, torch-bmm, jax-loop, direct/map, ..., auto")
+    add("--rows", metavar="NAME,NAME", help="torch-eager, torch-func, torch-bmm, jax-loop, auto, ...")
     add("--against", default="auto", metavar="ROW", help="the row that ratios are taken to (default auto)")
     add("--seeds", default="32", metavar="N", help="seeds of each row (default 32)")
     add("--steps", default="200", metavar="N", help="steps of each run (default 200)")

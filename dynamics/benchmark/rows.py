@@ -15,6 +15,7 @@ OURS = {
 }
 PEERS = {
     "torch-eager": "torch_eager.py",
+    "torch-func": "torch_func.py",
     "torch-bmm": "torch_bmm.py",
     "jax-loop": "jax_loop.py",
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from dynamics.cli import arguments
 from dynamics.cli.arguments import Parser
+from dynamics.words import counted
 
 EXIT_CLAIM_FAILED = 1
 
@@ -57,7 +58,7 @@ def check(argv: list[str]) -> int:
         made = experiment.check(seeds=seeds, ablations=args.ablations, claims=claims, say=say)
         seconds = time.perf_counter() - first
         verdicts += made
-        summary = f"{tally([v.holds for v in made])} over {seeds} seed{'s' * (seeds > 1)}, {seconds:.0f} s"
+        summary = f"{tally([v.holds for v in made])} over {counted(seeds, 'seed')}, {seconds:.0f} s"
         print(f"{experiment.name}: {summary}\n\n{table(made)}\n", flush=True)
         if args.json is not None:
             origin = provenance()

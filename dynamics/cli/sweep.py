@@ -9,6 +9,7 @@ from typing import Any
 
 from dynamics.cli import arguments
 from dynamics.cli.arguments import Parser
+from dynamics.words import counted
 
 EXIT_INTERRUPTED = 130
 
@@ -137,9 +138,9 @@ def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) 
         raise ValueError(f"{error}; the result is kept, and `dynamics plot {folder}` draws it") from None
     from dynamics.sweep.figures import Shown
 
-    points = " x ".join(map(str, grid.shape))
-    wall, seeds = float(dataset.attrs.get("wall_s", 0)), dataset.sizes["seed"]
-    print(f"{experiment.name}: {points} points, {seeds} seed{'s' * (seeds > 1)}, {wall:.1f} s")
+    points = " x ".join(map(str, grid.shape)) + (" points" if len(grid.configs) > 1 else " point")
+    wall, seeds = float(dataset.attrs.get("wall_s", 0)), counted(dataset.sizes["seed"], "seed")
+    print(f"{experiment.name}: {points}, {seeds}, {wall:.1f} s")
     print(Shown(experiment, dataset, about.get("measure") or ()).summary())
     print(f"\nresult and figures in {folder}: {', '.join(path.name for path in paths)}")
     return 0

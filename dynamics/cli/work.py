@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamics.cli.folder import refuse_other_config, remove_checkpoint
+from dynamics.words import counted
 
 EXIT_INTERRUPTED = 130
 PROVENANCE = ("device", "machine", "float64", "git_revision", "created")
@@ -64,7 +65,7 @@ def conclude(experiment: Any, dataset: Any, about: dict[str, Any], folder: Path)
     write_verdicts(verdicts, folder / "claims.json")
     paths = draw(experiment, dataset, folder, about.get("command", ""))
     _report(experiment, dataset, verdicts)
-    figures = f"{len(paths)} figure{'s' * (len(paths) != 1)}"
+    figures = counted(len(paths), "figure")
     print(f"\nresult, claims and {figures} in {folder}; the overview is {paths[0]}")
 
 
@@ -110,8 +111,8 @@ def _report(experiment: Any, dataset: Any, verdicts: list[Any]) -> None:
     from dynamics.claims import table, tally
 
     wall = float(dataset.attrs.get("wall_s", 0))
-    seeds = dataset.sizes["seed"]
-    print(f"{experiment.name}: {seeds} seed{'s' * (seeds > 1)}, {wall:.1f} s on {dataset.attrs['device']}")
+    seeds = counted(dataset.sizes["seed"], "seed")
+    print(f"{experiment.name}: {seeds}, {wall:.1f} s on {dataset.attrs['device']}")
     if summary := experiment.summary(dataset):
         print("\n" + summary)
     if verdicts:

@@ -10,6 +10,7 @@ import xarray as xr
 from dynamics import plots
 from dynamics.experiments import _clean_generalization_robust_overfitting_measures as measures
 from dynamics.experiments._clean_generalization_robust_overfitting_measures import NOISE
+from dynamics.words import counted
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -141,8 +142,8 @@ def _shape(config, one) -> str:
 
 def _title(figure, config, dataset, what):
     start = "Clean generalisation and robust overfitting (Li & Li 2025)"
-    seeds = dataset.sizes["seed"]
-    figure.suptitle(f"{start}\n{what}, {seeds} seed{'s' * (seeds > 1)}", fontsize=9.5)
+    seeds = counted(dataset.sizes["seed"], "seed")
+    figure.suptitle(f"{start}\n{what}, {seeds}", fontsize=9.5)
 
 
 @plots.styled

@@ -10,6 +10,7 @@ import xarray as xr
 from dynamics import plots
 from dynamics.laws import feature_averaging as laws
 from dynamics.readouts import Readout
+from dynamics.words import counted
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -204,8 +205,7 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
         if config.on_images
         else f"k={config.num_clusters}, d={config.dim}, n={config.num_samples}"
     )
-    count = dataset.sizes["seed"]
-    seeds = f"{count} seed{'s' * (count > 1)}"
+    seeds = counted(dataset.sizes["seed"], "seed")
     figure.suptitle(
         f"Feature averaging (Li et al. 2025): {source}, {seeds}, {config.descent}",
         fontsize=10.5,

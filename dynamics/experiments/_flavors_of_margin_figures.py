@@ -9,6 +9,7 @@ import xarray as xr
 from dynamics import plots
 from dynamics.claims import Run
 from dynamics.experiments._flavors_of_margin_measures import increments, own
+from dynamics.words import counted
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -204,11 +205,10 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
         _draw_margins(ax, config, dataset, algorithm)
     _draw_matrix(axes[-2], dataset)
     _draw_stationarity(axes[-1], config, dataset)
-    seeds = dataset.sizes["seed"]
+    seeds = counted(dataset.sizes["seed"], "seed")
     _legend_of_norms(figure, dataset)
     figure.suptitle(
-        f"Flavors of margin: {config.data}, {config.model}, {seeds} seed{'s' * (seeds > 1)} "
-        "(lines: medians, bands: quartiles)",
+        f"Flavors of margin: {config.data}, {config.model}, {seeds} (lines: medians, bands: quartiles)",
         fontsize=10,
     )
     return figure

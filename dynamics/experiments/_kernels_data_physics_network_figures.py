@@ -8,6 +8,7 @@ import xarray as xr
 
 from dynamics import plots
 from dynamics.experiments import _kernels_data_physics_measures as measures
+from dynamics.words import counted
 
 COLOURS = plots.COLOURS
 LAYERS = {"first": "first layer", "second": "second layer", "both": "both layers"}
@@ -22,8 +23,7 @@ def config_of(dataset: xr.Dataset):
 
 def seeds(dataset) -> str:
     """How many."""
-    count = dataset.sizes["seed"]
-    return f"{count:,} seed{'s' if count > 1 else ''}"
+    return counted(dataset.sizes["seed"], "seed")
 
 
 def net(config) -> str:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from dynamics import plots
 from dynamics.experiments import _ntk_eigenfeatures_measures as measures
+from dynamics.words import counted
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -43,17 +44,12 @@ def _data(config) -> str:
 
 
 def _kernel(config) -> str:
-    depth = (
-        ""
-        if config.kernel in ("linear", "rbf")
-        else f", {config.depth} hidden layer{'s' * (config.depth > 1)}"
-    )
+    depth = "" if config.kernel in ("linear", "rbf") else f", {counted(config.depth, 'hidden layer')}"
     return f"{config.kernel} kernel{depth}"
 
 
 def _seeds(dataset) -> str:
-    count = dataset.sizes["seed"]
-    return f"{count} seed{'s' if count > 1 else ''}"
+    return counted(dataset.sizes["seed"], "seed")
 
 
 def _curve(ax, values: xr.DataArray, dim: str, **line) -> None:

@@ -11,6 +11,7 @@ import xarray as xr
 from dynamics import plots
 from dynamics.adversary.evaluation import suspicions
 from dynamics.experiments._robust_data_distillation_measures import overestimate
+from dynamics.words import counted
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -38,9 +39,8 @@ def _config(dataset: xr.Dataset):
 
 
 def _setting(config, dataset: xr.Dataset) -> str:
-    count = dataset.sizes["seed"]
-    kernel = f"{config.kernel} kernel of {config.depth} hidden layer{'s' * (config.depth != 1)}"
-    seeds = f"{count} seed{'s' * (count > 1)}"
+    kernel = f"{config.kernel} kernel of {counted(config.depth, 'hidden layer')}"
+    seeds = counted(dataset.sizes["seed"], "seed")
     return (
         f"{config.data}, $n_s$={config.num_support} of {config.num_samples}, "
         rf"$\epsilon$={config.evaluation_radius:g} ($\ell_\infty$); {kernel}; {seeds}"

@@ -8,6 +8,7 @@ import xarray as xr
 
 from dynamics import plots
 from dynamics.experiments._robust_feature_learning_measures import end_sides, sides
+from dynamics.words import counted
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -40,12 +41,11 @@ def _kinds(dataset: xr.Dataset) -> list[str]:
 
 def _settings(config, dataset) -> str:
     """The run in a line."""
-    count = dataset.sizes["seed"]
     sizes = rf"$k$={config.num_classes}, $S$={config.num_robust}, $P_N$={config.num_nonrobust}, "
     sizes += (
         rf"$\alpha$={config.robust_strength:g}, $\beta$={config.nonrobust_strength:g}, $q$={config.power:g}"
     )
-    rule = f"{config.descent}, {count} seed{'s' if count > 1 else ''}"
+    rule = f"{config.descent}, {counted(dataset.sizes['seed'], 'seed')}"
     trained = (
         rf", {config.attack} attack, $\epsilon$={config.radius:g}" if config.training != "standard" else ""
     )

@@ -62,32 +62,37 @@ class Peer:
         z = torch.bmm(params[0], x.flatten(1, 2).transpose(1, 2))
         return z.pow(job["data"]["power"]).sum(dim=1).view(*x.shape[:3]).sum(dim=2)
 
+    def losses(self, params, x, y):
+        """The loss of every seed."""
+        return self.torch.nn.functional.softplus(-y * self.outputs(params, x)).mean(dim=1)
+
+    def gradients(self, params, x, y):
+        """The same, and the gradients of every parameter."""
+        params = [p.detach().requires_grad_() for p in params]
+        with self.torch.enable_grad():
+            each = self.losses(params, x, y)
+            return each.detach(), self.torch.autograd.grad(each.sum(), params)
+
     def train(self, params, x, y, features):
         """Losses and alignments at the recording times, each with seeds first."""
         torch, job = self.torch, self.job
-        params = [p.clone().requires_grad_() for p in params]
+        params = [p.clone() for p in params]
         when = set(job["when"])
         losses, alignments = [], []
 
         def record(each):
-            W = params[0].detach()
-            norms = W.norm(dim=2)[:, :, None] * features.norm(dim=2)[:, None]
-            losses.append(each.detach().cpu())
-            alignments.append((torch.bmm(W, features.transpose(1, 2)) / norms).cpu())
+            norms = params[0].norm(dim=2)[:, :, None] * features.norm(dim=2)[:, None]
+            losses.append(each.cpu())
+            alignments.append((torch.bmm(params[0], features.transpose(1, 2)) / norms).cpu())
 
-        def criterion():
-            return torch.nn.functional.softplus(-y * self.outputs(params, x)).mean(dim=1)
-
-        for step in range(job["steps"]):
-            each = criterion()
-            if step in when:
-                record(each)
-            grads = torch.autograd.grad(each.sum(), params)
-            with torch.no_grad():
+        with torch.no_grad():
+            for step in range(job["steps"]):
+                each, grads = self.gradients(params, x, y)
+                if step in when:
+                    record(each)
                 for p, g in zip(params, grads, strict=True):
                     p.sub_(g.sign() if job["rule"] == "sign" else g, alpha=job["rate"])
-        with torch.no_grad():
-            record(criterion())
+            record(self.losses(params, x, y))
         return losses, alignments
 
     def check(self, folder):
