@@ -108,9 +108,10 @@ class Job:
         done = {run for part in parts for run in part.runs.tolist()}
         todo = [run for run in mine.tolist() if run not in done]
         found: deque[Chunk] = deque()
-        for left in [] if self.kept is None else self.kept.left(self._state_shapes(), set(todo)):
+        shapes = [] if self.kept is None else jax.tree.leaves(self.state_shapes())
+        for left in [] if self.kept is None else self.kept.left(shapes, set(todo)):
             if set(left.runs.tolist()) <= set(todo):
-                found.append(Chunk(self, left.runs, left))
+                found.append(Chunk(self, left.runs, left, saved=left.position))
                 todo = [run for run in todo if run not in set(left.runs.tolist())]
         size = self.plan.size
         found.extend(Chunk(self, np.asarray(todo[i : i + size])) for i in range(0, len(todo), size))
@@ -191,11 +192,12 @@ class Job:
             self._shapes = draws, products
         return self._shapes
 
-    def _state_shapes(self) -> list[Any]:
+    def state_shapes(self) -> Any:
+        """The state of one run, in shapes."""
         draws, products = self._data_shapes()
         data = draws if products is None else (draws, products)
         seed = jax.ShapeDtypeStruct((), self.seeds.dtype)
-        return jax.tree.leaves(self.engine.start.shapes(self.plan, self.numbers, (seed,), data)[0])
+        return self.engine.start.shapes(self.plan, self.numbers, (seed,), data)[0]
 
 
 class Chunk:
@@ -204,18 +206,22 @@ class Chunk:
     Attributes:
       runs: their numbers.
       given: how they were left at an earlier time, if they were.
-      position: newest recording time whose record is at hand, -1 while there is none.
       part: what was observed, once it is finished.
     """
 
-    def __init__(self, job: Job, runs: np.ndarray, left: Left | None = None):
+    def __init__(self, job: Job, runs: np.ndarray, left: Left | None = None, saved: int = -1):
         self.job, self.runs, self.given = job, np.asarray(runs), left
-        self.position = -1 if left is None else left.position
+        # position and states as one: Ctrl-C may come between any two lines
+        self._at: tuple[int, Any] = (-1 if left is None else left.position, None)
         self.rows: list[Any] = [] if left is None else list(left.rows)
         self._flight: list[Any] = []
         self.part: Part | None = None
-        self._saved = self.position  # newest position in the checkpoint
-        self._states: Any = None
+        self._saved = saved  # newest position in the checkpoint
+
+    @property
+    def position(self) -> int:
+        """Newest recording time whose record is at hand, -1 while there is none."""
+        return self._at[0]
 
     def work(self) -> None:
         """Do everything; the host is at most `IN_FLIGHT` segments ahead of the devices."""
@@ -228,18 +234,19 @@ class Chunk:
         if common is None:
             own = batching.spread_numbers(job.data_plan, job.data_numbers, runs)
             common = job.data(job.data_plan, own, seeds)
-        self._states, own = job.engine.start(plan, numbers, (seeds,), common)
+        states, own = job.engine.start(plan, numbers, (seeds,), common)
         if self.given is not None:
-            structure = jax.tree.structure(self._states)
+            structure = jax.tree.structure(states)
             leaves = [leaf[batching.padded(plan, np.arange(len(self.runs)))] for leaf in self.given.leaves]
-            self._states = batching.spread(plan, jax.tree.unflatten(structure, leaves))
+            states = batching.spread(plan, jax.tree.unflatten(structure, leaves))
+        self._at = (self.position, states)
         for i, (previous, now) in enumerate(pairwise([0, *job.times])):
             if i <= self.position:
                 continue
-            run = (seeds, self._states, own)
+            run = (seeds, states, own)
             states, row = job.engine.advance(plan, numbers, run, common, previous, now - previous)
             self.rows.append(row)
-            self._states, self.position = states, i
+            self._at = (i, states)
             self._flight.append(states.first_nonfinite_step)
             if len(self._flight) > IN_FLIGHT:
                 jax.block_until_ready(self._flight.pop(0))
@@ -248,7 +255,7 @@ class Chunk:
                 self.keep()
             job.progress.update(now)
             job.interrupts.check()
-        end = job.engine.conclude(plan, numbers, (seeds, self._states, own), common)
+        end = job.engine.conclude(plan, numbers, (seeds, states, own), common)
         self.part = self.partial()._replace(ended=batching.gather(end, len(self.runs)))
         if job.common is None:
             job.spare.append(common)
@@ -259,17 +266,23 @@ class Chunk:
         rows = self.rows[: self.position + 1]
         names = rows[0] if rows else ()
         recorded = {name: np.stack([row[name] for row in rows], axis=1) for name in names}
-        if self._states is None:
-            first = np.full(len(self.runs), -1)
+        if (states := self._at[1]) is not None:
+            first = batching.gather(states.first_nonfinite_step, len(self.runs))
+        elif self.given is not None:
+            structure = jax.tree.structure(self.job.state_shapes())
+            first = np.asarray(jax.tree.unflatten(structure, self.given.leaves).first_nonfinite_step)
         else:
-            first = batching.gather(self._states.first_nonfinite_step, len(self.runs))
+            first = np.full(len(self.runs), -1)
         return Part(self.runs, recorded, {}, first)
 
     def left(self) -> Left:
-        """The chunk as it stands, to go on from."""
-        self._fetch(upto=self.position)
-        leaves = jax.tree.leaves(batching.gather(self._states, len(self.runs)))
-        return Left(self.runs, self.position, leaves, self.rows[: self.position + 1])
+        """The chunk as it stands, at a record or where it was given, to go on from."""
+        position, states = self._at
+        if states is None:
+            return self.given
+        self._fetch(upto=position)
+        leaves = jax.tree.leaves(batching.gather(states, len(self.runs)))
+        return Left(self.runs, position, leaves, self.rows[: position + 1])
 
     def keep(self) -> None:
         """Save the records since the last time, and then the state."""
@@ -281,8 +294,8 @@ class Chunk:
 
     def stand(self) -> Left | None:
         """Where the chunk stands: at its last record, or at its start if that is lost with the memory."""
-        if self.position < 0 or self._states is None:
-            return self.given
+        if self.position < 0:
+            return None
         try:
             return self.left()
         except (MemoryError, jax.errors.JaxRuntimeError):

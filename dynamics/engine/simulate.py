@@ -217,7 +217,7 @@ def simulate(
             if not any(part.recorded or part.ended for part in parts):
                 raise
             stopped = dataset(complete=False)
-            done = sum(len(part.runs) for part in parts if part.ended or not observe_end)
+            done = sum(len(part.runs) for part in parts if _is_whole(part, observe_end, len(times)))
             where = f"interrupted with {done} of {num_runs} runs done" if len(parts) > 1 else ""
             raise Interrupted(stopped, where) from None
         finally:
@@ -253,6 +253,13 @@ def _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, re
 
 def _first(leaf):
     return leaf.values[0] if isinstance(leaf, Axis) else leaf
+
+
+def _is_whole(part: Part, observe_end: Mapping[str, Observable], num_times: int) -> bool:
+    """Whether these runs are done."""
+    if observe_end:
+        return bool(part.ended)
+    return all(value.shape[1] == num_times for value in part.recorded.values())
 
 
 def _warn_of_divergence(result: xr.Dataset) -> None:

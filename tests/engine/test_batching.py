@@ -17,7 +17,8 @@ from dynamics.data.clusters import Clusters
 from dynamics.data.shared import Shared
 from dynamics.descent import named, steepest
 from dynamics.engine import batching, chunk, direct, gram, layout, memory
-from dynamics.engine.simulate import Unfinished, simulate
+from dynamics.engine.progress import Progress
+from dynamics.engine.simulate import Interrupted, Unfinished, simulate
 from dynamics.keys import named_key, seed_key
 from dynamics.models.two_layer import TwoLayer
 from dynamics.observables.base import observable
@@ -299,6 +300,39 @@ def test_a_chunk_that_does_not_fit_is_halved_and_nothing_is_lost(monkeypatch, wh
     first_halves = [first for size, first in calls if size == 4]
     if at:  # what was recorded before stays: the halves go on where the whole stood
         assert 0 not in first_halves
+
+
+def test_halves_that_are_interrupted_go_on(monkeypatch, tmp_path, whole):
+    """A half starts from memory: what was recorded before it is kept with it."""
+    engine, name = {"direct": direct, "gram": gram}[whole.attrs["engine"]], whole.attrs["engine"]
+    monkeypatch.setattr(chunk, "KEEP_EVERY_S", 0.0)
+    with monkeypatch.context() as patch:
+        calls = run_out(patch, engine, most=2, at=5)
+        update = Progress.update
+
+        def raising(self, now):
+            update(self, now)
+            if calls[-1][0] <= 2 and now > 5:
+                raise KeyboardInterrupt
+
+        patch.setattr(Progress, "update", raising)
+        with pytest.raises(Interrupted):
+            run(engine=name, strategy="vmap", checkpoint=tmp_path)
+    same(run(engine=name, strategy="vmap", checkpoint=tmp_path), whole)
+
+
+def test_only_finished_runs_are_counted_as_done(monkeypatch):
+    run_out(monkeypatch, direct, most=2)
+    update = Progress.update
+
+    def raising(self, now):
+        update(self, now)
+        if self.finished and now == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "update", raising)
+    with pytest.raises(Interrupted, match=r"interrupted with 2 of 7 runs done"):
+        run(engine="direct", strategy="vmap", observe_end=None)
 
 
 def test_a_run_that_does_not_fit_alone_ends_in_one_sentence(monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -17,6 +18,7 @@ import pytest
 from dynamics import results
 from dynamics.data.clusters import Clusters
 from dynamics.descent import named, traced
+from dynamics.engine import batching, direct
 from dynamics.engine.checkpoint import Checkpoint, differences
 from dynamics.engine.progress import Progress
 from dynamics.engine.simulate import Interrupted, simulate
@@ -153,6 +155,46 @@ def test_interrupted_before_anything_is_recorded(tmp_path, monkeypatch, whole):
     assert_same(run(tmp_path), whole)
 
 
+@pytest.mark.parametrize("where", ["start", "spread"])
+def test_interrupted_again_before_the_first_step_after_a_checkpoint(interrupted, monkeypatch, whole, where):
+    """Ctrl-C while the resumed run compiles, and between its start and its stored state."""
+    owner = {"start": direct, "spread": batching}[where]
+    original = getattr(owner, where)
+
+    class Raising:
+        shapes = getattr(original, "shapes", None)
+
+        def __call__(self, plan, given, *args):
+            # parameters come back as a state; seeds are one array
+            if where == "start" or not hasattr(given, "shape"):
+                raise KeyboardInterrupt
+            return original(plan, given, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, where, Raising())
+        with pytest.raises(Interrupted, match="interrupted at step 4") as caught:
+            run(interrupted)
+    np.testing.assert_array_equal(caught.value.dataset.W, whole.W.sel(step=[0, 3, 4]))
+    assert_same(run(interrupted), whole)
+
+
+def test_divergence_is_known_before_the_first_step_after_a_checkpoint(tmp_path, monkeypatch):
+    problem = Problem(Clusters(6, 2, 12, 3), TwoLayer(2), loss="squared", init_scale=0.3)
+    diverging = {"problem": problem, "descent": named("gd", 1e200), "batch_size": None}
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 10)
+        with pytest.raises(Interrupted) as first:
+            run(tmp_path, **diverging)
+    assert (first.value.dataset.first_nonfinite_step >= 0).all()
+    with monkeypatch.context() as patch:
+        patch.setattr(batching, "spread", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(Interrupted) as again:
+            run(tmp_path, **diverging)
+    np.testing.assert_array_equal(
+        again.value.dataset.first_nonfinite_step, first.value.dataset.first_nonfinite_step
+    )
+
+
 def test_only_when_interrupted(tmp_path, monkeypatch):
     written = []
     update = Progress.update
@@ -215,7 +257,6 @@ def test_another_run_is_refused(interrupted, case):
 
 
 def test_another_precision_is_refused(interrupted):
-    import jax
 
     with jax.enable_x64(False), pytest.raises(ValueError, match="float64: true there, false here"):
         run(interrupted)
