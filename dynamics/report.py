@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from dynamics.claims import tally
+from dynamics.claims import ablated, tally
 from dynamics.experiments.base import Experiment
 
 if TYPE_CHECKING:
@@ -140,16 +140,13 @@ def _verdict(verdict):
     ends = [f"≥ {low:.4g}" if low is not None else "", f"≤ {high:.4g}" if high is not None else ""]
     spread = "" if verdict["interval"] is None else " [{:.4g}, {:.4g}]".format(*verdict["interval"])
     measured = verdict["measured"]
-    ablation, outcome = "", verdict["ablation"].get("holds")
-    if outcome is not None:
-        word = "still holds (it should fail)" if outcome else "fails, as it should"
-        ablation = f"ablation: {verdict['ablation']['about']}: {word}"
+    was_run = verdict["ablation"].get("holds") is not None
     return {
         **{name: verdict[name] for name in ("id", "statement", "source", "holds")},
         "measured": "not finite" if measured is None else f"{measured:.4g}{spread}",
         "predicted": "" if verdict["predicted"] is None else f"{verdict['predicted']:.4g}",
         "accepted": " and ".join(filter(None, ends)) + f" ({verdict['tolerance']['over']})",
-        "ablation": ablation,
+        "ablation": f"ablation: {ablated(verdict['ablation'])}" if was_run else "",
     }
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.stats
 import xarray as xr
 
 from dynamics.claims import (
@@ -15,8 +16,8 @@ from dynamics.claims import (
     at_least,
     at_most,
     between,
-    bootstrap_interval,
     judge,
+    mean_interval,
     table,
     tally,
 )
@@ -80,29 +81,42 @@ def test_verdict_is_json():
     assert verdict([1.0], at_least(0.5)).to_dict()["predicted"] is None
 
 
-def test_interval_of_two_values():
-    """Means of two draws from {0, 1} are 0, 1/2 or 1, the ends with probability 1/4 each."""
-    assert bootstrap_interval(np.array([0.0, 1.0])) == (0.0, 1.0)
-    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.4) == (0.5, 0.5)
-    assert bootstrap_interval(np.array([3.0, 3.0, 3.0])) == (3.0, 3.0)
-    assert bootstrap_interval(np.array([3.0])) is None
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_interval_of_few_values_is_students(count):
+    values = np.random.default_rng(count).normal(5.0, 2.0, count)
+    expected = scipy.stats.ttest_1samp(values, 0.0).confidence_interval(0.9)
+    np.testing.assert_allclose(mean_interval(values, level=0.9), expected, rtol=1e-12)
+
+
+def test_interval_of_equal_values_or_one():
+    for count in (3, 9):
+        np.testing.assert_allclose(mean_interval(np.full(count, 3.0)), [3.0, 3.0])
+    assert mean_interval(np.array([3.0])) is None
+
+
+@pytest.mark.parametrize("count", [2, 4, 8, 16])
+def test_interval_covers_the_mean_as_often_as_it_says(count):
+    rng, trials = np.random.default_rng(count), 600
+    found = [mean_interval(rng.normal(size=count), resamples=1000) for _ in range(trials)]
+    covered = np.mean([low <= 0 <= high for low, high in found])
+    assert abs(covered - 0.95) <= 3 * np.sqrt(0.95 * 0.05 / trials)
 
 
 def test_interval_is_near_the_normal_one():
     values = np.random.default_rng(1).normal(5.0, 2.0, 400)
     width = 1.959964 * values.std() / np.sqrt(values.size)
-    low, high = bootstrap_interval(values)
+    low, high = mean_interval(values)
     np.testing.assert_allclose(
         [low, high], [values.mean() - width, values.mean() + width], atol=0.05 * width * 2
     )
-    narrow = bootstrap_interval(values, level=0.5)
+    narrow = mean_interval(values, level=0.5)
     np.testing.assert_allclose(narrow[1] - narrow[0], (high - low) * 0.67449 / 1.959964, rtol=0.05)
 
 
 def test_interval_is_repeatable():
     values = np.random.default_rng(2).normal(size=8)
-    assert bootstrap_interval(values) == bootstrap_interval(values.copy())
-    low, high = bootstrap_interval(values)
+    assert mean_interval(values) == mean_interval(values.copy())
+    low, high = mean_interval(values)
     assert values.min() < low < values.mean() < high < values.max()
 
 
@@ -112,8 +126,13 @@ def test_table_says_what_became_of_the_ablation():
     found = verdict([1.0, 2.0], at_least(0.5, 1.0))
     assert table([found]).startswith("HOLDS  id: statement (source)")
     assert "ablation" not in table([found])
-    for holds, words in ((True, "still holds"), (False, "fails, as it should")):
-        asked = dataclasses.replace(found, ablation=found.ablation | {"holds": holds})
+    for holds, measured, words in (
+        (True, 1.5, "less: still holds (it should fail); 1.5"),
+        (False, 0.25, "less: fails, as it should; 0.25"),
+        (False, None, "less: fails, as it should; nothing finite to measure"),
+    ):
+        outcome = {"holds": holds, "measured": measured}
+        asked = dataclasses.replace(found, ablation=found.ablation | outcome)
         assert words in table([asked])
     assert table([verdict([0.0], at_least(0.5))]).startswith("FAILS")
 
