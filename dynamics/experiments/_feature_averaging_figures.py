@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics import plots
+from dynamics.experiments._feature_averaging_measures import equal_halves
 from dynamics.laws import feature_averaging as laws
 from dynamics.readouts import Readout
 from dynamics.words import counted
@@ -45,7 +46,7 @@ def laws_apply(config) -> bool:
 
 def _draw_alignment(ax, config, name, arm):
     predicted = {}
-    if laws_apply(config) and config.correlation == 0:
+    if laws_apply(config):
         if name == "binary":
             for size in sorted({config.signs.count(1), config.signs.count(-1)}):
                 value = config.sizes.averaged_alignment(size)
@@ -310,8 +311,10 @@ def _table_row(config, arm, name, readout, suffix):
         theory = {
             "": config.sizes.averaged_radius(),
             "max_logit": config.sizes.decoupled_radius(config.labels),
-            "sum_logit": laws.sum_logit_radius(config.norm, config.labels // 2, _suppression(arm)),
+            "sum_logit": config.sizes.sum_logit_radius(config.labels, _suppression(arm)),
         }.get(readout, math.nan)
+        if readout == "sum_logit" and not equal_halves(config):
+            theory = math.nan
     masked = "masked" if _is_masked(config, arm, suffix) else ""
     cells = [
         "-" if math.isnan(v) else ("> grid" if math.isinf(v) else f"{v:.2f}")

@@ -1,11 +1,17 @@
 """What the claims of feature averaging measure, accept, and apply to."""
 
+from collections import Counter
+
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from dynamics.claims import Band, Run, around, between
+from dynamics.certificates import MAX_PIECES
+from dynamics.claims import Band, Run, around, at_least, between
+from dynamics.data.clusters import granular_classes
 from dynamics.laws import feature_averaging as laws
+
+_MOST_PAIRS = 2**12  # of pieces, where their number doubles with every neuron
 
 Runs = dict[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]
@@ -89,8 +95,9 @@ def spread_within_clusters(runs: Runs) -> PerSeed:
 
 
 def radius_gap(runs: Runs) -> PerSeed:
+    """The largest distance between the bounds; inf where no attack is found."""
     arm = final(runs["main"], "binary")
-    return (np.abs(arm.attained_radius - arm.certified_radius) / arm.attained_radius).max("point").values
+    return np.abs(arm.attained_radius - arm.certified_radius).fillna(np.inf).max("point").values
 
 
 def exponent(runs: Runs, size: str) -> PerSeed:
@@ -101,6 +108,8 @@ def exponent(runs: Runs, size: str) -> PerSeed:
 
 
 LABEL_LAW = (-0.07, 0.03)
+# accepted in the paper's size, over the law there without suppression
+SUM_RADIUS = (24 * 6.06**0.5 / 3072**0.5, 26 * 6.06**0.5 / 3072**0.5)
 
 
 def label_law_error(runs: Runs) -> PerSeed:
@@ -113,10 +122,13 @@ def label_law_error(runs: Runs) -> PerSeed:
     return np.where(low / LABEL_LAW[0] > high / LABEL_LAW[1], low, high)
 
 
-def best_alignment(name: str):
+def best_alignment(name: str, reduce: str):
+    """Every living neuron's cosine with the centre it is nearest to: the least or the largest of them."""
+
     def measure(runs: Runs) -> PerSeed:
         arm = final(runs[name], "binary")
-        return per_seed(arm.alignment.where(arm.dead < 0.5).max("feature"))
+        best = arm.alignment.where(arm.dead < 0.5).max("feature")
+        return getattr(best, reduce)("neuron").values
 
     return measure
 
@@ -135,8 +147,7 @@ def sum_radius_ratio(runs: Runs) -> PerSeed:
     """Certified mean over the closed form with the suppression b that the trained network has."""
     run, arm = runs["main"], final(runs["main"], "fine")
     own, other = (per_seed(arm.projection.where((arm.own > 0.5) == kind)) for kind in (True, False))
-    opposite = run.config.labels // 2
-    law = [laws.sum_logit_radius(run.config.norm, opposite, b) for b in -other / own]
+    law = [run.config.sizes.sum_logit_radius(run.config.labels, b) for b in -other / own]
     return per_seed(arm.certified_radius_sum_logit) / np.asarray(law)
 
 
@@ -187,9 +198,46 @@ def grows(supervision):
     return applies
 
 
+def certifies(config, supervision: str, readout: str) -> bool:
+    """Whether a run has this readout's certified radius: on the plain network, while there are few pieces."""
+    plain = config.model == "two_layer" and config.activation == "relu" and not config.train_output
+    if config.on_images or not plain or (supervision == "fine" and readout == "softmax_group"):
+        return False
+    if supervision == "binary":
+        return 4**config.width <= _MOST_PAIRS
+    if readout == "sum_logit":
+        return 2 ** (config.labels * config.group_width) <= _MOST_PAIRS
+    pieces = config.labels * (2**config.group_width - 1)
+    return pieces * (pieces + 1) <= MAX_PIECES
+
+
+def certified(supervision: str):
+    """Whether the theorem's setting holds and the radius of the run's own readout is there."""
+    return lambda c: on_clusters(supervision)(c) and certifies(c, supervision, c.readout)
+
+
+def equal_labels(config) -> bool:
+    """Whether every fine label has as many clusters as the others."""
+    return len(set(Counter(granular_classes(config.signs, config.labels)).values())) == 1
+
+
+def equal_halves(config) -> bool:
+    """The same, and half of the clusters are of each sign."""
+    return equal_labels(config) and config.signs.count(1) == config.signs.count(-1)
+
+
 def sum_certified(config) -> bool:
-    few = config.labels * config.group_width <= 12  # pairs of pieces grow as 2 to the number of neurons
-    return on_clusters("fine")(config) and config.readout == "max_logit" and few
+    return (
+        on_clusters("fine")(config)
+        and config.readout == "max_logit"
+        and certifies(config, "fine", "sum_logit")
+        and equal_halves(config)
+    )
+
+
+def attack_reaches(config) -> bool:
+    """Whether the sum of logits is certified below the radius that the attack is asked about."""
+    return sum_certified(config) and bool(SUM_RADIUS[1] * sum_radius(config) < masked_radius(config))
 
 
 def paper_size(config) -> bool:
@@ -219,6 +267,16 @@ def near(predict, **tolerance):
     return lambda runs: around(predict(runs["main"].config), **tolerance)
 
 
+def decoupled_cosine(low: float):
+    """At least `low` in the paper's size, where the law is 1/sqrt(1.01); elsewhere in proportion."""
+
+    def accept(runs: Runs) -> Band:
+        law = runs["main"].config.sizes.averaged_alignment(1)
+        return at_least(low * 1.01**0.5 * law, law)
+
+    return accept
+
+
 def scaled(low: float, high: float, predict, is_floor: bool = False):
     """Accept from `low` to `high` times the prediction; not shown as one if it is a floor only."""
 
@@ -238,7 +296,7 @@ def decoupled(config) -> float:
 
 
 def sum_radius(config) -> float:
-    return laws.sum_logit_radius(config.norm, config.labels // 2)
+    return config.sizes.sum_logit_radius(config.labels)
 
 
 def mixed(config) -> float:

@@ -1,14 +1,13 @@
 """What a sweep of feature averaging shows: certified radii, with their laws and the theorems' exponents."""
 
-from collections import Counter
-
-from dynamics.data.clusters import granular_classes
 from dynamics.experiments._feature_averaging_figures import laws_apply
+from dynamics.experiments._feature_averaging_measures import equal_labels
 from dynamics.sweep.measures import Measure
 
 
 def _radius(supervision):
-    return lambda dataset: dataset.certified_radius.sel(supervision=supervision).mean("point")
+    # by item: where it was not recorded, the KeyError says so
+    return lambda dataset: dataset["certified_radius"].sel(supervision=supervision).mean("point")
 
 
 def _averaged(config):
@@ -17,8 +16,7 @@ def _averaged(config):
 
 def _decoupled(config):
     """The granularity law, which is about groups of equal size."""
-    sizes = Counter(granular_classes(config.signs, config.labels)).values()
-    readable = laws_apply(config) and config.readout == "max_logit" and len(set(sizes)) == 1
+    readable = laws_apply(config) and config.readout == "max_logit" and equal_labels(config)
     return config.sizes.decoupled_radius(config.labels) if readable else None
 
 

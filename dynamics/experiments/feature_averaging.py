@@ -28,6 +28,7 @@ from dynamics.engine.simulate import simulate
 from dynamics.experiments import _feature_averaging_claims as claims
 from dynamics.experiments import _feature_averaging_figures as figures
 from dynamics.experiments import _feature_averaging_sweeps as sweeps
+from dynamics.experiments._feature_averaging_measures import certifies
 from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
 from dynamics.laws import feature_averaging as laws
 from dynamics.models import handmade
@@ -289,16 +290,9 @@ def _robustness(config: Config, supervision: str) -> dict:
     box = (0.0, 1.0) if config.on_images else None
     binary = supervision == "binary"
     end = {}
-    if config.model == "two_layer" and config.activation == "relu" and not config.train_output and not box:
-        readouts = (
-            [config.readout] if binary or config.readout == "sum_logit" else [config.readout, "sum_logit"]
-        )
-        positive = config.width if binary else _positive_labels(config) * config.group_width
-        for readout in readouts:
-            neurons = 2 * config.width if binary else config.labels * config.group_width
-            pairs = 2 ** min(neurons, 60) if binary or readout == "sum_logit" else 4**config.group_width
-            if (readout == "softmax_group" and not binary) or pairs > 2**12:
-                continue
+    positive = config.width if binary else _positive_labels(config) * config.group_width
+    for readout in [config.readout] if binary else dict.fromkeys([config.readout, "sum_logit"]):
+        if certifies(config, supervision, readout):
             given = {"num_positive": positive, "readout": readout}
             suffix = "" if readout == config.readout else f"_{readout}"
             end[f"certified_radius{suffix}"] = o.certified_radius.given(**given)

@@ -50,6 +50,15 @@ class Clusters:
         mean = self.centre_norm * math.sqrt(num_labels / (2 * self.num_clusters * self.memorisation))
         return mean - self.noise * largest_normal(num_labels / 2) / math.sqrt(2)
 
+    def sum_logit_radius(self, num_labels: int, suppression: float = 0.0) -> float:
+        r"""Radius of the sum-of-logits readout at a centre, G labels of equal size, half of each sign.
+
+        A label's neuron has absorbed k/G centres, so that $R\sqrt{G/(kc)}$ takes the place of R in
+        `sum_logit_radius`, with q = G/2.
+        """
+        distance = self.centre_norm * math.sqrt(num_labels / (self.num_clusters * self.memorisation))
+        return sum_logit_radius(distance, num_labels // 2, suppression)
+
     def averaged_growth(
         self, steps: Num[np.ndarray, " times"], learning_rate: float, width: int
     ) -> Float[np.ndarray, " times"]:
@@ -82,15 +91,16 @@ def largest_normal(count: int | float) -> float:
     return quad(density, -10, 10)[0]
 
 
-def sum_logit_radius(centre_norm: float, num_opposite: int, suppression: float = 0.0) -> float:
+def sum_logit_radius(distance: float, num_opposite: int, suppression: float = 0.0) -> float:
     r"""Radius of the sum-of-logits readout at a centre, $\min_{s \le q} R (1 + s\beta)/\sqrt{1 + s}$.
 
-    The network is decoupled and free of biases, q = `num_opposite`, and opposite pre-activations are
-    $-\beta$ (`suppression`) times the own one. Shrinking the own neuron while raising s opposite ones at
-    once is what makes it smaller than $R$; for $\beta \le 1/(q + 2)$ all q of them take part.
+    R = `distance` is how far the own neuron's boundary is: the centre's norm, where weights are multiples of
+    single centres. The network is decoupled and free of biases, q = `num_opposite`, and opposite
+    pre-activations are $-\beta$ (`suppression`) times the own one. Shrinking the own neuron while raising s
+    opposite ones at once is what makes it smaller than $R$; for $\beta \le 1/(q + 2)$ all q take part.
     """
     raised = np.arange(num_opposite + 1)
-    return float(np.min(centre_norm * (1 + raised * suppression) / np.sqrt(1 + raised)))
+    return float(np.min(distance * (1 + raised * suppression) / np.sqrt(1 + raised)))
 
 
 def mixed_radius(centre_norm: float, num_clusters: int, mixing: float) -> float:

@@ -69,3 +69,37 @@ def test_what_is_said_of_a_label_a_cluster_is_not_said_of_fewer():
         config = EXPERIMENT.Config(num_labels=labels, supervision="fine")
         assert claims["A5-diagonal"].applies(config) is applies
         assert claims["A6-radius"].applies(config) is applies
+
+
+TINY = {"num_clusters": 4, "dim": 64, "num_samples": 40, "num_test": 16, "num_points": 8, "steps": 4}
+
+
+def tiny(**change):
+    return EXPERIMENT.Config(**TINY | {"attack_steps": 0} | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "radii"),
+    [
+        ({"supervision": "binary"}, {"certified_radius"}),
+        ({"supervision": "binary", "width": 7}, set()),  # 14 neurons: too many pieces
+        ({"supervision": "fine"}, {"certified_radius", "certified_radius_sum_logit"}),
+        ({"supervision": "fine", "group_width": 5}, {"certified_radius"}),
+        ({"supervision": "fine", "group_width": 6}, set()),  # 4 (2^6 - 1) pieces: 63,756 pairs
+        ({"supervision": "binary", "activation": "leaky_relu"}, set()),
+    ],
+)
+def test_claims_about_a_radius_are_judged_where_it_is_certified(change, radii):
+    dataset = EXPERIMENT.run(tiny(**change), seeds=1)
+    assert {name for name in dataset if name.startswith("certified_radius")} == radii
+    judged = {verdict.id for verdict in EXPERIMENT.judge(dataset)}
+    if "certified_radius" not in radii:
+        assert not judged & {"A4-radius", "A4-radius-tight", "A4-radius-spread", "A6-radius"}
+    elif change == {"supervision": "binary"}:
+        assert "A4-radius" in judged
+
+
+def test_a_sweep_without_certified_radii_shows_something_else():
+    config = tiny(supervision="binary", activation="leaky_relu")
+    dataset = EXPERIMENT.sweep({"num_samples": [20, 40]}, config, seeds=1)
+    assert EXPERIMENT.plot(dataset).axes

@@ -134,6 +134,20 @@ def test_sum_logit_radius(opposite, suppression):
     np.testing.assert_allclose(upper, sum_logit_radius(norm, opposite, suppression), rtol=1e-5)
 
 
+@pytest.mark.parametrize("labels", [2, 4, 8])
+def test_sum_logit_radius_of_labels_with_several_clusters(labels):
+    """Every label's weight is the mean of its centres: the certificate at the centres of a net so made."""
+    k, norm, dim = 8, 5.0, 12
+    mu = centres(k, dim, norm)
+    label = np.arange(k) * labels // k
+    W = np.stack([mu[label == g].sum(axis=0) for g in range(labels)]) / norm**2
+    a = np.where(np.arange(labels) < labels // 2, 1.0, -1.0)
+    lower, upper = two_layer_radius(W, np.zeros(labels), a, mu, a[label], labels // 2)
+    expected = Clusters(dim, k, 100, norm, noise=0.0).sum_logit_radius(labels)
+    np.testing.assert_allclose(lower, expected, rtol=1e-6)
+    np.testing.assert_allclose(upper, expected, rtol=1e-5)
+
+
 def test_robust_accuracy():
     distance = np.random.default_rng(3).normal(4.0, 1.5, 40000)
     radii = np.array([0.0, 2.0, 4.0, 7.0])
