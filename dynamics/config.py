@@ -5,7 +5,6 @@ import inspect
 import json
 import math
 import sys
-import types
 import typing
 from typing import Any, Literal, TypeVar
 
@@ -163,7 +162,7 @@ def checked(field: dataclasses.Field, kind: Any, value: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         entry = typing.get_args(kind)[0]
         if not isinstance(value, tuple | list):
-            raise ValueError(f"{field.name} must be a list of {_noun(entry, True)}, got {value!r}")
+            raise ValueError(f"{field.name} must be a list of {several(entry)}, got {value!r}")
         return tuple(_checked_one(field, entry, item) for item in value)
     return _checked_one(field, kind, value)
 
@@ -224,8 +223,6 @@ def several(kind: Any) -> str:
 
 
 def _noun(kind, plural=False):
-    if isinstance(kind, types.GenericAlias):
-        kind = str
     nouns = {
         bool: ("true or false", "true or false values"),
         int: ("an integer", "integers"),

@@ -1,6 +1,6 @@
 r"""Binary readouts of a multi-class network: one score whose sign is the predicted binary label.
 
-With $J_\pm$ the classes of either sign (Li et al. 2025, arXiv:2410.10322, Section 4; which readout its
+With $J_\pm$ the classes of either sign (the setting of Li et al. 2025, arXiv:2410.10322; which readout its
 theorem uses is not settled, so all three are here).
 """
 

@@ -37,8 +37,8 @@ def prepare(cpu_devices: int | None = None, cache: str | os.PathLike | None = No
     """Set JAX up for this library; call it first thing in a notebook or script.
 
     Args:
-      cpu_devices: virtual CPU devices, which runs are spread over; None: one a core, unless `XLA_FLAGS`
-        or JAX's own setting says otherwise.
+      cpu_devices: virtual CPU devices, which runs are spread over; None: one a core, unless JAX's own setting
+        says otherwise. A number in `XLA_FLAGS` wins over both.
       cache: folder to keep compiled programs in, or "off"; None: as `DYNAMICS_CACHE` says,
         by default `~/.cache/training-dynamics-lab`.
 

@@ -25,6 +25,7 @@ class Sample(Config):
     kind: typing.Literal["one", "two"] = setting("one", "a kind")
     widths: tuple[int, ...] = setting((1,), "widths", low=1)
     radii: tuple[float, ...] = setting((), "radii", low=0)
+    kinds: tuple[typing.Literal["one", "two"], ...] = setting(("one",), "kinds")
 
     def check(self):
         if self.count > 50 and self.flag:
@@ -106,6 +107,8 @@ def test_numpy_numbers_become_plain():
         ({"widths": (1, 0)}, "widths must be an integer at least 1, got 0"),
         ({"widths": 3}, "widths must be a list of integers, got 3"),
         ({"widths": "12"}, "widths must be a list of integers"),
+        ({"kinds": "one"}, "kinds must be a list of words among one, two, got 'one'"),
+        ({"kinds": ["three"]}, "kinds must be one of one, two, got 'three'"),
         ({"radii": (0.0, -1.0)}, "radii must be"),
         ({"count": 60, "flag": True}, "count must be at most 50 with flag"),
     ],

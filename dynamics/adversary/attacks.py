@@ -103,13 +103,15 @@ def pgd(
       restrict: maps gradients and random starts to the allowed directions, such as `feature_span`.
 
     Raises: ValueError: unknown `norm`, `steps` or `restarts` below 1, restarts without random starts,
-      bad `box`, or a known `radius` or `step_size` that is negative or not finite.
+      a start with them, bad `box`, or a known `radius` or `step_size` that is negative or not finite.
     Reference: Madry et al. 2018, arXiv:1706.06083.
     """
     ball.check_norm(norm)
     ball.check_box(box)
     ball.check_radius(radius)
     ball.check_counts(steps, restarts, random_start)
+    if random_start and start is not None:
+        raise ValueError("start needs random_start=False: a start is one or the other")
     x = jnp.asarray(x)
     if step_size is None:
         step_size = 2.5 * jnp.asarray(radius, x.dtype) / steps

@@ -163,8 +163,8 @@ class Sphere:
 class Hypercube:
     r"""Points uniform on $\{\pm1\}^d$, drawn with replacement, labelled by a parity.
 
-    $y = \prod_{j \le p} x_j$; $p = 0$ is a constant. The features are the p axes' directions, as rows of all
-    d axes of which the first p have the parity's label. (`data.parity` hides a parity behind a small linear
+    $y = \prod_{j \le p} x_j$; $p = 0$ is a constant. The features are the d axes, all
+    with the label +1. (`data.parity` hides a parity behind a small linear
     signal; here there is none.)
 
     Attributes:

@@ -8,12 +8,12 @@ import numpy as np
 
 
 def linear_spaced(steps: int, count: int) -> list[int]:
-    """At most `count` steps from 0 to `steps`, both included, evenly spaced."""
+    """At most `count` steps (two at least) from 0 to `steps`, both included, evenly spaced."""
     return np.unique(np.round(np.linspace(0, steps, max(count, 2))).astype(int)).tolist()
 
 
 def log_spaced(steps: int, count: int) -> list[int]:
-    """At most `count` steps from 0 to `steps`, both included, evenly spaced in log(step) from 1 on."""
+    """At most `count` steps (at least two) from 0 to `steps`, both included, evenly spaced in log(step)."""
     if steps == 0 or count <= 2:
         return sorted({0, steps})
     times = np.geomspace(1, steps, count - 1)

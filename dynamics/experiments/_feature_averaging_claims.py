@@ -108,7 +108,7 @@ CLAIMS = (
     ),
     Claim(
         "A3-clean-binary",
-        f"{T1} (i)",
+        T1,
         "binary labels: clean test accuracy is 1",
         lambda runs: final(runs["main"], "binary").test_accuracy.values,
         lambda runs: around(1.0),
@@ -117,7 +117,7 @@ CLAIMS = (
     ),
     Claim(
         "A3-clean-fine",
-        f"{T2} (i)",
+        T2,
         "fine labels: clean binary test accuracy of the readout is 1",
         lambda runs: final(runs["main"], "fine").test_accuracy.values,
         lambda runs: around(1.0),
@@ -126,7 +126,7 @@ CLAIMS = (
     ),
     Claim(
         "A4-radius",
-        f"{T1} (iii), exact radius of the averaging classifier",
+        f"{T1}, exact radius of the averaging classifier",
         "binary labels: the mean certified l2 radius is sqrt(d/k)/sqrt(1 + k/n)",
         radius("certified_radius", "binary"),
         scaled(16.8 / 17.44, 17.8 / 17.44, averaged),
@@ -171,7 +171,7 @@ CLAIMS = (
     ),
     Claim(
         "A6-radius",
-        f"{T2} (iii)",
+        T2,
         "fine labels: the mean certified max-logit radius is sqrt(d/2)/sqrt(1 + k/n), less the noise's "
         "E[max of k/2 normals]/sqrt 2",
         radius("certified_radius", "fine"),
@@ -181,7 +181,7 @@ CLAIMS = (
     ),
     Claim(
         "A7-sum-radius",
-        "Section 4 readout, exact geometry",
+        "sum-of-logits readout, exact geometry",
         "fine labels: the sum-of-logits readout is certified at about sqrt(d/(1 + k/2)) only, not sqrt(d/2)",
         radius("certified_radius_sum_logit", "fine"),
         scaled(*SUM_RADIUS, sum_radius, is_floor=True),
@@ -237,7 +237,7 @@ CLAIMS = (
     ),
     Claim(
         "A9-exponent-k-binary",
-        f"{T1} (iii): radius of order sqrt(d/k)",
+        f"{T1}: radius of order sqrt(d/k)",
         "binary labels: the radius falls with the number of clusters as k^(-1/2)",
         lambda runs: exponent(runs, "num_clusters"),
         lambda runs: around(-0.5, absolute=0.03),
@@ -246,7 +246,7 @@ CLAIMS = (
     ),
     Claim(
         "A9-exponent-k-fine",
-        f"{T2} (iii): radius of order sqrt(d)",
+        f"{T2}: radius of order sqrt(d)",
         "fine labels: the max-logit radius hardly depends on the number of clusters",
         lambda runs: exponent(runs, "num_clusters"),
         lambda runs: between(-0.05, 0.0, 0.0),
@@ -255,7 +255,7 @@ CLAIMS = (
     ),
     Claim(
         "A10-exponent-d",
-        f"{T1} (iii): radius of order sqrt(d/k)",
+        f"{T1}: radius of order sqrt(d/k)",
         "binary labels: the radius grows with the dimension as d^(1/2)",
         lambda runs: exponent(runs, "dim"),
         lambda runs: around(0.5, absolute=0.03),
@@ -273,7 +273,7 @@ CLAIMS = (
     ),
     Claim(
         "P4.8-accuracy",
-        "Proposition 4.8",
+        "Proposition 4.8, on a net of ours",
         "fine labels do not force decoupling: a net that mixes 90 % of the average has class accuracy 1",
         lambda runs: final(runs["mixed"], "fine").class_accuracy.values,
         lambda runs: around(1.0),
@@ -282,7 +282,7 @@ CLAIMS = (
     ),
     Claim(
         "P4.8-radius",
-        "Proposition 4.8, closed form",
+        "Proposition 4.8, closed form of a net of ours",
         "and is still not robust: its max-logit radius is R/sqrt(2(1-t)^2 + 4t(1-t) + t^2 k)",
         lambda runs: per_seed(final(runs["mixed"], "fine").certified_radius),
         lambda runs: around(mixed(runs["mixed"].config), relative=1e-3),

@@ -107,7 +107,8 @@ def mixed_radius(centre_norm: float, num_clusters: int, mixing: float) -> float:
     r"""Max-logit radius at a centre of the hand-made net $w_j = (1-t)\mu_j/R^2 + t\sum_{own}\mu_s/R^2$.
 
     $R / \sqrt{2(1-t)^2 + 4t(1-t) + t^2 k}$ for $|J_\pm| = k/2$: $R/\sqrt2$ at t = 0, $R/\sqrt k$ at t = 1.
-    Multi-class accuracy stays perfect for t < 1 (Proposition 4.8: fine labels alone do not force decoupling).
+    Multi-class accuracy stays perfect for t < 1: fine labels alone do not force decoupling, as Proposition
+    4.8 says; this net is a construction of ours for it.
     """
     t = mixing
     return centre_norm / math.sqrt(2 * (1 - t) ** 2 + 4 * t * (1 - t) + t**2 * num_clusters)

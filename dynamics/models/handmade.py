@@ -1,8 +1,8 @@
 r"""Two-layer networks written down instead of trained, as starting points of a `Problem`.
 
-With centres $\mu_j$ of norm R, `Averaging` and `Mixed` are the reference models of Li et al. 2025,
-arXiv:2410.10322 (Figure 1 and Proposition 4.8): their robust radii are closed forms. Each has
-`params(model, draw)`, parameters in the place of random ones; training may go on from there.
+With centres $\mu_j$ of norm R, `Averaging` is the averaging classifier of Li et al. 2025, arXiv:2410.10322
+(Figure 1), and `Mixed` a construction of ours for its Proposition 4.8: their robust radii are closed forms.
+Each has `params(model, draw)`, parameters in the place of random ones; training may go on from there.
 """
 
 from typing import Any

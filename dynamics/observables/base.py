@@ -43,17 +43,19 @@ class Observable:
 
         Raises: ValueError: an option that the observable does not have.
         """
-        known = list(inspect.signature(self.measure.function).parameters)[3:]
+        declared = inspect.signature(self.measure.function).parameters
+        known = list(declared)[3:]
         known = [name for name in known if name != "key"]
         if unknown := sorted(set(options) - set(known)):
             has = f"its options are {', '.join(known)}" if known else "it has no options"
             raise ValueError(f"{self.measure.function.__name__} has no option {unknown[0]!r}: {has}")
         for name in set(options) & set(self.dims):
             value = options[name]
-            if isinstance(value, str):
+            is_array = declared[name].annotation is not inspect.Parameter.empty  # others are static
+            if is_array and isinstance(value, int | float | list | tuple):
+                options[name] = np.atleast_1d(np.asarray(value, float))
+            elif isinstance(value, str | int | float):
                 options[name] = (value,)
-            elif isinstance(value, int | float):
-                options[name] = (value,) if isinstance(value, int) else np.asarray([value])
         return dataclasses.replace(self, measure=bind(self.measure.function, **options))
 
     @property

@@ -45,6 +45,11 @@ def test_accuracy(params, problem, draw, readout=None):
 
 @observable(about="test accuracy (classes)")
 def class_accuracy(params, problem, draw):
-    """Share of test samples whose largest logit is the target's; ties go to the lower class."""
+    """Share of test samples whose largest logit is the target's; ties go to the lower class.
+
+    Raises: ValueError: a network of one output.
+    """
     logits = problem.outputs(params, draw, "test")
+    if logits.ndim == 1:
+        raise ValueError("class_accuracy needs one logit a class; of one output, test_accuracy is the share")
     return jnp.mean((jnp.argmax(logits, axis=1) == draw.test.target).astype(logits.dtype))

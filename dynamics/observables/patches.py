@@ -50,9 +50,13 @@ def patch_alignment(params, problem, draw):
     return flat.reshape(inner.shape)
 
 
-def _check_patches(problem, sample):
+def _check_data(sample):
     if sample.patches is None:
         raise ValueError("observables of patches need data made of patches, such as RobustNonRobust")
+
+
+def _check_patches(problem, sample):
+    _check_data(sample)
     if not isinstance(problem.model, PatchCNN):
         raise ValueError(f"observables of patches need a PatchCNN, got {type(problem.model).__name__}")
 
@@ -111,7 +115,11 @@ def test_patch_scores(params, problem, draw, key, family=(0,), attack=None):
 
 @observable(("sample",), about="largest memory of a noise patch by one neuron")
 def memory_strength(params, problem, draw):
-    r"""$\max_{r,p} y_i\langle w_r, \xi_{ip}\rangle$ over the noise patches of each training sample."""
+    r"""$\max_{r,p} y_i\langle w_r, \xi_{ip}\rangle$ over the noise patches of each training sample.
+
+    A bias is added to the inner product.
+    """
+    _check_patches(problem, draw.train)
     z = geometry.pre_activations(params, draw, "train") * draw.train.y[:, None, None]
     is_noise = (draw.train.patches.family < 0)[..., None]
     return jnp.max(jnp.where(is_noise, z, -jnp.inf), axis=(1, 2))
@@ -120,5 +128,6 @@ def memory_strength(params, problem, draw):
 @observable(("sample",), about="largest squared norm of a noise patch")
 def noise_square(params, problem, draw):
     r"""$\max_p \|\xi_{ip}\|^2$ of each training sample."""
+    _check_data(draw.train)
     squares = jnp.sum(jnp.square(draw.train.x), axis=-1)
     return jnp.max(jnp.where(draw.train.patches.family < 0, squares, 0), axis=1)

@@ -106,7 +106,7 @@ def pgd_accuracy(
     problem,
     draw,
     key,
-    radius: Float[Array, " radii"],
+    radius: Float[Arrays, " radii"],
     readout=None,
     norm="l2",
     steps=40,
@@ -141,7 +141,7 @@ def pgd_accuracy(
 
 @observable(("radius",), about="robust test accuracy under the universal feature direction")
 def universal_accuracy(
-    params, problem, draw, radius: Float[Array, " radii"], readout=None, num_points=None, box=None
+    params, problem, draw, radius: Float[Arrays, " radii"], readout=None, num_points=None, box=None
 ) -> Float[Array, " radii"]:
     r"""Share of test points still correct at $x - y\,r\,u$.
 

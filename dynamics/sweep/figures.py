@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from dynamics import plots
 from dynamics.experiments.base import Experiment
@@ -43,6 +43,9 @@ class Shown:
         self.values = [one.values(dataset, self.dims) for one in self.measures]
         self.theory = [one.predicted(self.grid) for one in self.measures]
         self.seeds = dataset.sizes["seed"]
+        first = dataset.first_nonfinite_step
+        ran = first.notnull().any([dim for dim in first.dims if dim not in self.dims])
+        self.ran: Bool[np.ndarray, "*axes"] = ran.transpose(*self.dims).values  # False: not possible
 
     def fits(self) -> list[dict[str, Any]]:
         """Power laws along the first axis, one a value of the others, where a theorem has an exponent.
@@ -295,15 +298,15 @@ def phase(shown: Shown) -> "matplotlib.figure.Figure":
     names = list(grid.axes)
     figure, panels = _panels(shown, 5.2, 4.0)
     for ax, column, i in panels:
-        values, theory = shown.values[column].mean(axis=-1), shown.theory[column]
+        values, theory, ran = shown.values[column].mean(axis=-1), shown.theory[column], shown.ran
         finite = values[np.isfinite(values)]
         scale = (finite.min(), finite.max()) if finite.size else (0, 1)  # the same in every panel
         if i is not None:
-            values, theory = values[:, :, i], theory[:, :, i]
+            values, theory, ran = values[:, :, i], theory[:, :, i], ran[:, :, i]
             ax.set_title(f"{_label(shown, names[2])}: {_short(grid.axes[names[2]][i])}")
         label = shown.measures[column].label
         label += f"\n(mean of {shown.seeds} seeds)" if shown.seeds > 1 else ""
-        _draw_phase(ax, shown, values, theory, label, scale)
+        _draw_phase(ax, shown, values, theory, ran, label, scale)
     return figure
 
 
@@ -312,6 +315,7 @@ def _draw_phase(
     shown: Shown,
     values: Float[np.ndarray, "first second"],
     theory: Float[np.ndarray, "first second"],
+    ran: Bool[np.ndarray, "first second"],
     label: str,
     scale: tuple[float, float],
 ) -> None:
@@ -336,7 +340,10 @@ def _draw_phase(
         if np.isfinite(theory).any():
             handles = [matplotlib.lines.Line2D([], [], linestyle="none", label="in brackets: theory")]
     if np.isnan(values).any():
-        handles.append(matplotlib.patches.Patch(color="0.88", label="not possible"))
+        # of a point that was run, a seed diverged, or never reached what is measured
+        words = [("not possible", ~ran), ("no number in some seed", ran & np.isnan(values))]
+        word = " or ".join(text for text, there in words if there.any())
+        handles.append(matplotlib.patches.Patch(color="0.88", label=word))
     for name, axis, places in ((names[0], ax.xaxis, centres[0]), (names[1], ax.yaxis, centres[1])):
         every = -(-len(places) // 12)
         axis.set_ticks(places[::every], [_short(v) for v in shown.grid.axes[name][::every]])

@@ -138,11 +138,6 @@ def _storable(variable: xr.DataArray) -> xr.DataArray:
         return variable.fillna("").astype(str)
 
 
-def swept(dataset: xr.Dataset) -> bool:
-    """Whether a Dataset is of a sweep."""
-    return "sweep" in dataset.attrs
-
-
 def dims_of(dataset: xr.Dataset) -> dict[str, Any]:
     """The dimension of each axis, by field."""
     return json.loads(dataset.attrs["sweep_dims"])

@@ -357,6 +357,10 @@ def test_a_new_radius_does_not_recompile():
         (lambda: PGD(1.0, steps=0), "steps"),
         (lambda: PGD(1.0, restarts=0), "restarts"),
         (lambda: PGD(1.0, restarts=2, random_start=False), "restarts"),
+        (
+            lambda: pgd(jax.random.key(0), jnp.sum, jnp.ones((1, 2)), 1.0, start=jnp.ones((1, 2))),
+            "start needs random_start=False",
+        ),
         (lambda: PGD(1.0, relative_step=0.0), "relative_step"),
         (lambda: PGD(1.0, norm="l1"), "norm"),
         (lambda: FeatureAttack(float("inf")), "radius"),

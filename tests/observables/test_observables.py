@@ -57,6 +57,23 @@ def with_neuron(row, value):
     return PARAMS | {"W": PARAMS["W"].at[row].set(value)}
 
 
+def test_classes_need_a_logit_each():
+    with pytest.raises(ValueError, match="class_accuracy needs one logit a class"):
+        measured(o.class_accuracy)
+
+
+@pytest.mark.parametrize(
+    ("radius", "radii"), [(1, [1.0]), (0.5, [0.5]), ([0.0, 1.0], [0.0, 1.0]), ((1, 2), [1.0, 2.0])]
+)
+def test_radii_are_a_number_or_a_list(radius, radii):
+    observable = o.universal_accuracy.given(radius=radius)
+    np.testing.assert_array_equal(observable.coordinates["radius"], radii)
+    found = measured(observable, params=AVERAGE)
+    np.testing.assert_array_equal(
+        found, measured(o.universal_accuracy.given(radius=jnp.asarray(radii)), params=AVERAGE)
+    )
+
+
 def test_alignment():
     expected = [[w @ m / np.sqrt((w @ w) * (m @ m)) for m in MU] for w in W]
     np.testing.assert_allclose(measured(o.alignment), expected, rtol=1e-12)

@@ -199,7 +199,13 @@ CLUSTERS = Clusters(6, 3, 6, 4)
         (Problem(CLUSTERS, MLP((4,))), "need data made of patches, such as"),
     ],
 )
-@pytest.mark.parametrize("name", ["patch_scores", "test_patch_scores", "patch_projection", "patch_alignment"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("patch_scores", "test_patch_scores", "patch_projection", "patch_alignment"),
+        *("memory_strength", "noise_square"),
+    ],
+)
 def test_data_without_patches_are_one_sentence_before_compiling(untyped, problem, message, name):
     with pytest.raises(ValueError, match=message) as caught:
         simulate(problem, steepest("l2", 0.1), steps=1, observe={name: getattr(o, name)})

@@ -183,6 +183,22 @@ def test_panels_of_a_phase_diagram_share_their_colours(swept):
     assert [panel.get_clim() for panel in panels] == [(means.min(), means.max())] * 2
 
 
+@pytest.mark.parametrize(
+    ("words", "missing", "seeds"),
+    [
+        ("no number in some seed", ["training_loss"], 0),
+        ("not possible", ["training_loss", "first_nonfinite_step"], slice(None)),
+    ],
+)
+def test_a_phase_diagram_says_why_a_point_is_empty(swept, words, missing, seeds):
+    dataset = load(swept).copy(deep=True)
+    for name in missing:
+        dataset[name] = dataset[name].astype(float)
+        dataset[name][{"learning_rate": 0, "init_scale": 0, "seed": seeds}] = np.nan
+    figure = Shown(experiments.made(dataset), dataset, ["training_loss"]).figures()["phase"]
+    assert words in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
 def test_variables_by_coordinate_and_at_their_last_step(swept):
     dataset = load(swept)
     arms = dataset.expand_dims(arm=["a", "b"]).copy(deep=True)
