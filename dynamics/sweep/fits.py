@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real
 
+from dynamics.claims import FEWEST_RESAMPLED
+
 
 class PowerLaw(NamedTuple):
     """y = factor * x ** exponent, with the 95 % interval of the exponent; None for a single seed."""
@@ -27,8 +29,9 @@ def power_law(
 ) -> PowerLaw | None:
     """Least squares of the logarithm of the mean over seeds against the logarithm of x.
 
-    The interval is a percentile bootstrap: seeds are drawn anew, for each point by itself, as no two
-    points need to have anything in common. Points where any value is missing are left out.
+    The interval is of the kind of `claims.mean_interval`: a widened percentile bootstrap, for which seeds are
+    drawn anew, for each point by itself, as no two points need to have anything in common; of few seeds
+    Student's. Points where any value is missing are left out.
 
     Returns: None for fewer than three points, or where x or a mean is not above 0.
     """
@@ -45,10 +48,17 @@ def power_law(
     count = values.shape[1]
     if count < 2:
         return PowerLaw(exponent, None, factor)
+    from scipy.stats import norm, t
+
+    quantile = t.ppf((1 + level) / 2, len(x) * (count - 1))
+    if count < FEWEST_RESAMPLED:
+        errors = values.std(axis=1, ddof=1) / np.sqrt(count) / values.mean(axis=1)  # of the logarithms
+        half = quantile * float(np.linalg.norm(weights * errors))
+        return PowerLaw(exponent, (exponent - half, exponent + half), factor)
     rng = np.random.default_rng(0)
     means = np.stack([row[rng.integers(0, count, (resamples, count))].mean(axis=1) for row in values])
     with np.errstate(divide="ignore", invalid="ignore"):  # a resample of values of both signs
         slopes = weights @ np.log(means)
-    slopes = slopes[np.isfinite(slopes)]
-    low, high = np.quantile(slopes, [(1 - level) / 2, (1 + level) / 2])
+    tail = norm.cdf(-np.sqrt(count / (count - 1)) * quantile)
+    low, high = np.quantile(slopes[np.isfinite(slopes)], [tail, 1 - tail])
     return PowerLaw(exponent, (float(low), float(high)), factor)
