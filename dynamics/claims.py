@@ -155,13 +155,13 @@ def mean_interval(
     count = values.size
     if count < 2 or not np.all(np.isfinite(values)):
         return None
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, stdtrit
 
-    quantile = t.ppf((1 + level) / 2, count - 1)
+    quantile = stdtrit(count - 1, (1 + level) / 2)
     if count < FEWEST_RESAMPLED:
         half = quantile * values.std(ddof=1) / np.sqrt(count)
         return float(values.mean() - half), float(values.mean() + half)
-    tail = norm.cdf(-np.sqrt(count / (count - 1)) * quantile)
+    tail = ndtr(-np.sqrt(count / (count - 1)) * quantile)
     chosen = np.random.default_rng(0).integers(0, count, (resamples, count))
     low, high = np.quantile(values[chosen].mean(axis=1), [tail, 1 - tail])
     return float(low), float(high)

@@ -28,3 +28,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def check_writable(option: str, path: Path) -> None:
+    """Refuse a file that could not be written in the end.
+
+    Raises: ValueError: a folder, or in a folder that is not there or read-only; `option` is its name there.
+    """
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a folder; give a file")
+    try:
+        tempfile.TemporaryFile(dir=path.absolute().parent).close()
+    except OSError:
+        raise ValueError(
+            f"{option} {path} cannot be written: its folder does not exist or is read-only"
+        ) from None

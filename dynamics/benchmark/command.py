@@ -3,10 +3,12 @@
 import argparse
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from dynamics.files import check_writable, write_text
+from dynamics.words import whole
 
 EXIT_DISAGREES = 1
 NO_PEERS = (
@@ -43,17 +45,17 @@ def run(args: argparse.Namespace) -> int:
     from dynamics.benchmark import rows as lines
     from dynamics.benchmark.settings import SETTINGS
 
-    seeds = _whole("--seeds", args.seeds, 1, 2**20)
-    steps = _whole("--steps", args.steps, 1, 10**7)
-    repeats = _whole("--repeats", args.repeats, 1, 1000)
-    dim = None if args.dim is None else _whole("--dim", args.dim, 2, 10**7)
-    samples = None if args.samples is None else _whole("--samples", args.samples, 1, 10**7)
+    seeds = whole("--seeds", args.seeds, 1, 2**20)
+    steps = whole("--steps", args.steps, 1, 10**7)
+    repeats = whole("--repeats", args.repeats, 1, 1000)
+    dim = None if args.dim is None else whole("--dim", args.dim, 2, 10**7)
+    samples = None if args.samples is None else whole("--samples", args.samples, 1, 10**7)
     names = _names("--settings", args.settings, tuple(SETTINGS))
     chosen_rows = _names("--rows", args.rows, lines.NAMES)
     _names("--against", args.against, lines.NAMES)
     if args.against not in chosen_rows:
         raise ValueError(f"--against {args.against} is not among the rows that run: {', '.join(chosen_rows)}")
-    counts = [] if args.curve is None else [_whole("--curve", c, 1, 2**20) for c in args.curve.split(",")]
+    counts = [] if args.curve is None else [whole("--curve", c, 1, 2**20) for c in args.curve.split(",")]
     chosen = [SETTINGS[name].resized(dim, samples) for name in names]
     curve_setting = SETTINGS["paper"].resized(dim, samples) if counts else None
     targets = _targets(args)
@@ -121,16 +123,6 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_DISAGREES if any(row["status"] == "disagrees" for row in disagreeing) else 0
 
 
-def _whole(name: str, text: str, low: int, high: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = low - 1
-    if not low <= number <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}, got {text!r}")
-    return number
-
-
 def _names(option: str, text: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
     if text is None:
         return known
@@ -154,20 +146,11 @@ def _targets(args: argparse.Namespace) -> list[Path]:
             raise ValueError(f"--out {folder} cannot be written to ({error.strerror})") from None
         targets.append(folder / "bench.json")
     for path, option in zip(targets, ["--json"] * (args.json is not None) + ["--out"], strict=False):
-        if path.is_dir():
-            raise ValueError(f"{option} {path} is a folder; give a file")
-        try:
-            tempfile.TemporaryFile(dir=path.absolute().parent).close()
-        except OSError:
-            raise ValueError(
-                f"{option} {path} cannot be written: its folder does not exist or is read-only"
-            ) from None
+        check_writable(option, path)
     return targets
 
 
 def _write(result: dict[str, Any], targets: list[Path]) -> None:
-    from dynamics.files import write_text
-
     for path in targets:
         write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
 

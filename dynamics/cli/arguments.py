@@ -7,6 +7,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from dynamics.words import whole
+
 MOST_SEEDS = 2**20
 ENGINES = ("auto", "direct", "gram")
 MEASURE = "of a sweep: what to show, a measure or VARIABLE[dim=value,...]; may be repeated"
@@ -120,20 +122,6 @@ def _value(kind: Any, text: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         return tuple(from_text(typing.get_args(kind)[0], item) for item in text.split(",") if item)
     return from_text(kind, text) if isinstance(text, str) else text
-
-
-def whole(name: str, text: str, low: int, high: int) -> int:
-    """An integer from `low` to `high`.
-
-    Raises: ValueError: anything else.
-    """
-    try:
-        number = int(text)
-    except ValueError:
-        number = low - 1
-    if not low <= number <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}, got {text!r}")
-    return number
 
 
 def seeds(count: str, first: str) -> list[int]:

@@ -4,14 +4,14 @@ import dataclasses
 import json
 import shlex
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from dynamics.cli import arguments
 from dynamics.cli.arguments import Parser
-from dynamics.words import counted
+from dynamics.files import check_writable, write_text
+from dynamics.words import counted, whole
 
 EXIT_CLAIM_FAILED = 1
 
@@ -33,17 +33,16 @@ def check(argv: list[str]) -> int:
     parser.add_argument("--x64", action="store_true", help="compute in float64")
     arguments.add_engine(parser)
     args = arguments.parse(parser, argv)
-    seeds = arguments.whole("--seeds", args.seeds, 1, arguments.MOST_SEEDS)
+    seeds = whole("--seeds", args.seeds, 1, arguments.MOST_SEEDS)
     how = {"engine": arguments.engine(args.engine), "memory": arguments.memory(args)}
     from dynamics import experiments
 
     names = experiments.names() if args.name == "all" else [args.name]
     found = [experiments.get(name) for name in names]
     if args.json is not None:
-        _check_file(Path(args.json))
+        check_writable("--json", Path(args.json))
     from dynamics.claims import table, tally
     from dynamics.cli.start import start_jax
-    from dynamics.files import write_text
     from dynamics.results import provenance
 
     start_jax(args.x64)
@@ -83,14 +82,3 @@ def _computed(experiment: Any, how: dict[str, Any]) -> Any:
         return experiment.simulate(config, engine._replace(**how))
 
     return dataclasses.replace(experiment, simulate=simulate)
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise ValueError(f"--json {path} is a folder; give a file")
-    try:
-        tempfile.TemporaryFile(dir=path.absolute().parent).close()
-    except OSError:
-        raise ValueError(
-            f"--json {path} cannot be written: its folder does not exist or is read-only"
-        ) from None

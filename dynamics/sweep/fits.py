@@ -48,9 +48,9 @@ def power_law(
     count = values.shape[1]
     if count < 2:
         return PowerLaw(exponent, None, factor)
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, stdtrit
 
-    quantile = t.ppf((1 + level) / 2, len(x) * (count - 1))
+    quantile = stdtrit(len(x) * (count - 1), (1 + level) / 2)
     if count < FEWEST_RESAMPLED:
         errors = values.std(axis=1, ddof=1) / np.sqrt(count) / values.mean(axis=1)  # of the logarithms
         half = quantile * float(np.linalg.norm(weights * errors))
@@ -59,6 +59,6 @@ def power_law(
     means = np.stack([row[rng.integers(0, count, (resamples, count))].mean(axis=1) for row in values])
     with np.errstate(divide="ignore", invalid="ignore"):  # a resample of values of both signs
         slopes = weights @ np.log(means)
-    tail = norm.cdf(-np.sqrt(count / (count - 1)) * quantile)
+    tail = ndtr(-np.sqrt(count / (count - 1)) * quantile)
     low, high = np.quantile(slopes[np.isfinite(slopes)], [tail, 1 - tail])
     return PowerLaw(exponent, (float(low), float(high)), factor)
