@@ -4,8 +4,11 @@ What a theorem or a derived bound says must hold in every seed. A band that an i
 same setting measured, on two to five seeds, must hold for the mean over seeds (`typically`).
 """
 
+import math
+
 from dynamics.claims import Ablation, Claim, around, at_least, at_most, between, typically
 from dynamics.experiments._flavors_of_margin_measures import (
+    accuracy_distance,
     accuracy_gap,
     adam_after,
     adam_final,
@@ -18,10 +21,13 @@ from dynamics.experiments._flavors_of_margin_measures import (
     growth_surplus,
     integer_distance,
     largest_of_others,
+    largest_over_optimum,
+    logarithmic_change,
     logarithmic_growth,
     mismatched_decreases,
     momentum_change,
     off_diagonal,
+    predictor_ratio,
     raw_growth,
     shortfall_over_bound,
     slope,
@@ -36,11 +42,36 @@ MARGIN = "margin theorem"
 LINEAR = "Gunasekar et al. 2018, on linear predictors"
 DERIVED = "derived from the margin theorem"
 FIGURE = "margin figures, in order"
+ROUNDING = 1e-6
+"""What rounding, of a margin or of the program that finds the largest one, may add to a ratio."""
 
 LATE_START = Ablation(
     "a start of large norm, which few steps do not leave", {"init_scale": 30.0, "steps": 300}
 )
-HIGH_POWERS = Ablation("the others descend in l8 and l16", {"algorithms": ("sign", "l8", "l16")})
+HIGH_POWERS = Ablation(
+    "the others descend in l8 and l16", {"algorithms": ("sign", "l8", "l16"), "steps": 2000}
+)
+POWERS_OF_L1 = Ablation(
+    "the others descend in l1.1 and l1.25", {"algorithms": ("coordinate", "l1.1", "l1.25"), "steps": 2000}
+)
+POWERS_OF_L2 = Ablation(
+    "the others descend in l1.8 and l2.2", {"algorithms": ("gd", "l1.8", "l2.2"), "steps": 2000}
+)
+ONE_ITERATION = Ablation(
+    "one step of Newton and Schulz for the SVD: nearly the gradient of each layer",
+    {"algorithms": ("gd", "spectral"), "newton_schulz": 1, "steps": 2000},
+)
+ONE_PARAMETER = Ablation(
+    "one parameter: all norms are one",
+    {
+        "model": "linear",
+        "data": "linear",
+        "dim": 1,
+        "init_scale": 0.0,
+        "step_rule": ("loss_adaptive",),
+        "steps": 500,
+    },
+)
 LATE_DIGITS = Ablation(
     "a start of large norm, which few steps do not leave", {"init_scale": 10.0, "steps": 40}
 )
@@ -48,7 +79,9 @@ LONG_STEPS = Ablation(
     "steps so long that they follow no flow (log L by 20 a step)", {"learning_rate": (20.0,)}
 )
 FEW_STEPS = Ablation("training stopped soon after the data are fitted", {"steps": 400})
-STALLED = Ablation("the raw step, which stalls as the loss vanishes", {"step_rule": ("raw",)})
+STALLED = Ablation(
+    "the raw step, which stalls as the loss vanishes", {"step_rule": ("raw",), "learning_rate": (1 / 40,)}
+)
 SHORT = Ablation("training stopped early", {"steps": 300})
 SQUARE_ROOT = Ablation("steps that decay as 1/sqrt(t)", {"decay": 0.5})
 CONSTANT = Ablation("steps that do not decay", {"decay": 0.0})
@@ -73,12 +106,10 @@ def _trains(config) -> bool:
     )
 
 
-def _matrix(
-    id, algorithm, norm, most, *, name="main", ablation=LATE_START, applies=_trains, where="", source=FIGURE
-):
+def _matrix(id, algorithm, norm, most, ablation, *, name="main", applies=_trains, where=""):
     return Claim(
         id,
-        source,
+        FIGURE,
         f"{where}no other algorithm's {norm} margin comes near that of {algorithm}",
         off_diagonal(norm, name),
         lambda runs: typically(at_most(most)),
@@ -88,15 +119,40 @@ def _matrix(
     )
 
 
-def _ratio(id, algorithm, least, name, ablation, statement, source, most=1 + 1e-6):
+def _ratio(id, algorithm, least, name, ablation, statement, most=float("inf")):
     return Claim(
         id,
-        source,
+        DERIVED,
         statement,
         final_ratio(algorithm, name),
         lambda runs: typically(between(least, most, 1.0)),
         ablation,
         runs=(name,),
+    )
+
+
+def _never_above(id, source, statement, swapped, **norms_of):
+    return Claim(
+        id,
+        source,
+        statement,
+        largest_over_optimum(**norms_of),
+        lambda runs: at_most(1 + ROUNDING),
+        Ablation("margins of other norms against the same optima", {"algorithms": swapped, "steps": 1000}),
+        runs=tuple(norms_of),
+    )
+
+
+def _diagonal(id, source, statement, name, *norms, applies=None):
+    return Claim(
+        id,
+        source,
+        statement,
+        worst_off_diagonal(name, *norms),
+        lambda runs: at_most(1 - ROUNDING),
+        ONE_PARAMETER,
+        runs=(name,),
+        applies=applies,
     )
 
 
@@ -132,11 +188,31 @@ CLAIMS = (
     Claim(
         "A2-own",
         LINEAR,
-        "linear, n=20, d=50: each algorithm comes to the largest margin of its own norm, never above",
+        "linear, n=20, d=50: each algorithm comes to the largest margin of its own norm",
         worst_final_ratio("wide"),
-        lambda runs: typically(between(0.995, 1 + 1e-6, 1.0)),
+        lambda runs: typically(at_least(0.995, 1.0)),
         STALLED,
         runs=("wide",),
+    ),
+    # of coordinate descent no such claim is made: few seeds, whose largest margin is small, decide its mean
+    *(
+        Claim(
+            f"A2-tall-{norm}",
+            LINEAR,
+            f"linear, n=40, d=20: {algorithm} comes to the largest margin of its own norm",
+            final_ratio(algorithm, "tall"),
+            lambda runs: typically(at_least(0.97, 1.0)),
+            STALLED,
+            runs=("tall",),
+        )
+        for algorithm, norm in (("gd", "l2"), ("sign", "linf"))
+    ),
+    _never_above(
+        "A2-never-above",
+        "definition of the largest margin",
+        "linear: no algorithm's margin is above the largest one of its norm",
+        ("sign", "coordinate", "gd"),
+        **dict.fromkeys(("wide", "tall", "sqrt", "raw"), ("l2", "linf", "l1")),
     ),
     *(
         Claim(
@@ -144,20 +220,20 @@ CLAIMS = (
             f"{LINEAR}; bound derived for the flow",
             f"linear, {shape}: each shortfall is at most log n / (log(1/L) + log n) of the optimum",
             shortfall_over_bound(name),
-            lambda runs: between(0.0, 1.0),
+            lambda runs: at_most(1.0),
             Ablation("a start other than 0", {"init_scale": 1000.0}),
             runs=(name,),
         )
         for name, shape in (("wide", "n=20, d=50"), ("tall", "n=40, d=20"))
     ),
-    Claim(
+    _diagonal(
         "A2-diagonal",
         LINEAR,
         "linear: in each norm its own algorithm has the largest margin",
-        worst_off_diagonal("wide", "l1", "l2", "linf"),
-        lambda runs: at_most(1.0),
-        Ablation("a start of large norm, which few steps do not leave", {"init_scale": 3e4, "steps": 1000}),
-        runs=("wide",),
+        "wide",
+        "l1",
+        "l2",
+        "linf",
     ),
     *(
         _rate(
@@ -172,25 +248,49 @@ CLAIMS = (
         )
         for algorithm, norm in (("gd", "l2"), ("sign", "linf"), ("coordinate", "l1"))
     ),
-    _rate(
-        "A3-sqrt-l2",
-        "gd",
-        "sqrt",
-        10_000,
-        100_000,
-        around(-0.5, absolute=0.15),
-        CONSTANT,
-        "linear, gd: with steps that decay as 1/sqrt(t) the shortfall falls as 1/sqrt(t)",
+    # of coordinate descent the mean only, here and below: its slopes scatter widely between seeds
+    *(
+        _rate(
+            f"A3-sqrt-{norm}",
+            algorithm,
+            "sqrt",
+            10_000,
+            100_000,
+            band,
+            CONSTANT,
+            f"linear, {algorithm}: with steps that decay as 1/sqrt(t) the shortfall falls as 1/sqrt(t)",
+        )
+        for algorithm, norm, band in (
+            ("gd", "l2", around(-0.5, absolute=0.15)),
+            ("sign", "linf", around(-0.5, absolute=0.15)),
+            ("coordinate", "l1", typically(around(-0.5, absolute=0.15))),
+        )
     ),
-    _rate(
-        "A3-raw-slope",
-        "gd",
-        "raw",
-        10_000,
-        100_000,
-        between(-0.25, -0.1),
+    *(
+        _rate(
+            id,
+            algorithm,
+            "raw",
+            10_000,
+            100_000,
+            band,
+            ADAPTIVE,
+            f"linear, {algorithm}: with raw steps the shortfall falls slower than any power of t",
+        )
+        for id, algorithm, band in (
+            ("A3-raw-slope", "gd", between(-0.25, -0.1)),
+            ("A3-raw-slope-linf", "sign", between(-0.25, -0.1)),
+            ("A3-raw-slope-l1", "coordinate", typically(between(-0.25, -0.1))),
+        )
+    ),
+    Claim(
+        "A3-raw-constant",
+        "rates of steepest descent on linear predictors",
+        "linear, gd: with raw steps the shortfall times log t stays within 15 % from step 1e4 to 1e5",
+        logarithmic_change,
+        lambda runs: typically(at_most(0.15, 0.0)),
         ADAPTIVE,
-        "linear, gd: with raw steps the shortfall falls slower than any power of t",
+        runs=("raw",),
     ),
     Claim(
         "A3-raw-logarithm",
@@ -209,7 +309,6 @@ CLAIMS = (
             "deep_linear",
             Ablation("training stopped early", {"steps": 150}),
             f"two-layer linear network, {algorithm}: the {norm} margin is the largest possible",
-            DERIVED,
         )
         for algorithm, norm, least in (
             ("gd", "l2", 0.998),
@@ -218,13 +317,46 @@ CLAIMS = (
             ("coordinate", "l1", 0.88),
         )
     ),
+    *(
+        Claim(
+            f"A4-predictor-{name}",
+            DERIVED,
+            f"two-layer linear network, {algorithm}: the predictor has the largest {norm} margin there is",
+            predictor_ratio(algorithm, norm, "deep_linear"),
+            lambda runs, least=least: typically(at_least(least, 1.0)),
+            Ablation("training stopped early", {"steps": 150}),
+            runs=("deep_linear",),
+        )
+        for algorithm, name, norm, least in (
+            ("gd", "l2", "l2", 0.99),
+            ("spectral", "spectral", "l2", 0.99),
+            ("sign", "linf", "linf", 0.99),
+            ("coordinate", "l1", "l1", 0.985),
+        )
+    ),
+    Claim(
+        "A4-stationary",
+        f"{MARGIN}: limit directions are KKT points",
+        "two-layer linear network, gd: parameters align with the steepest direction in l2",
+        final_stationarity("gd", "deep_linear"),
+        lambda runs: typically(at_least(0.999, 1.0)),
+        Ablation("training stopped early", {"steps": 150}),
+        runs=("deep_linear",),
+    ),
+    _never_above(
+        "A4-never-above",
+        DERIVED,
+        "two-layer linear network: no algorithm's margin is above the largest one of its norm",
+        ("sign", "coordinate", "spectral", "gd"),
+        deep_linear=("l2", "linf", "l1", "spectral"),
+    ),
     _ratio(
         "A5-point-l2", "gd", 1 - 0.002 / 1.8875, "point", LATE_START,
-        "ReLU network, one point: gd comes to |x|_2 / 2", DERIVED, 1 + 0.002 / 1.8875,
+        "ReLU network, one point: gd comes to |x|_2 / 2", 1 + 0.002 / 1.8875,
     ),
     _ratio(
         "A5-point-l1", "coordinate", 1 - 0.002 / 0.75, "point", SHORT,
-        "ReLU network, one point: coordinate descent comes to |x|_inf / 4", DERIVED, 1 + 0.002 / 0.75,
+        "ReLU network, one point: coordinate descent comes to |x|_inf / 4", 1 + 0.002 / 0.75,
     ),
     Claim(
         "A5-point-linf",
@@ -238,7 +370,31 @@ CLAIMS = (
     _ratio(
         "A5-orthogonal", "gd", 0.9, "orthogonal",
         Ablation("20 neurons instead of 100: other KKT points", {"widths": (20,)}),
-        "ReLU network, orthogonal points: gd comes near R / (2 (sqrt n+ + sqrt n-)), never above", DERIVED,
+        "ReLU network, orthogonal points: gd comes near R / (2 (sqrt n+ + sqrt n-))",
+    ),
+    Claim(
+        "A5-local",
+        f"{MARGIN}: limit directions are KKT points",
+        "ReLU network of 20 neurons, orthogonal points: gd aligns with the steepest direction in l2",
+        final_stationarity("gd", "narrow"),
+        lambda runs: typically(at_least(0.99, 1.0)),
+        SHORT,
+        runs=("narrow",),
+    ),
+    _never_above(
+        "A5-never-above-orthogonal",
+        DERIVED,
+        "ReLU networks, 100 or 20 neurons, orthogonal points: the margin of gd is never above the largest",
+        ("sign",),
+        orthogonal=("l2",),
+        narrow=("l2",),
+    ),
+    _never_above(
+        "A5-never-above-point",
+        DERIVED,
+        "ReLU network, one point: no algorithm's margin is above the largest one of its norm",
+        ("sign", "coordinate", "gd"),
+        point=("l2", "linf", "l1"),
     ),
     Claim(
         "A6-monotone",
@@ -280,18 +436,29 @@ CLAIMS = (
         LONG_STEPS,
         runs=("fine",),
     ),
-    _matrix("A7-linf", "sign", "linf", 0.03),
-    _matrix("A7-spectral", "spectral", "spectral", 0.55),
-    _matrix("A7-l1", "coordinate", "l1", 0.4),
-    _matrix("A7-l2", "gd", "l2", 0.98),
-    Claim(
+    _matrix("A7-linf", "sign", "linf", 0.03, HIGH_POWERS),
+    _matrix("A7-spectral", "spectral", "spectral", 0.55, ONE_ITERATION),
+    _matrix("A7-l1", "coordinate", "l1", 0.4, POWERS_OF_L1),
+    _matrix("A7-l2", "gd", "l2", 0.98, POWERS_OF_L2),
+    _diagonal(
+        "A7-diagonal",
+        FIGURE,
+        "in each of the four norms its own algorithm has the largest margin",
+        "main",
+        "l1",
+        "l2",
+        "linf",
+        "spectral",
+        applies=_trains,
+    ),
+    _diagonal(
         "A7-relu",
         FIGURE,
         "ReLU network: the l2, linf and spectral margins each are largest under their own algorithm",
-        worst_off_diagonal("relu", "l2", "linf", "spectral"),
-        lambda runs: at_most(1.0),
-        LATE_START,
-        runs=("relu",),
+        "relu",
+        "l2",
+        "linf",
+        "spectral",
     ),
     # no band in linf: one seed in sixteen fits the data late, and has 0.75 where the others have about 0.09
     Claim(
@@ -329,7 +496,8 @@ CLAIMS = (
         "connection to Adam",
         "the switch moves with log(1/eps)",
         adam_peak_shift,
-        lambda runs: typically(around(8.6, absolute=0.7)),
+        # log(1e-4 / 1e-8) by theory; a prototype, whose band this is, measured 8.6
+        lambda runs: typically(between(7.9, 9.3, math.log(1e4))),
         ON_LOG_LOSS,
         runs=("adam_4", "adam_8"),
     ),
@@ -366,15 +534,17 @@ CLAIMS = (
         RAW_ADAM,
         runs=("adam_log",),
     ),
-    Claim(
+    _diagonal(
         "A9-diagonal",
         "Gronich & Vardi 2026, arXiv:2602.16340",
         "with momentum, too, the l2, linf and spectral margins are largest under their own algorithm",
-        worst_off_diagonal("momentum", "l2", "linf", "spectral"),
-        lambda runs: at_most(1.0),
-        LATE_START,
-        runs=("momentum",),
+        "momentum",
+        "l2",
+        "linf",
+        "spectral",
     ),
+    # sign, one seed in sixteen: momentum carries the weights far before the data are fitted, and the
+    # direction that they then have is outgrown only slowly
     *(
         Claim(
             f"A9-stationary-{norm}",
@@ -396,7 +566,7 @@ CLAIMS = (
             "Gronich & Vardi 2026, arXiv:2602.16340, in numbers",
             f"{algorithm}: momentum changes the own margin by little",
             momentum_change(algorithm),
-            lambda runs, most=most: typically(around(0.0, absolute=most)),
+            lambda runs, most=most: typically(at_most(most, 0.0)),
             Ablation("training stopped while momentum still builds up", {"steps": 60}),
             runs=("momentum", "plain"),
         )
@@ -433,21 +603,20 @@ CLAIMS = (
         "A10-dense-sign",
         "teacher-student figure",
         "dense teacher: sign descent and gd generalise alike",
-        accuracy_gap("dense", "gd", "sign"),
-        lambda runs: typically(around(0.0, absolute=0.02)),
+        accuracy_distance("dense", "gd", "sign"),
+        lambda runs: typically(at_most(0.02, 0.0)),
         SPARSE,
         runs=("dense",),
     ),
     *(
         _matrix(
-            f"A11-{norm}", algorithm, norm, most, name="digits", applies=None, where="digits: ",
-            ablation=LATE_DIGITS,
+            f"A11-{norm}", algorithm, norm, most, ablation, name="digits", applies=None, where="digits: ",
         )
-        for algorithm, norm, most in (
-            ("sign", "linf", 0.06),
-            ("coordinate", "l1", 0.06),
-            ("gd", "l2", 0.3),
-            ("spectral", "spectral", 0.65),
+        for algorithm, norm, most, ablation in (
+            ("sign", "linf", 0.06, HIGH_POWERS),
+            ("coordinate", "l1", 0.06, POWERS_OF_L1),
+            ("gd", "l2", 0.3, POWERS_OF_L2),
+            ("spectral", "spectral", 0.65, ONE_ITERATION),
         )
     ),
     Claim(
@@ -475,6 +644,26 @@ CLAIMS = (
         final("vanishing", "coordinate", "digits"),
         lambda runs: at_least(0.99),
         LATE_DIGITS,
+        runs=("digits",),
+    ),
+    Claim(
+        "A11-vanishing-gd",
+        "weight histograms, in order",
+        "digits: gd leaves between a half and two thirds of its weights near 0",
+        final("vanishing", "gd", "digits"),
+        lambda runs: between(0.5, 0.65),
+        LATE_DIGITS,
+        runs=("digits",),
+    ),
+    Claim(
+        "A11-vanishing-sign",
+        "weight histograms, in order",
+        "digits: sign descent leaves less than one weight in ten near 0",
+        final("vanishing", "sign", "digits"),
+        lambda runs: at_most(0.1),
+        Ablation(
+            "a start near 0, where pixels that are always black leave their weights", {"init_scale": 1e-3}
+        ),
         runs=("digits",),
     ),
     Claim(

