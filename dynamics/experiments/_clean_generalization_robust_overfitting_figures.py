@@ -15,7 +15,7 @@ from dynamics.words import counted
 if TYPE_CHECKING:
     import matplotlib.figure
 
-BLUE, RED, GREEN, PINK = plots.COLOURS[:4]
+BLUE, RED, GREEN = plots.COLOURS[:3]
 
 
 def _config(dataset: xr.Dataset):

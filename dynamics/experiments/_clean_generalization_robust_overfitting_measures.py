@@ -1,5 +1,7 @@
 """What the claims of clean generalisation and robust overfitting measure, and where they apply."""
 
+import math
+
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
@@ -77,8 +79,10 @@ def memory_time(run: Run) -> PerSeed:
 
 
 def phase_ratio(runs: Runs) -> PerSeed:
-    """T1/T3; 0 for a network that starts with the signal."""
-    return signal_time(runs["main"]) / memory_time(runs["main"])
+    """T1/T3; 0 for a network that starts with the signal, at least this for one that never learns it."""
+    signal, memorised = signal_time(runs["main"]), memory_time(runs["main"])
+    # T3 is within the run, so that this ratio is above 1 too
+    return np.where(np.isnan(signal), float(runs["main"].dataset.step.max()), signal) / memorised
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -132,21 +136,15 @@ def worst_over(name: str, reduce: str, low: float, high: float):
 
 
 def thresholds(runs: Runs) -> np.ndarray:
-    """For every run the gamma at which mean robust test accuracy passes 0.9, linear between its values.
+    """For every run the first gamma of its grid at which mean robust test accuracy is above 0.9.
 
-    NaN where it never does; the smallest gamma where it does from the first.
+    NaN where there is none, and where it is the grid's smallest: the threshold may then lie below the grid.
     """
     found = []
     for run in runs.values():
         mean = scan(run).robust_test.mean("seed")
-        gamma, values = mean.gamma.values, mean.values
-        j = int(np.argmax(values > 0.9))
-        if not values[j] > 0.9:
-            found.append(np.nan)
-        elif j == 0:
-            found.append(gamma[0])
-        else:
-            found.append(np.interp(0.9, values[j - 1 : j + 1], gamma[j - 1 : j + 1]))
+        above = np.flatnonzero(mean.values > 0.9)
+        found.append(mean.gamma.values[above[0]] if above.size and above[0] else np.nan)
     return np.asarray(found)
 
 
@@ -167,22 +165,24 @@ def odd_power(values: xr.DataArray, power: float) -> xr.DataArray:
 
 
 def score_error(runs: Runs) -> PerSeed:
-    r"""Largest deviation of the scores from $\alpha^q U + V_i$ and $\alpha'^q U + V_i$, over their size."""
+    r"""Largest deviation of the scores from $\alpha^q U + V_i$ and $\alpha'^q U + V_i$, over their size.
+
+    Their size is that of the largest score over samples, at each record by itself.
+    """
     run = runs["main"]
     data, config = single(run), run.config
     total = odd_power(data.signals.sel(feature=0, drop=True), config.power).sum("neuron")
     clean = config.alpha**config.power * total
     moved = (config.residuals[0] * config.alpha) ** config.power * total
-    scale = np.abs(data.margins).max(["sample", "step"])
     errors = [
-        np.abs(data.margins - clean - memory(data)),
-        np.abs(data.robust_scores.sum("family") - moved - memory(data)),
+        np.abs(score - signal - memory(data)).max("sample") / np.abs(score).max("sample")
+        for score, signal in ((data.margins, clean), (data.robust_scores.sum("family"), moved))
     ]
-    return np.max([(error.max(["sample", "step"]) / scale).values for error in errors], axis=0)
+    return np.max([error.max("step").values for error in errors], axis=0)
 
 
 def update_error(runs: Runs) -> PerSeed:
-    r"""Largest deviation of $u_r$ after a step from the reduced dynamics, over its size."""
+    r"""Largest deviation of $u_r$ after a step from the reduced dynamics, over the largest $|u_r|$ then."""
     run = runs["every_step"]
     data, config = single(run), run.config
     q, weight = config.power, config.adversarial_weight
@@ -194,8 +194,8 @@ def update_error(runs: Runs) -> PerSeed:
     pull = (clean * c + moved * a).mean("sample")
     expected = u + config.learning_rate * q * np.abs(u) ** (q - 1) * pull
     before, after = expected.isel(step=slice(0, -1)), u.isel(step=slice(1, None))
-    error = np.abs(after.drop_vars("step") - before.drop_vars("step")).max(["neuron", "step"])
-    return (error / np.abs(u).max(["neuron", "step"])).values
+    error = np.abs(after.drop_vars("step") - before.drop_vars("step")).max("neuron")
+    return (error / np.abs(after).drop_vars("step").max("neuron")).max("step").values
 
 
 def attack_gap(runs: Runs) -> PerSeed:
@@ -224,6 +224,26 @@ def robust_points(end: xr.Dataset, points: str) -> xr.DataArray:
 
 def robust_error(run: str):
     return lambda runs: 1 - robust_points(last(runs[run]), "test").values
+
+
+def overfit_count_error(runs: Runs) -> PerSeed:
+    """Test inputs that attacks turn, less those whose signs no training input has: a whole number."""
+    end, config = last(runs["construction"]), runs["construction"].config
+    attacked = min(config.num_points, config.num_test)
+    turned, new = (np.rint(attacked * share) for share in (1 - robust_points(end, "test"), end.unseen_test))
+    return (turned - new).values
+
+
+def unseen_deviation(config) -> float:
+    r"""Standard deviation of the share of test inputs with signs of no training input, of one seed.
+
+    Of $M = 2^{D-1}$ sign patterns N draws with replacement leave a share of variance
+    $e^{-c}(1 - (1 + c)e^{-c})/M$ unseen, $c = N/M$.
+    """
+    patterns, share = 2.0 ** (config.dim - 1), unseen(config)
+    load = config.num_samples[0] / patterns
+    drawn = math.exp(-load) * (1 - (1 + load) * math.exp(-load)) / patterns
+    return math.sqrt(share * (1 - share) / min(config.num_points, config.num_test) + drawn)
 
 
 def unseen(config) -> float:
@@ -257,9 +277,8 @@ def narrowest_robust(runs: Runs) -> PerSeed:
 
 
 def smallest_rise(runs: Runs) -> PerSeed:
-    """The smallest gain of robust training accuracy from one width to the next; NaN for a single width."""
-    gains = by_width(runs).robust_train.diff("arm")
-    return gains.min("arm").values if gains.sizes["arm"] else np.full(gains.sizes["seed"], np.nan)
+    """The smallest gain of robust training accuracy from one width to the next."""
+    return by_width(runs).robust_train.diff("arm").min("arm").values
 
 
 def robust_gap(runs: Runs) -> PerSeed:

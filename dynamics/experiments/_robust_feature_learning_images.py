@@ -1,7 +1,9 @@
 """Which features does a network follow on images? Adversarial examples of two reference networks tell.
 
 Perturbations of a plainly trained reference point to its non-robust features, those of an adversarially
-trained one to robust features. References and examined networks are trained on disjoint halves.
+trained one to robust features. References and examined networks are trained on disjoint halves. The split and
+both references are those of `reference_seed` for every seed of a run: seeds differ in initial weights and
+batches only.
 """
 
 import jax.numpy as jnp

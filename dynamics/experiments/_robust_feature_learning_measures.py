@@ -14,6 +14,7 @@ PerSeed = Float[np.ndarray, " seeds"]
 LOTTERY_RUNS = ("lottery_37", "lottery_74", "lottery_148", "lottery_oracle")
 RECURSION_RUNS = ("recursion_3", "recursion_4")
 SLOW_RUNS = ("slow_2", "slow_4", "slow_6")
+FEWEST_CLASSES = 60  # that a share of predicted winners is taken of
 
 
 def arm(run: Run, training: str) -> xr.Dataset:
@@ -75,7 +76,10 @@ def frozen_error(runs: Runs) -> PerSeed:
 
 
 def lottery_score(runs: Runs) -> PerSeed:
-    """Share of decided classes (one side 1.3 times the other) whose winner the initial weights predict."""
+    """Share of decided classes (one side 1.3 times the other) whose winner the initial weights predict.
+
+    NaN where the seeds together have fewer than 60 of them.
+    """
     right, decided = 0, 0
     for run in runs.values():
         config, dataset = run.config, only(run)
@@ -88,7 +92,7 @@ def lottery_score(runs: Runs) -> PerSeed:
             clear = (ratio > 1.3) | (ratio < 1 / 1.3)
             right = right + np.sum(clear & ((u > v).values == (ratio > 1)), axis=1)
             decided = decided + np.sum(clear, axis=1)
-    return right / decided
+    return right / decided if np.sum(decided) >= FEWEST_CLASSES else np.full(len(decided), np.nan)
 
 
 def recursion_error(runs: Runs) -> PerSeed:
@@ -167,12 +171,14 @@ def identity_error(runs: Runs) -> PerSeed:
 
 
 def threshold_error(run: str, curve: str, law):
-    """Distance of the first radius with an error from the exact one."""
+    """How far from the exact radius accuracy is neither 1 below it nor 0 above it."""
 
     def measure(runs: Runs) -> PerSeed:
         config, accuracy = runs[run].config, only(runs[run])[curve]
-        first = accuracy.radius.where(accuracy < 0.5).min("radius")
-        return np.abs(first.values - law(config))
+        first_error = accuracy.radius.where(accuracy < 1).min("radius")
+        last_success = accuracy.radius.where(accuracy > 0).max("radius")
+        exact = law(config)
+        return np.maximum(np.abs(first_error - exact), np.abs(last_success - exact)).values
 
     return measure
 
@@ -189,11 +195,17 @@ def escape_exponent(runs: Runs) -> PerSeed:
 
 
 def from_step(run: str, training: str, measure, reduce: str, step: int = 500):
-    """A number of an image run over the recorded steps from `step` on: its smallest or largest."""
+    """A number of an image run over the recorded steps from `step` on: its smallest or largest.
+
+    Raises: ValueError: a run that records fewer than two of them.
+    """
 
     def measured(runs: Runs) -> PerSeed:
         dataset = arm(runs[run], training)
         late = dataset.sel(step=dataset.step >= step)
+        if late.sizes["step"] < 2:
+            recorded = ", ".join(map(str, dataset.step.values))
+            raise ValueError(f"needs two recorded steps from {step} on, got {recorded}")
         return getattr(measure(late), reduce)("step").values
 
     return measured

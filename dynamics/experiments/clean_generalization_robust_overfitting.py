@@ -51,7 +51,7 @@ class Config(TrainingConfig):
     num_patches: int = setting(2, "patches P of an input, the signal patch included", low=1)
     num_samples: tuple[int, ...] = setting((20,), "training samples N", low=1)
     num_test: int = setting(500, "test samples", low=1)
-    num_points: int = setting(200, "of the training and of the test samples, how many PGD attacks", low=1)
+    num_points: int = setting(500, "of the training and of the test samples, how many PGD attacks", low=1)
     signal: float = setting(0.0, "signal strength alpha; 0: d^0.249; of parity: a, 0: 0.1", low=0)
     noise: float = setting(0.0, "noise sigma, standard deviation per coordinate; 0: d^-0.509", low=0)
     direction: Literal["first_axis", "random"] = setting("first_axis", "signal direction w*")
@@ -383,8 +383,17 @@ def observed(config: Config) -> tuple[dict, dict]:
     return always, end
 
 
+@observables.observable(about="share of test points with signs of their own")
+def unseen_test(params, problem, draw, num_points):
+    """Share of the first `num_points` test inputs of parity whose signs no training input has."""
+    train, test = draw.train.x[:, 1:], draw.test.x[:num_points, 1:]
+    seen = jnp.any(test @ train.T > train.shape[1] - 0.5, axis=1)
+    return jnp.mean(~seen, dtype=test.dtype)
+
+
 def _construction(config):
     o, end = observables, {"num_parameters": observables.num_parameters}
+    end["unseen_test"] = unseen_test.given(num_points=config.num_points)
     attacks = {"shift": FeatureAttack(config.shifts[0])}
     if config.attack_steps:
         attacks["pgd"] = PGD(config.shifts[0], norm="linf", steps=config.attack_steps)

@@ -9,6 +9,7 @@ $a \leftarrow a + C a_+^{q-1}$, each feature by itself.
 Reference: the setting of Li & Li 2025, arXiv:2410.08503; the recursion and what follows from it are derived.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,9 +93,12 @@ class PatchFeatures:
     def crossing_radius(self) -> float:
         r"""$\epsilon^* = (\beta R - \alpha)/(R - 1)$ with $R = (P_N/S)^{1/q}$: equal rates.
 
-        There the winner is the feature that started larger, each with probability 1/2.
+        There the winner is the feature that started larger, each with probability 1/2. NaN for $P_N = S$,
+        where the rates are equal at no radius or at all of them.
         """
         ratio = (self.num_nonrobust / self.num_robust) ** (1 / self.power)
+        if ratio == 1:
+            return math.nan
         return (self.nonrobust_strength * ratio - self.robust_strength) / (ratio - 1)
 
     def flip_radius(self, family: int) -> float:

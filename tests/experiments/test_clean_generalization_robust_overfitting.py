@@ -4,12 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from dynamics import experiments, load, save
 from dynamics.adversary import FeatureShift
 from dynamics.claims import Run
 from dynamics.experiments import _clean_generalization_robust_overfitting_measures as measures
 from dynamics.experiments import clean_generalization_robust_overfitting as module
+from dynamics.keys import named_key, seed_key
 from dynamics.laws.clean_generalization_robust_overfitting import reduced_dynamics
 from dynamics.sweep.figures import Shown
 
@@ -82,8 +84,6 @@ def tiny():
     """A run with its draw and initial weights."""
     import jax
 
-    from dynamics.keys import named_key, seed_key
-
     dataset = EXPERIMENT.run(TINY, seeds=[3, 1])
     problem = module.problem(TINY, 4, 3)
     key = named_key(seed_key(1), "data")
@@ -147,8 +147,6 @@ def test_every_figure_is_drawn_from_a_saved_run(tiny, tmp_path, flaws):
 
 
 def test_crossings_are_interpolated():
-    import xarray as xr
-
     steps = [0, 10, 20, 40]
     curves = [[0, 1, 3, 2], [5, 0, 0, 0], [0, 0, 0, 1.9]]
     values = xr.DataArray(np.array(curves, float), dims=("seed", "step"), coords={"step": steps})
@@ -159,6 +157,62 @@ def test_slopes():
     x = np.log([8.0, 16.0, 32.0])
     np.testing.assert_allclose(measures.slope(x, np.stack([2 * x + 1, -x]).T), [2, -1])
     assert np.isnan(measures.slope(np.ones(3), x))
+
+
+def test_thresholds_are_the_first_of_a_grid_and_not_its_edge():
+    gamma = [0.05, 0.1, 0.2]
+    accuracies = {"first": [0.95, 1.0, 1.0], "second": [0.5, 0.91, 1.0], "none": [0.5, 0.6, 0.9]}
+    runs = {}
+    for name, values in accuracies.items():
+        dims = ("arm", "seed", "step", "gamma")
+        robust = xr.DataArray(np.asarray(values)[None, None, None], dims=dims, coords={"gamma": gamma})
+        runs[name] = Run(TINY, robust.to_dataset(name="robust_test"))
+    np.testing.assert_array_equal(measures.thresholds(runs), [np.nan, 0.1, np.nan])
+
+
+def test_a_signal_that_is_never_learned_comes_after_the_memory():
+    signal = np.asarray([[0, 2.0, 3.0], [0, 0.1, 0.2]])
+    noise = np.asarray([[0, 0, 1.0], [0, 1.0, 2.0]])
+    scores = np.stack([signal, noise], axis=-1)[None, :, None, :, None]
+    dims = ("arm", "seed", "gamma", "step", "sample", "family")
+    values = xr.DataArray(scores, dims=dims, coords={"step": [0, 10, 20], "family": [0, -1]})
+    found = measures.phase_ratio({"main": Run(TINY, values.to_dataset(name="scores"))})
+    np.testing.assert_allclose(found, [5 / 15, 20 / 5])
+
+
+def test_errors_of_identities_are_relative_at_every_record(tiny):
+    dataset = tiny[0]
+    assert (measures.score_error({"main": Run(TINY, dataset)}) < 1e-12).all()
+    assert (measures.update_error({"every_step": Run(TINY, dataset)}) < 1e-12).all()
+    # the first record is smaller than the last ones, and counts as much as they do
+    first = dataset.step == 0
+    for name in ("margins", "robust_scores"):
+        wrong = dataset.assign({name: dataset[name] * (1 + 1e-3 * first)})
+        assert (measures.score_error({"main": Run(TINY, wrong)}) > 5e-4).all(), name
+
+
+def test_attacks_turn_the_parity_inputs_that_were_not_memorised():
+    tiny = {"dim": 6, "num_samples": (20,), "num_test": 300, "num_points": 250}
+    config = dataclasses.replace(PRESETS["construction"], **tiny)
+    end = EXPERIMENT.run(config, seeds=4).isel(arm=0, gamma=0, step=-1)
+    for i, seed in enumerate(end.seed.values):
+        draw = module.data(config, 20).sample(named_key(seed_key(int(seed)), "data"))
+        known = {tuple(row) for row in np.asarray(draw.train.x)[:, 1:]}
+        new = [tuple(row) not in known for row in np.asarray(draw.test.x)[:250, 1:]]
+        np.testing.assert_allclose(end.unseen_test[i], np.mean(new))
+    found = measures.overfit_count_error({"construction": Run(config, EXPERIMENT.run(config, seeds=4))})
+    np.testing.assert_array_equal(found, 0)
+
+
+def test_the_share_of_unseen_signs_and_its_deviation_by_drawing():
+    config = dataclasses.replace(
+        PRESETS["construction"], dim=6, num_samples=(20,), num_test=100, num_points=100
+    )
+    rng = np.random.default_rng(0)
+    train, test = rng.integers(0, 32, (20_000, 20)), rng.integers(0, 32, (20_000, 100))
+    shares = np.asarray([1 - np.isin(b, a).mean() for a, b in zip(train, test, strict=True)])
+    assert shares.mean() == pytest.approx(measures.unseen(config), rel=5e-3)
+    assert shares.std() == pytest.approx(measures.unseen_deviation(config), rel=0.05)
 
 
 def test_the_worse_shift_is_the_fixed_one_where_the_signal_is_positive():

@@ -5,8 +5,11 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import xarray as xr
 
 from dynamics import experiments
+from dynamics.claims import Run
+from dynamics.experiments import _robust_feature_learning_measures as measures
 from dynamics.experiments import robust_feature_learning as module
 from dynamics.experiments._robust_feature_learning_figures import wilson
 from dynamics.keys import named_key, seed_key
@@ -274,11 +277,64 @@ def test_figures_and_table_of_patches(flaws):
     assert not flaws(EXPERIMENT.figures["overview"](crossing), curves=False)
 
 
+def test_the_crossing_is_drawn_without_a_law_where_both_features_have_as_many_patches():
+    small = {"dim": 8, "width": 3, "steps": 4, "records": 2, "num_robust": 1, "num_nonrobust": 1}
+    config = dataclasses.replace(PRESETS["crossing"], **small)
+    assert EXPERIMENT.figures["crossing"](EXPERIMENT.run(config, seeds=1)).get_axes()
+
+
 def test_wilson_interval():
     low, high = wilson(np.asarray([0.0, 0.5, 1.0]), 24)
     # statsmodels.stats.proportion.proportion_confint(count, 24, method="wilson"), with z = 1.96
     np.testing.assert_allclose(low, [0, 0.31428, 0.86203], atol=1e-4)
     np.testing.assert_allclose(high, [0.13797, 0.68572, 1], atol=1e-4)
+
+
+# --- what is measured
+
+
+def test_thresholds_are_those_of_a_step_from_all_to_none():
+    radius = np.arange(1, 10) / 10
+    curves = {
+        "step": (radius < 0.45, 0.05),
+        "slope": (np.clip(0.75 - radius / 2, 0, 1), 0.45),
+        "returns": ((radius < 0.45) | (radius > 0.85), 0.45),
+        "ends above 0": (np.where(radius < 0.45, 1.0, 0.1), 0.45),
+    }
+    for name, (accuracy, error) in curves.items():
+        dims = ("training", "seed", "radius")
+        values = xr.DataArray(np.asarray(accuracy, float)[None, None], dims=dims, coords={"radius": radius})
+        run = Run(Config(), values.to_dataset(name="curve"))
+        found = measures.threshold_error("run", "curve", lambda config: 0.45)({"run": run})
+        np.testing.assert_allclose(found, error, err_msg=name)
+
+
+def test_the_lottery_needs_sixty_decided_classes():
+    runs = {}
+    for seeds in (7, 8):
+        strength = np.zeros((1, seeds, 2, 16))
+        strength[0, :, :, :8], strength[0, :, 1, 8:] = 1.0, 0.5
+        dims = ("training", "seed", "step", "feature")
+        config = Config(training="standard", num_classes=8)
+        runs[seeds] = Run(config, xr.DataArray(strength, dims=dims).to_dataset(name="strength"))
+    assert np.isnan(measures.lottery_score({"run": runs[7]})).all()
+    np.testing.assert_array_equal(measures.lottery_score({"run": runs[8]}), np.ones(8))
+
+
+def test_the_digits_are_measured_at_500_and_1500_steps_and_not_at_one_alone():
+    times = EXPERIMENT.check_runs["digits"].config.recording_times()
+    assert {500, 1500} <= set(times)
+    values = xr.DataArray(
+        [[[0.5, 0.2, 0.1, 0.3]]], dims=("training", "seed", "step"), coords={"training": ["standard"]}
+    )
+    smallest = measures.from_step("digits", "standard", lambda d: d.rate, "min")
+    for steps, found in ((times, 0.1), ([0, 39, 443, 1500], None)):
+        runs = {"digits": Run(Config(), values.assign_coords(step=steps).to_dataset(name="rate"))}
+        if found is None:
+            with pytest.raises(ValueError, match="two recorded steps from 500 on, got 0, 39, 443, 1500"):
+                smallest(runs)
+        else:
+            np.testing.assert_array_equal(smallest(runs), [found])
 
 
 def test_every_claim_names_runs_that_exist_and_can_be_decided():

@@ -1,5 +1,7 @@
 """Laws of patch features against direct simulation of their recursion, and against brute force."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,7 @@ def test_the_crossing_equates_the_rates():
     assert radius == pytest.approx(0.122, abs=5e-4)
     assert SIZES.robust_rate(radius) == pytest.approx(SIZES.nonrobust_rate(radius))
     assert SIZES.side_ratio(np.asarray(0.2), np.asarray(0.1), radius) == pytest.approx(2)
+    assert np.isnan(dataclasses.replace(SIZES, num_robust=120).crossing_radius())
 
 
 def test_thresholds_of_pure_networks_by_brute_force():
