@@ -35,7 +35,13 @@ def gram(
     checks.points(x, z)
     x = jnp.asarray(x)
     other = x if z is None else jnp.asarray(z)
-    item, total = x.dtype.itemsize, len(x) * len(other)
+    first = jax.eval_shape(kernel, x[:1]) if z is None else jax.eval_shape(kernel, x[:1], other[:1])
+    if getattr(first, "shape", None) != (1, 1):
+        raise ValueError(
+            "kernel must give one matrix: of several, take one, such as closed_form.deep(x, z).ntk"
+        )
+    dtype = first.dtype  # the kernel's: points may be integers
+    item, total = dtype.itemsize, len(x) * len(other)
     side = BLOCK
     if limit is not None:
         held = total * item + x.nbytes + (0 if z is None else other.nbytes)
@@ -45,12 +51,7 @@ def gram(
                 f"a Gram matrix of {len(x):,} x {len(other):,} and its points take {held:,} bytes, a block "
                 f"beside them at least {INTERMEDIATE * item}: the limit of {limit:,} is too low"
             )
-    first = jax.eval_shape(kernel, x[:1]) if z is None else jax.eval_shape(kernel, x[:1], other[:1])
-    if getattr(first, "shape", None) != (1, 1):
-        raise ValueError(
-            "kernel must give one matrix: of several, take one, such as closed_form.deep(x, z).ntk"
-        )
-    out = np.empty((len(x), len(other)), x.dtype)
+    out = np.empty((len(x), len(other)), dtype)
     compute = jax.jit(kernel)
     pending = None
     for i in range(0, len(x), side):

@@ -183,7 +183,8 @@ def step(
         support = state.origin + jnp.clip(support - state.origin, -what.ball, what.ball)
     if what.box is not None:
         support = jnp.clip(support, *what.box)
-    return State(support, params["labels"], state.origin, inner), value
+    labels = params["labels"] if what.learn_labels else state.labels  # a rule's weight decay would move them
+    return State(support, labels, state.origin, inner), value
 
 
 def distill(

@@ -24,7 +24,7 @@ class Dual(NamedTuple):
     r"""An activation and its expectations over a Gaussian pair with variances A, B and covariance C.
 
     Attributes:
-      phi: the activation itself, elementwise; `slope`: its derivative, 0 at a kink's left side.
+      phi: the activation itself, elementwise; `slope`: its derivative, at a kink that from the left.
       values: $(A, B, C) \mapsto E[\phi(u)\phi(v)]$; shapes broadcast.
       slopes: $(A, B, C) \mapsto E[\phi'(u)\phi'(v)]$.
     """

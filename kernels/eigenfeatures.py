@@ -6,7 +6,7 @@ if its sign (or largest class) predicts the label, and *robust* if it still does
 
 Within an eigenspace of several dimensions only the features' sum is defined.
 
-Reference: Tsilivis and Kempe 2022, arXiv:2210.05577, Sections 2.2 and 3.
+Reference: Tsilivis and Kempe 2022, arXiv:2210.05577; features are defined in Section 2.2.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@ r"""How a kernel moves during training: similarity, angle, velocity, concentrati
 
 All functions take Gram matrices on the same samples. Nothing is centred unless `centred` is applied first.
 
-Reference: Tsilivis and Kempe 2022, arXiv:2210.05577, Section 5, and the normalisations of its public code.
+Reference: Tsilivis and Kempe 2022, arXiv:2210.05577, and the normalisations of its public code.
 """
 
 import itertools

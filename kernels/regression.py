@@ -79,9 +79,17 @@ def inside(modes: np.ndarray, count: int) -> None:
 
 
 def ridge(strength: ScalarLike) -> Filter:
-    r"""$\lambda / (\lambda + r)$: penalty $\frac r2 \|\theta - \theta_0\|^2$, or noise of variance r."""
+    r"""$\lambda / (\lambda + r)$: penalty $\frac r2 \|\theta - \theta_0\|^2$, or noise of variance r.
+
+    Of a mode with $\lambda = 0$ nothing is learned, at r = 0 too.
+    """
     checks.number("strength", strength, low=0)
-    return lambda values: values / (values + strength)
+
+    def learned(values):
+        some = values + strength > 0
+        return jnp.where(some, values / jnp.where(some, values + strength, 1), 0)
+
+    return learned
 
 
 def flow(time: ScalarLike) -> Filter:

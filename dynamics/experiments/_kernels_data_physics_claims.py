@@ -1,4 +1,8 @@
-"""The claims of the kernel picture of wide networks, arXiv:2307.02693, each with the ablation that breaks it.
+"""The claims of the kernel picture of wide networks, each with the ablation that breaks it.
+
+X1 to X11 are results that lecture notes such as arXiv:2307.02693 rest on; the choice is ours, as the text of
+those was not available. X1 is measured on ten points on the sphere in five dimensions; the prototype that its
+band comes from took eight Gaussian ones. The exponent is the same for all points.
 
 Identities, bounds and every band on a single trained network must hold in every seed; exponents that a few
 seeds estimate must hold for the mean over seeds (`typically`).
@@ -176,7 +180,7 @@ CLAIMS = (
         ENSEMBLE,
         "over 1,000 networks outputs vary as predicted, at each point and time, within 12 %",
         ensemble_variance("ensemble"),
-        lambda runs: around(1.0, absolute=0.12),
+        lambda runs: at_most(0.12),
         OTHER_SCALE,
         runs=("ensemble",),
     ),
@@ -185,7 +189,7 @@ CLAIMS = (
         ENSEMBLE,
         "and their mean is the predicted one within 4 standard errors",
         ensemble_mean("ensemble"),
-        lambda runs: around(0.0, absolute=4.0),
+        lambda runs: at_most(4.0),
         FEW,
         runs=("ensemble",),
     ),
@@ -194,7 +198,7 @@ CLAIMS = (
         ENSEMBLE,
         "so too where the output weights alone train",
         ensemble_variance("readout"),
-        lambda runs: around(1.0, absolute=0.12),
+        lambda runs: at_most(0.12),
         OTHER_SCALE,
         runs=("readout",),
     ),
@@ -281,9 +285,27 @@ CLAIMS = (
         runs=("rich",),
     ),
     Claim(
+        "X6-degree-0",
+        SPHERE,
+        "the eigenvalue of degree 0 on S^2 is 1/4",
+        degree_values(0),
+        lambda runs: around(1 / 4, absolute=1e-12),
+        FIRST,
+        runs=("sphere",),
+    ),
+    Claim(
+        "X6-degree-1",
+        SPHERE,
+        "of degree 1 1/6",
+        degree_values(1),
+        lambda runs: around(1 / 6, absolute=1e-12),
+        FIRST,
+        runs=("sphere",),
+    ),
+    Claim(
         "X6-degree-2",
         SPHERE,
-        "the eigenvalue of degree 2 on S^2 is 5/128",
+        "of degree 2 5/128",
         degree_values(2),
         lambda runs: around(5 / 128, absolute=1e-12),
         FIRST,

@@ -216,20 +216,12 @@ def width(config: Any, engine: Any) -> xr.Dataset:
     return _by_width(config, arm)
 
 
-@observable(about="distance of the parameters from their start")
-def distance_moved(params, problem, draw) -> Float[jax.Array, ""]:
-    """Of a linearised network, whose parameters say how far they have moved; of another, NaN."""
-    if "moved" not in params:
-        return jnp.full((), jnp.nan, draw.train.x.dtype)
-    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params["moved"])))
-
-
 def linear(config: Any, engine: Any) -> xr.Dataset:
     """Gradient descent on a linearised network beside its closed form; dimension `rate`.
 
     Learning rates are relative to each seed's own largest eigenvalue. Adds `residual` (y - f in the kernel's
-    eigendirections), `residual_predicted`, `output_predicted` (at the test points) and
-    `distance_predicted`.
+    eigendirections), `residual_predicted`, `output_predicted` (at the test points), `distance_moved` (of the
+    parameters from their start) and `distance_predicted`.
     """
     net = network(config, config.width)
     source = _sphere(config)
@@ -238,7 +230,7 @@ def linear(config: Any, engine: Any) -> xr.Dataset:
     if config.linearized:
         problem = Problem(source, Linearized(net), "squared", "sum", init_scale=config.init_scale)
     n, y = config.num_samples, source.sample(seed_key(0)).train.y
-    observe = {"output": all_outputs, "distance_moved": distance_moved}
+    observe = {"output": all_outputs, "parameters": o.parameters}
     before = {"kernel": cross_kernel, "start": all_outputs}
 
     def one(seed, relative, label):
@@ -259,7 +251,9 @@ def linear(config: Any, engine: Any) -> xr.Dataset:
         residual = (np.asarray(y) - found.output.values[0][:, :n]) @ mode
         exact = np.stack([np.asarray((1 - h(modes.values)) * (modes.vectors.T @ rest)) for h in learned])
         distance = [float(regression.weight_distance(modes, rest, h)) for h in learned]
-        return found.drop_vars("output").assign(
+        moved = np.linalg.norm(found.parameters.values - found.parameters.values[:, :1], axis=-1)
+        return found.drop_vars(["output", "parameters"]).assign(
+            distance_moved=(("seed", "step"), moved),
             eigenvalue=(("seed", "mode"), np.asarray(modes.values)[None]),
             residual=(("seed", "step", "mode"), residual[None]),
             residual_predicted=(("seed", "step", "mode"), exact[None]),
@@ -272,7 +266,7 @@ def linear(config: Any, engine: Any) -> xr.Dataset:
         parts = [one(seed, float(name), f"rate_{name}") for seed in engine.seeds]
         return xr.concat(parts, "seed", combine_attrs="override")
 
-    joined = run_arms("rate", {f"{rate:g}": arm for rate in config.rates})
+    joined = run_arms("rate", {str(float(rate)): arm for rate in config.rates})
     return joined.assign_coords(rate=list(config.rates))
 
 
@@ -287,9 +281,8 @@ def ensemble(config: Any, engine: Any) -> xr.Dataset:
     problem = Problem(
         _sphere(config), network(config, config.width), "squared", "sum", init_scale=config.init_scale
     )
-    times = [t for t in config.times if t <= config.steps]
     found = simulate(
-        problem, named("gd", rate), steps=max(times), when=times,
+        problem, named("gd", rate), steps=max(config.times), when=config.times,
         observe={"output": o.outputs.given(points="test")}, **engine.keywords("ensemble"),
     )  # fmt: skip
     x, at, y = draw.train.x, draw.test.x, draw.train.y

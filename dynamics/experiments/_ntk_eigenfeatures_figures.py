@@ -4,12 +4,15 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from dynamics import plots
 from dynamics.experiments import _ntk_eigenfeatures_measures as measures
 from dynamics.words import counted
+from kernels import evolution
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -183,7 +186,8 @@ def _draw_evolution(config, dataset):
         tail = measures.tail(dataset, "kernel_attacked", name)
         _curve(axes[1], tail.where(tail > 0), "step", color=colour, label=name)
         path = arm.kernel_attacked.transpose("seed", "step", "row", "column").values.astype(float)
-        radius, angle = _polar(path)
+        with jax.enable_x64(True):  # angles near 0 need its digits
+            radius, angle = jax.vmap(evolution.polar)(jnp.asarray(path))
         axes[2].plot(
             np.degrees(np.median(angle, 0)), np.median(radius, 0), color=colour, marker=".", label=name
         )
@@ -203,14 +207,6 @@ def _draw_evolution(config, dataset):
     for ax in axes[1:]:
         ax.legend(loc="best")
     return figure
-
-
-def _polar(path):
-    moved = np.sqrt(((path - path[:, :1]) ** 2).sum((2, 3)))
-    norms = np.sqrt((path**2).sum((2, 3)))
-    cosines = (path * path[:, :1]).sum((2, 3)) / (norms * norms[:, :1])
-    end = moved[:, -1:]
-    return moved / np.where(end > 0, end, 1), np.arccos(np.clip(cosines, -1, 1))
 
 
 def _draw_clusters(config, dataset):

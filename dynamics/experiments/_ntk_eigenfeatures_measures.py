@@ -40,6 +40,18 @@ def peak(run: str, kept: int, fewer: int) -> Measure:
     return measure
 
 
+def peak_time(run: str) -> Measure:
+    """How many decades the time of the largest robust accuracy is from 1 / lambda_2."""
+
+    def measure(runs: Runs) -> PerSeed:
+        dataset = runs[run].dataset
+        values = dataset.eigenvalues.transpose("seed", "mode").values
+        when = dataset.time.values[dataset.time_robust.transpose("seed", "time").values.argmax(axis=1)]
+        return np.abs(np.log10(when * values[:, 1] / values[:, 0]))
+
+    return measure
+
+
 def constant_feature(runs: Runs) -> PerSeed:
     """How far the top feature's usefulness and robustness differ."""
     dataset = runs["features"].dataset
@@ -82,9 +94,14 @@ def nonrobust_gain(runs: Runs) -> PerSeed:
     return full_gain("features")(runs) - full_gain("no_signal")(runs)
 
 
-def chance(runs: Runs) -> PerSeed:
-    """Largest distance from 1/2 of the first 60 features' usefulness."""
-    return np.abs(runs["random_labels"].dataset.usefulness.isel(mode=slice(0, 60)) - 0.5).max("mode").values
+def chance_excess(low: float, high: float) -> Measure:
+    """How far out of a range the usefulness of the first 60 features gets; below 0 if all are inside."""
+
+    def measure(runs: Runs) -> PerSeed:
+        rho = runs["random_labels"].dataset.usefulness.isel(mode=slice(0, 60))
+        return np.maximum(low - rho.min("mode"), rho.max("mode") - high).values
+
+    return measure
 
 
 def network_distance(runs: Runs) -> PerSeed:

@@ -21,7 +21,8 @@ SOURCES = ("white_box", "kernel", "other_network", "random_signs")
 def run(config, engine, source, kernel, network) -> xr.Dataset:
     """Pairs of networks on each seed's data, trained for `steps` steps of 1 / lambda_max.
 
-    The kernel predictor is taken after as many steps. Each attack is one step of FGSM against the true label.
+    The kernel predictor is taken after as many steps. Attacks are against the true label: FGSM or, of several
+    `attack_steps`, PGD; random signs are one step of the whole radius.
     Dimensions: seed, width, radius, attack.
     """
     listed = list(engine.seeds)

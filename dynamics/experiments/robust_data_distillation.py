@@ -276,7 +276,7 @@ def _rescaling(config: Config, engine: Engine) -> xr.Dataset:
         found = simulate(made, named("gd", 1.0), steps=0, observe_end=end, **engine.keywords(name))
         return found.drop_dims("step", errors="ignore")
 
-    joined = run_arms("scale", {f"{scale:g}": arm for scale in config.scales})
+    joined = run_arms("scale", {str(float(scale)): arm for scale in config.scales})
     return joined.assign_coords(scale=list(config.scales[: joined.sizes["scale"]]))
 
 

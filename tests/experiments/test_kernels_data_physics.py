@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dynamics import experiments
+from dynamics.claims import Run
 from dynamics.data.directions import Circle, Hypercube
 from dynamics.experiments import _kernels_data_physics_measures as measures
 from dynamics.keys import named_key, seed_key
@@ -77,7 +78,7 @@ def test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone(tiny, flaws, 
     assert not flaws(EXPERIMENT.plot(dataset), curves=False)
     EXPERIMENT.summary(dataset)
     for name in dataset.data_vars:
-        free_of_meaning = name in ("predicted_time", "distance_moved") or name.startswith("posterior")
+        free_of_meaning = name in ("predicted_time",) or name.startswith("posterior")
         assert free_of_meaning or np.isfinite(dataset[name]).all(), name
     alone = EXPERIMENT.run(EXPERIMENT.config_of(dataset), seeds=[1])
     for name, values in alone.data_vars.items():
@@ -85,6 +86,39 @@ def test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone(tiny, flaws, 
             np.testing.assert_allclose(
                 values.isel(seed=0), dataset[name].sel(seed=1), rtol=1e-9, atol=1e-12, err_msg=name
             )
+
+
+def test_rates_alike_in_six_digits_are_two_runs():
+    rates = (1.0000001, 1.0000002)
+    config = Config(part="linear", **TINY["linear"] | {"rates": rates, "records": 2})
+    found = EXPERIMENT.run(config, seeds=1)
+    assert found.rate.values.tolist() == list(rates)
+    top = found.residual.isel(seed=0, step=-1)
+    assert not np.array_equal(top.isel(rate=0), top.isel(rate=1))
+    np.testing.assert_allclose(found.residual, found.residual_predicted, rtol=0, atol=1e-12)
+
+
+def test_a_network_that_is_not_linearised_moves_by_a_finite_distance():
+    config = Config(part="linear", **TINY["linear"], linearized=False)
+    found = EXPERIMENT.run(config, seeds=2)
+    assert float(found.distance_moved.isel(step=0).max()) == 0
+    error = measures.distance_error({"linear": Run(config, found)})
+    assert np.isfinite(error).all()
+    assert (error > 1e-3).all()
+
+
+def test_an_ensemble_is_one_number_for_all_its_networks(tiny):
+    """The worst time and point: a variance, a mean in standard errors, a ratio."""
+    dataset = tiny("ensemble")
+    run = {"ensemble": Run(EXPERIMENT.config_of(dataset), dataset)}
+    outputs = dataset.output.values
+    ratio = outputs.var(axis=0, ddof=1) / dataset.variance_predicted.values
+    assert measures.ensemble_variance("ensemble")(run) == pytest.approx([np.abs(ratio - 1).max()])
+    error = outputs.std(axis=0, ddof=1) / np.sqrt(2)
+    z = (outputs.mean(axis=0) - dataset.mean_predicted.values) / error
+    assert measures.ensemble_mean("ensemble")(run) == pytest.approx([np.abs(z).max()])
+    least = (dataset.variance_limit / dataset.posterior_variance).min()
+    assert measures.posterior_ratio(run) == pytest.approx([float(least)])
 
 
 def test_parities_against_plain_numpy(tiny):
@@ -173,6 +207,8 @@ def test_the_circle_is_the_data_that_theory_is_about():
         ({"part": "eigenfeatures", "classes": (3,)}, "classes must be two different labels"),
         ({"part": "learning_curves", "shared_data": True}, "shared_data is not for learning_curves"),
         ({"batch_size": 5}, "batch_size must be 0: theory is for full batches, got 5"),
+        ({"part": "ensemble", "steps": 10, "times": (20, 400)}, "times must be at most steps=10, got 400"),
+        ({"part": "ensemble", "steps": 20, "times": (0, 400)}, "times must be at most steps=20, got 400"),
         ({"rate": 2.0}, "rate must be a finite number above 0 and below 2, got 2.0"),
     ],
 )

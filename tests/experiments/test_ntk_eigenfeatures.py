@@ -189,6 +189,7 @@ def test_images_and_other_kernels(flaws):
         ({"part": "evolution", "network": "cnn"}, "network cnn needs images"),
         ({"net_width": 4, "kernel": "rbf"}, "finite networks need the kernel relu or erf"),
         ({"net_width": 4, "times": (0.5,)}, "times must be integers"),
+        ({"net_width": 4, "times": ()}, "net_width needs times"),
     ],
 )
 def test_bad_configs_are_refused_in_one_sentence(given, sentence):

@@ -119,6 +119,25 @@ def test_factors_of_the_logits_leave_predictions_as_they_are():
 
 
 @pytest.mark.exhaustive
+def test_factors_alike_in_six_digits_are_two_runs():
+    scales = (1.0000001, 1.0000002, 3.0)
+    config = dataclasses.replace(
+        PRESETS["rescaling"], num_samples=20, num_support=20, num_test=10, scales=scales, trials=2,
+        test_steps=2, margin_steps=2, restarts=0,
+    )  # fmt: skip
+    assert EXPERIMENT.run(config, seeds=1).scale.values.tolist() == list(scales)
+
+
+@pytest.mark.exhaustive
+def test_without_an_inner_attack_adversarial_distillation_is_the_plain_one():
+    config = Config(**TINY | {"attack_steps": 0}, arms=("kip", "adv_kip"), curve_radii=())
+    found = EXPERIMENT.run(config, seeds=2)
+    plain, attacked = (found.sel(training=name) for name in ("kip", "adv_kip"))
+    for name in ("under", "support", "outer_loss", "accuracy"):
+        np.testing.assert_array_equal(attacked[name], plain[name])
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "given",
     [

@@ -44,3 +44,13 @@ def test_a_limit_below_the_result_is_refused(untyped):
         blocks.gram(ntk, np.ones((40, 3)), limit=100)
     with pytest.raises(ValueError, match="x must have shape"):
         blocks.gram(ntk, np.ones(3))
+
+
+def test_integer_points_have_the_kernel_of_the_same_numbers():
+    x = np.random.default_rng(0).choice([-1, 1], size=(9, 5))
+    found = blocks.gram(ntk, x)
+    np.testing.assert_allclose(found, blocks.gram(ntk, x.astype(float)), rtol=1e-6)
+    assert np.issubdtype(found.dtype, np.floating)
+    item = found.dtype.itemsize
+    with pytest.raises(ValueError, match=f"a block beside them at least {blocks.INTERMEDIATE * item}:"):
+        blocks.gram(ntk, x, limit=100)

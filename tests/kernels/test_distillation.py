@@ -161,6 +161,17 @@ def test_seeds_are_what_they_are_alone_and_labels_stay_unless_learned():
     assert np.abs(both.support - x[:, :4]).max() > 0.01
 
 
+@pytest.mark.parametrize("learn", [False, True])
+def test_weight_decay_moves_labels_only_if_they_are_learned(learn):
+    x, y = points(0)
+    what = kd.Distillation(linear, 0.1, learn_labels=learn)
+    rule = optax.adamw(1e-2, weight_decay=1.0)
+    first = kd.start(rule, x[:6], kd.one_hot(y[:6], 3))
+    state, _ = jax.jit(kd.step, static_argnums=(0, 1))(what, rule, first, x, y)
+    assert np.array_equal(state.labels, first.labels) is not learn
+    assert not np.array_equal(state.support, first.support)
+
+
 def test_margin_is_the_lead_of_the_best_other_class():
     outputs, y = np.random.default_rng(0).normal(size=(8, 4)), np.arange(8) % 4
     expected = [np.delete(row, c).max() - row[c] for row, c in zip(outputs, y, strict=True)]

@@ -110,6 +110,16 @@ def test_a_singular_kernel_gives_least_squares():
     assert float(regression.weight_distance(modes, y)) == pytest.approx(np.linalg.norm(w), rel=1e-9)
 
 
+def test_a_singular_kernel_without_noise_is_the_pseudo_inverse():
+    modes = spectrum(jnp.diag(jnp.array([1.0, 0.0])))
+    np.testing.assert_array_equal(regression.ridge(0.0)(modes.values), [1.0, 0.0])
+    cross, targets = jnp.array([[0.5, 0.0]]), jnp.array([2.0, 3.0])
+    np.testing.assert_array_equal(coefficients(modes, targets, regression.ridge(0.0)), [2.0, 0.0])
+    mean, covariance = regression.posterior(jnp.eye(1), cross, modes, targets)
+    np.testing.assert_array_equal(mean, [1.0])
+    np.testing.assert_array_equal(covariance, [[0.75]])
+
+
 def test_posterior_against_scikit_learn():
     rng = np.random.default_rng(0)
     x, y, at = rng.normal(size=(10, 2)), rng.normal(size=10), rng.normal(size=(4, 2))
