@@ -199,6 +199,15 @@ def final_stationarity(algorithm: str, name: str = "main"):
     return measure
 
 
+def where_fitted(measure, algorithm: str, name: str):
+    """A measure in the seeds whose loss an algorithm has brought below 1, which the theorem starts from."""
+
+    def fitted(runs: Runs) -> PerSeed:
+        return measure(runs)[separated(runs[name]).sel(algorithm=algorithm).isel(step=-1).values]
+
+    return fitted
+
+
 def growth_surplus(*algorithms: str):
     """By how much the growth of log soft margin exceeds its lower bound, the least of some algorithms.
 

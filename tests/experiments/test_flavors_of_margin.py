@@ -147,6 +147,14 @@ def test_changes_do_not_cancel_and_what_chatters_is_averaged(linear):
     np.testing.assert_allclose(beta, 0.5, rtol=1e-6)
 
 
+def test_a_seed_that_is_not_fitted_is_outside_of_the_theorem(linear):
+    config, run = linear
+    measure = measures.final_stationarity("gd", "wide")
+    unfitted = run.assign(log_loss=run.log_loss.where(run.seed == 1, 1.0))
+    kept = measures.where_fitted(measure, "gd", "wide")({"wide": Run(config, unfitted)})
+    np.testing.assert_array_equal(kept, measure({"wide": Run(config, run)})[1:])
+
+
 def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path, flaws):
     from dynamics import save
 
