@@ -123,7 +123,7 @@ def test_factors_alike_in_six_digits_are_two_runs():
     scales = (1.0000001, 1.0000002, 3.0)
     config = dataclasses.replace(
         PRESETS["rescaling"], num_samples=20, num_support=20, num_test=10, scales=scales, trials=2,
-        test_steps=2, margin_steps=2, restarts=0,
+        test_steps=2, margin_steps=2,
     )  # fmt: skip
     assert EXPERIMENT.run(config, seeds=1).scale.values.tolist() == list(scales)
 
