@@ -13,10 +13,10 @@ from dynamics.experiments._robust_feature_learning_measures import (
     RECURSION_RUNS,
     SLOW_RUNS,
     at_end,
+    at_steps,
     density_ratio,
     escape_exponent,
     extreme,
-    from_step,
     frozen_error,
     identity_error,
     lottery_score,
@@ -380,8 +380,9 @@ CLAIMS = (
     Claim(
         "digits-standard",
         IMAGES,
-        "digits: plain networks follow perturbations of a plain reference by 0.15 more than of a robust one",
-        from_step("digits", "standard", lambda d: d.nonrobust_rate - d.robust_rate, "min"),
+        "digits, at 500 and 1,500 steps: plain networks follow a plain reference's perturbations by 0.15 "
+        "more than those of a robust one",
+        at_steps("digits", "standard", lambda d: d.nonrobust_rate - d.robust_rate, "min"),
         lambda runs: at_least(0.15),
         EQUAL,
         runs=("digits",),
@@ -389,8 +390,9 @@ CLAIMS = (
     Claim(
         "digits-adversarial",
         IMAGES,
-        "digits: adversarially trained networks follow those of the robust reference by 0.02 more",
-        from_step("digits", "adversarial", lambda d: d.robust_rate - d.nonrobust_rate, "min"),
+        "digits, at 500 and 1,500 steps: adversarially trained networks follow the robust reference's by 0.02 "
+        "more",
+        at_steps("digits", "adversarial", lambda d: d.robust_rate - d.nonrobust_rate, "min"),
         lambda runs: typically(at_least(0.02)),
         EQUAL,
         runs=("digits",),
@@ -398,8 +400,8 @@ CLAIMS = (
     Claim(
         "digits-standard-accuracy",
         IMAGES,
-        "digits: the plain network's PGD accuracy at 0.15 is at most 0.15",
-        from_step("digits", "standard", lambda d: d.pgd_accuracy, "max"),
+        "digits, at 500 and 1,500 steps: the plain network's PGD accuracy at 0.15 is at most 0.15",
+        at_steps("digits", "standard", lambda d: d.pgd_accuracy, "max"),
         lambda runs: at_most(0.15),
         Ablation("PGD of radius 0.02", {"test_radius": 0.02}),
         runs=("digits",),
@@ -407,8 +409,8 @@ CLAIMS = (
     Claim(
         "digits-adversarial-accuracy",
         IMAGES,
-        "digits: the adversarially trained network's is at least 0.55",
-        from_step("digits", "adversarial", lambda d: d.pgd_accuracy, "min"),
+        "digits, at 500 and 1,500 steps: the adversarially trained network's is at least 0.55",
+        at_steps("digits", "adversarial", lambda d: d.pgd_accuracy, "min"),
         lambda runs: at_least(0.55),
         EQUAL,
         runs=("digits",),
