@@ -390,7 +390,7 @@ CLAIMS = (
     Claim(
         "digits-adversarial",
         IMAGES,
-        "digits, at 500 and 1,500 steps: adversarially trained ones follow the robust reference's by 0.02 more",
+        "digits, at 500 and 1,500 steps: adversarially trained ones follow the robust one's by 0.02 more",
         at_steps("digits", "adversarial", lambda d: d.robust_rate - d.nonrobust_rate, "min"),
         lambda runs: typically(at_least(0.02)),
         EQUAL,
