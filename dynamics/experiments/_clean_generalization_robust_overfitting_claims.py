@@ -432,7 +432,7 @@ CLAIMS = (
         at_least(1e-3),
         "robust training accuracy rises with the width",
         applies=widens,
-        ablation=BARE,
+        ablation=Ablation("width 16 after width 64", {"width": (64, 16)}),
     ),
     _digits(
         "C7-robust-train",
