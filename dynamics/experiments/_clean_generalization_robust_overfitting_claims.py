@@ -63,7 +63,7 @@ ALONE = Ablation("adversarial loss alone (lambda = 1): no signal is learned", {"
 NORMALISED = Ablation("steps along the normalised gradient, whose length says nothing", {"normalize": True})
 FIXED_RADIUS = Ablation("a radius of 1: the residual signal grows with the signal", {"radius": 1.0})
 STOPPED = Ablation(
-    "stopped at step 1,000, before anything is memorised",
+    "stopped at step 1,000, too early to memorise",
     {"steps": 1000, "gamma": (0.05, 0.07, 0.11, 0.16)},
 )
 CLEAN = Ablation("the clean classifier without balls", {"classifier": "clean"})
@@ -316,7 +316,7 @@ CLAIMS = (
     Claim(
         "A8-exponent",
         f"{DERIVED}: threshold gamma_c",
-        "gamma_c falls as N^(-1/q)",
+        "and this gamma_c falls as N^(-1/q)",
         threshold_exponent,
         lambda runs: between(-0.45, -0.12, -1 / 3),
         STOPPED,
@@ -432,7 +432,7 @@ CLAIMS = (
         at_least(1e-3),
         "robust training accuracy rises with the width",
         applies=widens,
-        ablation=BARE,
+        ablation=Ablation("width 16 after width 64", {"width": (64, 16)}),
     ),
     _digits(
         "C7-robust-train",

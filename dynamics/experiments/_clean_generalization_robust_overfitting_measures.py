@@ -183,14 +183,16 @@ def score_error(runs: Runs) -> PerSeed:
 
 def update_error(runs: Runs) -> PerSeed:
     r"""Largest deviation of $u_r$ after a step from the reduced dynamics, over the largest $|u_r|$ then."""
+    from scipy.special import expit
+
     run = runs["every_step"]
     data, config = single(run), run.config
     q, weight = config.power, config.adversarial_weight
     clean, moved = (a**q for a in (config.alpha, config.residuals[0] * config.alpha))
     u = data.signals.sel(feature=0, drop=True)
     total = odd_power(u, q).sum("neuron")
-    c = (1 - weight) / (1 + np.exp(clean * total + memory(data)))
-    a = weight / (1 + np.exp(moved * total + memory(data)))
+    c = (1 - weight) * expit(-(clean * total + memory(data)))
+    a = weight * expit(-(moved * total + memory(data)))
     pull = (clean * c + moved * a).mean("sample")
     expected = u + config.learning_rate * q * np.abs(u) ** (q - 1) * pull
     before, after = expected.isel(step=slice(0, -1)), u.isel(step=slice(1, None))

@@ -194,19 +194,18 @@ def escape_exponent(runs: Runs) -> PerSeed:
     return np.polyfit(np.log(gaps), np.log(times), 1)[0]
 
 
-def from_step(run: str, training: str, measure, reduce: str, step: int = 500):
-    """A number of an image run over the recorded steps from `step` on: its smallest or largest.
+def at_steps(run: str, training: str, measure, reduce: str, steps: tuple[int, ...] = (500, 1500)):
+    """A number of an image run at these steps: its smallest or largest.
 
-    Raises: ValueError: a run that records fewer than two of them.
+    Raises: ValueError: a run that does not record all of them.
     """
 
     def measured(runs: Runs) -> PerSeed:
         dataset = arm(runs[run], training)
-        late = dataset.sel(step=dataset.step >= step)
-        if late.sizes["step"] < 2:
-            recorded = ", ".join(map(str, dataset.step.values))
-            raise ValueError(f"needs two recorded steps from {step} on, got {recorded}")
-        return getattr(measure(late), reduce)("step").values
+        recorded = dataset.step.values.tolist()
+        if not set(steps) <= set(recorded):
+            raise ValueError(f"{run} must record the steps {steps}, and records {recorded}")
+        return getattr(measure(dataset.sel(step=list(steps))), reduce)("step").values
 
     return measured
 
