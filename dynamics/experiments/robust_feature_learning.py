@@ -393,7 +393,7 @@ def _check_runs() -> dict[str, CheckRun]:
     checks["full_attack"] = checks["full_attack"]._replace(max_seeds=4)
     # steps 500, 1000 and 1500
     digits = change(PRESETS["digits"], records=4, spacing="linear")
-    # networks differ by 0.015 in what the claim on adversarial training is about, 0.02: two do not decide
+    # a claim asks for a gap of 0.02, which scatters by 0.015 between networks: two would not decide
     checks["digits"] = CheckRun(digits, min_seeds=8, max_seeds=8, package="sklearn")
     return checks
 
