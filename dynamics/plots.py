@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float, Int, Real
 
 from dynamics.files import write_atomically, write_text
@@ -113,6 +114,12 @@ def band(
         middle = np.nanmean(values, axis=0) if mean else middle
     (drawn,) = ax.plot(x, middle, **line)
     ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+
+
+def curve(ax: "matplotlib.axes.Axes", values: xr.DataArray, dim: str, **line: Any) -> None:
+    """A variable of dimensions (seed, `dim`) as a `band` over the coordinate of that dimension."""
+    values = values.transpose("seed", dim)
+    band(ax, values[dim].values, values.values, **line)
 
 
 def alignment_curves(

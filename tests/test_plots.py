@@ -200,6 +200,17 @@ def test_band_is_median_and_quartiles():
     assert at_start.max() == values[3, 0]
 
 
+def test_curve_is_a_band_over_its_coordinate():
+    _, axes = plots.new_figure(1, 1, 3, 3)
+    values = xr.DataArray(
+        np.arange(12.0).reshape(4, 3), dims=("radius", "seed"), coords={"radius": [1, 2, 4, 8]}
+    )
+    plots.curve(axes[0, 0], values, "radius", label="x")
+    (line,) = axes[0, 0].lines
+    np.testing.assert_array_equal(line.get_xdata(), [1, 2, 4, 8])
+    np.testing.assert_array_equal(line.get_ydata(), [1, 4, 7, 10])
+
+
 def test_survival_counts_strictly():
     samples = np.array([[0.0, 1.0, 2.0, 2.0], [3.0, 3.0, 3.0, 3.0]])
     found = plots.survival(samples, np.array([0.0, 2.0, 2.5]))

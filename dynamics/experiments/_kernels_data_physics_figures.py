@@ -11,7 +11,6 @@ from dynamics.experiments import _kernels_data_physics_measures as measures
 from dynamics.experiments import _kernels_data_physics_network_figures as networks
 from dynamics.experiments._kernels_data_physics_network_figures import (
     config_of,
-    curve,
     guide,
     loglog,
     net,
@@ -28,7 +27,7 @@ def _sphere(config, dataset):
     figure, axes = plots.new_figure(1, 2, 9.0, 3.6)
     ax = axes[0, 0]
     ranked = dataset.eigenvalue.assign_coords(mode=dataset.mode + 1)
-    curve(
+    plots.curve(
         ax,
         ranked,
         "mode",
@@ -88,7 +87,9 @@ def _learning_curves(config, dataset):
     for number, a in enumerate(dataset.exponent.values):
         error = dataset.error.sel(exponent=a)
         theory = min(a - 1, 4.0)
-        curve(ax, error, "size", color=COLOURS[number % 6], marker=".", label=f"teacher power $k^{{-{a:g}}}$")
+        plots.curve(
+            ax, error, "size", color=COLOURS[number % 6], marker=".", label=f"teacher power $k^{{-{a:g}}}$"
+        )
         if config.biases:
             middle = float(error.isel(size=0).median())
             guide(
@@ -106,7 +107,7 @@ def _hypercube(config, dataset):
     ax = axes[0, 0]
     for number, p in enumerate(dataset.degree.values):
         colour = COLOURS[number % 6]
-        curve(ax, dataset.error.sel(degree=p), "size", color=colour, marker=".", label=f"$p$ = {p:g}")
+        plots.curve(ax, dataset.error.sel(degree=p), "size", color=colour, marker=".", label=f"$p$ = {p:g}")
         enough = math.comb(config.cube_dim, int(p))
         if dataset["size"].values[0] <= enough <= dataset["size"].values[-1]:
             ax.axvline(enough, color=colour, linestyle="--", linewidth=1)
@@ -129,7 +130,7 @@ def _distillation(config, dataset):
     for number, count in enumerate(dataset.support.values):
         for ax, name in ((axes[0, 0], "accuracy"), (axes[0, 1], "train_loss")):
             values = dataset[name].sel(support=count)
-            curve(ax, values, "step", color=COLOURS[number % 6], marker=".", label=f"{count} images")
+            plots.curve(ax, values, "step", color=COLOURS[number % 6], marker=".", label=f"{count} images")
     axes[0, 0].set_ylabel("test accuracy")
     axes[0, 1].set_ylabel("mean loss on the training images")
     axes[0, 1].set_yscale("log")
@@ -147,7 +148,7 @@ def _eigenfeatures(config, dataset):
     labels = {"kept": "largest eigenfeatures kept", "time": r"time in units of $1/\lambda_{\max}$"}
     for ax, (dim, label) in zip(axes[0], labels.items(), strict=True):
         for name, colour, words in (("clean", COLOURS[0], "clean"), ("robust", COLOURS[1], "under attack")):
-            curve(ax, dataset[f"{dim}_{name}"], dim, color=colour, marker=".", label=words)
+            plots.curve(ax, dataset[f"{dim}_{name}"], dim, color=colour, marker=".", label=words)
         ax.set_xscale("log")
         ax.set_ylim(0, 1.02)
         ax.set_xlabel(label)

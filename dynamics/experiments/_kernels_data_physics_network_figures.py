@@ -33,12 +33,6 @@ def net(config) -> str:
     return f"{config.activation}, {biases}, {layers}"
 
 
-def curve(ax, values: xr.DataArray, dim: str, **line) -> None:
-    """Median and quartiles over seeds."""
-    values = values.transpose("seed", dim)
-    plots.band(ax, values[dim].values, values.values, **line)
-
-
 def guide(ax, x, values, exponent, label, **line):
     """A power law through the median at the first x."""
     x = np.asarray(x, float)
@@ -59,13 +53,13 @@ def kernels(config, dataset):
     ax, widths = axes[0, 0], dataset.width.values
     for number, (layer, label) in enumerate(LAYERS.items()):
         error = dataset.kernel_error.sel(layer=layer)
-        curve(ax, error, "width", color=COLOURS[number], marker=".", label=label)
+        plots.curve(ax, error, "width", color=COLOURS[number], marker=".", label=label)
         if layer == "both":
             guide(ax, widths, float(error.isel(width=0).median()), -0.5, r"$m^{-1/2}$")
         if layer != "both":
             at = axes[0, 1]
-            curve(at, dataset.kernel_variance.sel(layer=layer), "width", color=COLOURS[number], marker=".",
-                   label=label)  # fmt: skip
+            spread = dataset.kernel_variance.sel(layer=layer)
+            plots.curve(at, spread, "width", color=COLOURS[number], marker=".", label=label)
     loglog(ax, "width $m$", r"$\|\hat\Theta - \Theta\| / \|\Theta\|$")
     ax.set_title("a finite network's kernel nears its limit")
     if config.activation == "relu" and config.init_scale == 1:
@@ -93,7 +87,7 @@ def width(config, dataset):
     widths = dataset.width.values
     for number, (name, label) in enumerate(names.items()):
         ax = axes[0, number // 2]
-        curve(ax, dataset[name], "width", color=COLOURS[number % 2], marker=".", label=label)
+        plots.curve(ax, dataset[name], "width", color=COLOURS[number % 2], marker=".", label=label)
         first = float(dataset[name].isel(width=0).median())
         shown = {0: (-0.5, r"$m^{-1/2}$"), 1: (-1.0, r"$m^{-1}$"), 2: (-0.5, r"$m^{-1/2}$"), 3: (-0.5, None)}
         line = {"color": "0.5", "dashes": (2.5, 1.5)} if shown[number][0] == -1 else {}
@@ -126,7 +120,7 @@ def linear(config, dataset):
     ax.set_ylabel("residual over its start")
     for number, rate in enumerate(dataset.rate.values):
         rest = np.abs(dataset.residual.sel(rate=rate)).max("mode")
-        curve(axes[0, 1], rest, "step", color=COLOURS[number], label=rf"${rate:g}/\lambda_{{\max}}$")
+        plots.curve(axes[0, 1], rest, "step", color=COLOURS[number], label=rf"${rate:g}/\lambda_{{\max}}$")
         exact = np.abs(dataset.residual_predicted.sel(rate=rate)).max("mode").median("seed")
         axes[0, 1].plot(steps, exact, label="closed form" if number == 0 else None, **plots.THEORY)
     axes[0, 1].set_yscale("log")
@@ -212,7 +206,7 @@ def spectral_bias(config, dataset):
     for number, k in enumerate(dataset.frequency.values):
         colour = COLOURS[number % 6]
         left = 1 - dataset.fit.sel(frequency=k).isel(amplitude=0)
-        curve(ax, left, "step", color=colour, label=f"$k$ = {k:g}")
+        plots.curve(ax, left, "step", color=colour, label=f"$k$ = {k:g}")
         when = float(dataset.predicted_time.sel(frequency=k))
         ax.plot(steps, 0.1 ** (steps / when), **plots.THEORY)
     ax.plot([], [], label="kernel", **plots.THEORY)

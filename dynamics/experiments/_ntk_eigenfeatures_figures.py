@@ -55,11 +55,6 @@ def _seeds(dataset) -> str:
     return counted(dataset.sizes["seed"], "seed")
 
 
-def _curve(ax, values: xr.DataArray, dim: str, **line) -> None:
-    values = values.transpose("seed", dim)
-    plots.band(ax, values[dim].values, values.values, **line)
-
-
 def _rank_axis(ax, count):
     ax.set_xscale("log")
     ax.set_xlim(1, count)
@@ -87,8 +82,8 @@ def _ledger(ax, dataset):
 def _by_rank(ax, dataset):
     gamma, rho = dataset.robustness, dataset.usefulness
     ranked = rho.assign_coords(mode=rho.mode + 1)
-    _curve(ax, ranked, "mode", color=CLEAN, label=r"usefulness $\rho_i$", linewidth=0.8)
-    _curve(ax, gamma.assign_coords(feature=gamma.feature + 1), "feature", color=ROBUST,
+    plots.curve(ax, ranked, "mode", color=CLEAN, label=r"usefulness $\rho_i$", linewidth=0.8)
+    plots.curve(ax, gamma.assign_coords(feature=gamma.feature + 1), "feature", color=ROBUST,
            label=r"robustness $\gamma_i$", marker=".", markersize=4)  # fmt: skip
     ax.axhline(0.5, label="chance", **plots.THEORY)
     _rank_axis(ax, dataset.sizes["mode"])
@@ -98,11 +93,12 @@ def _by_rank(ax, dataset):
 
 
 def _pair(ax, dataset, dim, title, label):
-    _curve(ax, dataset[f"{dim}_clean"], dim, color=CLEAN, label="clean", marker=".", markersize=4)
-    _curve(ax, dataset[f"{dim}_robust"], dim, color=ROBUST, label="under attack", marker=".", markersize=4)
+    dots = {"marker": ".", "markersize": 4}
+    plots.curve(ax, dataset[f"{dim}_clean"], dim, color=CLEAN, label="clean", **dots)
+    plots.curve(ax, dataset[f"{dim}_robust"], dim, color=ROBUST, label="under attack", **dots)
     if dim == "time" and "net_robust" in dataset:
         for name, colour, what in (("net_clean", CLEAN, "clean"), ("net_robust", ROBUST, "under attack")):
-            _curve(ax, dataset[name], dim, color=colour, linestyle=":", label=f"network, {what}")
+            plots.curve(ax, dataset[name], dim, color=colour, linestyle=":", label=f"network, {what}")
     ax.set_xscale("log")
     ax.set_ylim(0, 1.02)
     ax.set_xlabel(label)
@@ -154,7 +150,7 @@ def _draw_width(config, dataset):
     start = "started at 0" if config.doubled else "not started at 0"
     figure.suptitle(f"networks {start}, {config.steps} steps; {_data(config)}; {_seeds(dataset)}", fontsize=9)
     ax = axes[0]
-    _curve(ax, 1 - dataset.gradient_cosine, "width", color=CLEAN, marker=".", label="networks")
+    plots.curve(ax, 1 - dataset.gradient_cosine, "width", color=CLEAN, marker=".", label="networks")
     widths = dataset.width.values.astype(float)
     middle = float((1 - dataset.gradient_cosine).isel(width=0).median())
     ax.plot(widths, middle * (widths / widths[0]) ** -0.5, label=r"width$^{-1/2}$", **plots.THEORY)
@@ -163,7 +159,7 @@ def _draw_width(config, dataset):
     ax.set_title("network against kernel")
     for ax, radius in zip(axes[1:], dataset.radius.values, strict=True):
         for name, (label, colour) in ATTACKS.items():
-            _curve(ax, dataset.attacked_accuracy.sel(radius=radius, attack=name), "width", color=colour,
+            plots.curve(ax, dataset.attacked_accuracy.sel(radius=radius, attack=name), "width", color=colour,
                    marker=".", label=label)  # fmt: skip
         ax.set_ylim(0, 1.02)
         ax.set_ylabel("the network's accuracy")
@@ -181,10 +177,10 @@ def _draw_evolution(config, dataset):
     figure.suptitle(f"{net}, width {config.hidden}; {_data(config)}; {_seeds(dataset)}", fontsize=9)
     for name, colour in TRAININGS.items():
         arm = dataset.sel(training=name)
-        _curve(axes[0], arm.accuracy, "step", color=colour, label=f"{name}, clean")
-        _curve(axes[0], arm.robust_accuracy, "step", color=colour, linestyle=":", label=f"{name}, PGD")
+        plots.curve(axes[0], arm.accuracy, "step", color=colour, label=f"{name}, clean")
+        plots.curve(axes[0], arm.robust_accuracy, "step", color=colour, linestyle=":", label=f"{name}, PGD")
         tail = measures.tail(dataset, "kernel_attacked", name)
-        _curve(axes[1], tail.where(tail > 0), "step", color=colour, label=name)
+        plots.curve(axes[1], tail.where(tail > 0), "step", color=colour, label=name)
         path = arm.kernel_attacked.transpose("seed", "step", "row", "column").values.astype(float)
         with jax.enable_x64(True):  # angles near 0 need its digits
             radius, angle = jax.vmap(evolution.polar)(jnp.asarray(path))
@@ -213,7 +209,7 @@ def _draw_clusters(config, dataset):
     figure, axes = plots.new_figure(1, 1, 4.8, 3.6)
     ax = axes[0, 0]
     counts = dataset.num_clusters.values.astype(float)
-    _curve(ax, dataset.flip_radius, "num_clusters", color=CLEAN, marker="o", label="kernel interpolant")
+    plots.curve(ax, dataset.flip_radius, "num_clusters", color=CLEAN, marker="o", label="kernel interpolant")
     last = float(dataset.flip_radius.isel(num_clusters=-1).median())
     ax.plot(counts, last * (counts / counts[-1]) ** -0.5, label=r"$k^{-1/2}$", **plots.THEORY)
     ax.set_xscale("log")
@@ -290,9 +286,9 @@ def architectures(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     for number, other in enumerate(dataset.other.values.tolist()):
         colour = plots.COLOURS[number % len(plots.COLOURS)]
         one = dataset.sel(other=other)
-        _curve(axes[0, 0], one.overlap, "leading", color=colour, marker=".", label=other)
+        plots.curve(axes[0, 0], one.overlap, "leading", color=colour, marker=".", label=other)
         ranked = one.agreement.assign_coords(mode=one.mode + 1)
-        _curve(axes[0, 1], ranked, "mode", color=colour, linewidth=0.7, label=other)
+        plots.curve(axes[0, 1], ranked, "mode", color=colour, linewidth=0.7, label=other)
     axes[0, 0].set_xscale("log")
     axes[0, 0].set_ylim(0, 1.02)
     axes[0, 0].set_xlabel("leading eigenvectors")

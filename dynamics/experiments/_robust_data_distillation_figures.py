@@ -47,11 +47,6 @@ def _setting(config, dataset: xr.Dataset) -> str:
     )
 
 
-def _curve(ax, values: xr.DataArray, dim: str, **line) -> None:
-    values = values.transpose("seed", dim)
-    plots.band(ax, values[dim].values, values.values, **line)
-
-
 def _bars(ax: "matplotlib.axes.Axes", under: xr.DataArray) -> None:
     """Mean over seeds, with the range, of the accuracy under each attack; a group of bars each set."""
     arms = under.training.values.tolist()
@@ -92,8 +87,8 @@ def _radii(ax, config, dataset, arms):
     for arm in arms:
         label, colour = ARMS[arm]
         one = dataset.sel(training=arm)
-        _curve(ax, one.margin_curve, "radius", color=colour, marker=".", label=label)
-        _curve(ax, one.pgd_curve, "radius", color=colour, linestyle=":", marker=".", markersize=4)
+        plots.curve(ax, one.margin_curve, "radius", color=colour, marker=".", label=label)
+        plots.curve(ax, one.pgd_curve, "radius", color=colour, linestyle=":", marker=".", markersize=4)
     ax.plot([], [], color=plots.GREY, linestyle=":", label="PGD on the cross-entropy")
     ax.plot([], [], color=plots.GREY, label="PGD on the margin")
     ax.axvline(config.radius, color=plots.GREY, linewidth=0.8)
@@ -114,8 +109,8 @@ def _training(left, right, dataset, arms):
             ("pgd_accuracy", ":", "PGD, cross-entropy"),
             ("margin_accuracy", "-.", "PGD, margin"),
         ):
-            _curve(left, one[name], "step", color=colour, linestyle=style, label=f"{label}, {what}")
-        _curve(right, one.outer_loss, "step", color=colour, label=label, marker=".")
+            plots.curve(left, one[name], "step", color=colour, linestyle=style, label=f"{label}, {what}")
+        plots.curve(right, one.outer_loss, "step", color=colour, label=label, marker=".")
     left.set_ylim(0, 1.02)
     left.set_ylabel("test accuracy")
     left.set_title("while the images are learned")
@@ -152,7 +147,7 @@ def _gaps(ax, dataset):
     widths = dataset.width.values.astype(float)
     for arm in dataset.training.values.tolist():
         label, colour = ARMS[arm]
-        _curve(ax, dataset.kernel_gap.sel(training=arm), "width", color=colour, marker="o", label=label)
+        plots.curve(ax, dataset.kernel_gap.sel(training=arm), "width", color=colour, marker="o", label=label)
     first = float(dataset.kernel_gap.isel(width=0, training=0).median())
     ax.plot(widths, first * (widths / widths[0]) ** -0.5, label="width$^{-1/2}$", **plots.THEORY)
     ax.set_ylim(bottom=0)
@@ -172,7 +167,7 @@ def _deployed(ax, dataset):
         for attack, style in (("clean", "-"), ("pgd", ":"), ("worst", "-.")):
             values = dataset.under.sel(training=arm, attack=attack)
             name = f"{label}, {ATTACKS[attack][0]}"
-            _curve(ax, values, "width", color=colour, linestyle=style, marker=".", label=name)
+            plots.curve(ax, values, "width", color=colour, linestyle=style, marker=".", label=name)
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("test accuracy of the networks")
 
@@ -184,12 +179,12 @@ def _draw_rescaling(config, dataset):
     for attack in ("clean", "pgd", "margin", "worst"):
         label, colour = ATTACKS[attack]
         style = {"marker": "o", "linestyle": ":" if attack == "worst" else "-"}
-        _curve(left, dataset.under.sel(attack=attack), "scale", color=colour, label=label, **style)
+        plots.curve(left, dataset.under.sel(attack=attack), "scale", color=colour, label=label, **style)
     left.set_ylim(0, 1.02)
     left.set_ylabel("test accuracy")
     left.set_title("same predictions, other logits")
     zeros = dataset.masking.sel(indicator="zero_gradients")
-    _curve(right, zeros, "scale", color=plots.COLOURS[1], marker="o", label="exactly 0")
+    plots.curve(right, zeros, "scale", color=plots.COLOURS[1], marker="o", label="exactly 0")
     right.axhline(0.05, color=plots.GREY, linewidth=0.8, label="a warning is given above")
     right.set_ylim(-0.02, 1.02)
     right.set_ylabel("share of input gradients")
