@@ -284,41 +284,22 @@ CLAIMS = (
         SMALL,
         runs=("rich",),
     ),
-    Claim(
-        "X6-degree-0",
-        SPHERE,
-        "the eigenvalue of degree 0 on S^2 is 1/4",
-        degree_values(0),
-        lambda runs: around(1 / 4, absolute=1e-12),
-        FIRST,
-        runs=("sphere",),
-    ),
-    Claim(
-        "X6-degree-1",
-        SPHERE,
-        "of degree 1 1/6",
-        degree_values(1),
-        lambda runs: around(1 / 6, absolute=1e-12),
-        FIRST,
-        runs=("sphere",),
-    ),
-    Claim(
-        "X6-degree-2",
-        SPHERE,
-        "of degree 2 5/128",
-        degree_values(2),
-        lambda runs: around(5 / 128, absolute=1e-12),
-        FIRST,
-        runs=("sphere",),
-    ),
-    Claim(
-        "X6-degree-4",
-        SPHERE,
-        "and of degree 4 1/384",
-        degree_values(4),
-        lambda runs: around(1 / 384, absolute=1e-12),
-        FIRST,
-        runs=("sphere",),
+    *(
+        Claim(
+            f"X6-degree-{degree}",
+            SPHERE,
+            f"{words} {number}",
+            degree_values(degree),
+            lambda runs, value=value: around(value, absolute=1e-12),
+            FIRST,
+            runs=("sphere",),
+        )
+        for degree, words, number, value in (
+            (0, "the eigenvalue of degree 0 on S^2 is", "1/4", 1 / 4),
+            (1, "of degree 1", "1/6", 1 / 6),
+            (2, "of degree 2", "5/128", 5 / 128),
+            (4, "and of degree 4", "1/384", 1 / 384),
+        )
     ),
     Claim(
         "X6-odd",
