@@ -12,6 +12,10 @@ from dynamics.config import Config
 
 FEWEST_RESAMPLED = 8
 """Seeds from which on an interval is a bootstrap's."""
+MOST_RESAMPLED = 2_000
+"""Seeds up to which it is: of more the mean is as good as normal."""
+BLOCK = 2**20
+"""Indices that a bootstrap draws at a time."""
 
 
 class Run(NamedTuple):
@@ -28,12 +32,14 @@ class Band(NamedTuple):
       predicted: the theory's number; None where it gives a bound only.
       low, high: accepted range, ends included (-inf or inf: open).
       over: whether every seed must lie in it, or the mean over seeds.
+      seeds: of a mean: how many decide it. Fewer whose mean lies outside, but not each of them, do not.
     """
 
     predicted: float | None
     low: float
     high: float
     over: Literal["every seed", "mean"] = "every seed"
+    seeds: int = 2
 
 
 def around(predicted: float, *, absolute: float = 0.0, relative: float = 0.0) -> Band:
@@ -58,8 +64,23 @@ def between(low: float, high: float, predicted: float | None = None) -> Band:
 
 
 def typically(band: Band) -> Band:
-    """The band, for the mean over seeds."""
-    return band._replace(over="mean")
+    """The band, for the mean over seeds: of as many as a bootstrap is of, if they do not agree."""
+    return band._replace(over="mean", seeds=FEWEST_RESAMPLED)
+
+
+class Bracketed(NamedTuple):
+    """Numbers that a run knows only up to a range, such as a time between two records.
+
+    Attributes:
+      values: the best guesses.
+      low, high: ends of the ranges (inf: open).
+      needs: what would narrow them, in words.
+    """
+
+    values: Float[np.ndarray, " seeds"]
+    low: Float[np.ndarray, " seeds"]
+    high: Float[np.ndarray, " seeds"]
+    needs: str
 
 
 class Ablation(NamedTuple):
@@ -74,6 +95,10 @@ class Ablation(NamedTuple):
     change: Mapping[str, Any]
 
 
+def _nothing(runs: Mapping[str, Run]) -> str:
+    return ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Claim:
     """A statement of a theorem, as something that can fail.
@@ -82,26 +107,31 @@ class Claim:
       id: short name, unique in its experiment.
       source: theorem, proposition or figure of the paper, or who derived it.
       statement: one sentence.
-      measure: one number a seed from the runs, by name.
+      measure: one number a seed from the runs, by name, or the range that it lies in.
       accept: the accepted band, from the same runs (their configs, not their outcome).
       ablation: under which change the claim should fail.
       runs: names of the experiment's runs that the claim needs.
       applies: whether a single run of this config can decide the claim; None: only `check` can.
+      needs: what the runs have too few of to decide it (records, points, ...), in words; "": nothing.
     """
 
     id: str
     source: str
     statement: str
-    measure: Callable[[Mapping[str, Run]], Float[np.ndarray, " seeds"]]
+    measure: Callable[[Mapping[str, Run]], Float[np.ndarray, " seeds"] | Bracketed]
     accept: Callable[[Mapping[str, Run]], Band]
     ablation: Ablation
     runs: tuple[str, ...] = ("main",)
     applies: Callable[[Any], bool] | None = None
+    needs: Callable[[Mapping[str, Run]], str] = _nothing
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What became of a claim: one number a seed, their mean with a 95% interval, and whether it holds."""
+    """What became of a claim: one number a seed, their mean with a 95% interval, and whether it holds.
+
+    `holds` is None where the runs do not decide it; `needs` then says what would.
+    """
 
     id: str
     source: str
@@ -110,7 +140,8 @@ class Verdict:
     measured: float | None
     interval: tuple[float, float] | None
     per_seed: tuple[float | None, ...]
-    holds: bool
+    holds: bool | None
+    needs: str
     tolerance: dict[str, Any]
     ablation: dict[str, Any]
 
@@ -123,12 +154,19 @@ class Verdict:
 
 
 def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
-    """Evaluate `claim` on its runs; a seed whose number is not finite makes it fail."""
+    """Evaluate `claim` on its runs; a seed whose number is not finite makes it fail.
+
+    It is undecided where the runs lack what `claim.needs`, where a `Bracketed` number may lie in the band or
+    outside of it, and where too few seeds tell of a mean: one alone, or fewer than `Band.seeds` that differ.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite makes the claim fail, below
-        values = np.atleast_1d(np.asarray(claim.measure(runs), dtype=float))
+        found = claim.measure(runs)
+        found = found if isinstance(found, Bracketed) else Bracketed(found, found, found, "")
+        values, low, high = (np.atleast_1d(np.asarray(part, dtype=float)) for part in found[:3])
     band = claim.accept(runs)
-    judged = values if band.over == "every seed" else np.asarray([values.mean()])
-    holds = bool(np.all(np.isfinite(values)) and np.all((judged >= band.low) & (judged <= band.high)))
+    holds, needs = _decided(Bracketed(values, low, high, found.needs), band)
+    if lacking := claim.needs(runs):
+        holds, needs = None, lacking
     return Verdict(
         id=claim.id,
         source=claim.source,
@@ -138,9 +176,33 @@ def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
         interval=mean_interval(values),
         per_seed=tuple(_finite(v) for v in values),
         holds=holds,
+        needs=needs,
         tolerance={"low": _finite(band.low), "high": _finite(band.high), "over": band.over},
         ablation={"about": claim.ablation.about, "change": dict(claim.ablation.change), "holds": None},
     )
+
+
+def _decided(found: Bracketed, band: Band) -> tuple[bool | None, str]:
+    """Whether numbers lie in the band; if that is open, None and what would tell."""
+    values, low, high, needs = found
+    if not np.all(np.isfinite(values)):
+        return False, ""
+    below, above = high < band.low, low > band.high
+    if band.over == "mean":
+        if values.size == 1:
+            return None, "at least 2 seeds: it is about their mean"
+        enough = values.size >= band.seeds or below.all() or above.all()
+        low, high = low.mean(keepdims=True), high.mean(keepdims=True)
+        below, above = high < band.low, low > band.high
+        if (below | above).any() and not enough:
+            return None, f"at least {band.seeds} seeds: the mean of these lies outside, but not each of them"
+    if np.any(below | above):
+        return False, ""
+    inside = (low >= band.low) & (high <= band.high)
+    if inside.all():
+        return True, ""
+    first = int(np.argmin(inside))
+    return None, f"{needs}: it lies between {low[first]:.4g} and {high[first]:.4g}"
 
 
 def mean_interval(
@@ -150,7 +212,8 @@ def mean_interval(
 
     From `FEWEST_RESAMPLED` seeds on a percentile bootstrap, widened as Hesterberg (2015,
     doi:10.1080/00031305.2015.1089789) has it; a bootstrap of fewer covers far less than it says, so below
-    it is Student's. The resampling is seeded: equal values give equal intervals.
+    it is Student's, and so above `MOST_RESAMPLED`. The resampling is seeded: equal values give equal
+    intervals.
     """
     count = values.size
     if count < 2 or not np.all(np.isfinite(values)):
@@ -158,23 +221,40 @@ def mean_interval(
     from scipy.special import ndtr, stdtrit
 
     quantile = stdtrit(count - 1, (1 + level) / 2)
-    if count < FEWEST_RESAMPLED:
+    if not FEWEST_RESAMPLED <= count <= MOST_RESAMPLED:
         half = quantile * values.std(ddof=1) / np.sqrt(count)
         return float(values.mean() - half), float(values.mean() + half)
     tail = ndtr(-np.sqrt(count / (count - 1)) * quantile)
-    chosen = np.random.default_rng(0).integers(0, count, (resamples, count))
-    low, high = np.quantile(values[chosen].mean(axis=1), [tail, 1 - tail])
+    means = resampled_means(np.random.default_rng(0), values, resamples)
+    low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def resampled_means(
+    rng: np.random.Generator, values: Float[np.ndarray, " seeds"], resamples: int
+) -> Float[np.ndarray, " resamples"]:
+    """Means of as many values drawn with replacement, `BLOCK` indices at a time: the numbers of one draw."""
+    rows = max(BLOCK // values.size, 1)
+    means = np.empty(resamples)
+    for start in range(0, resamples, rows):
+        part = means[start : start + rows]
+        part[:] = values[rng.integers(0, values.size, (part.size, values.size))].mean(axis=1)
+    return means
 
 
 def _finite(value):
     return None if value is None or not np.isfinite(value) else float(value)
 
 
-def tally(holds: Sequence[bool], which: str = "") -> str:
-    """How many claims hold, in words; `which` says which claims they are."""
+def tally(holds: Sequence[bool | None], which: str = "") -> str:
+    """How many claims hold, in words; `which` says which claims they are. Undecided ones are said apart."""
     many = len(holds) != 1
-    return f"{sum(holds)} of {len(holds)} claim{'s' * many}{which} hold{'s' * (not many)}"
+    counts = {value: sum(each is value for each in holds) for value in (True, False, None)}
+    words = f"{counts[True]} of {len(holds)} claim{'s' * many}{which} hold{'s' * (not many)}"
+    if counts[None]:
+        words += f", {counts[None]} undecided"
+        words += f", {counts[False]} fail{'s' * (counts[False] == 1)}" if counts[False] else ""
+    return words
 
 
 def table(verdicts: list[Verdict]) -> str:
@@ -187,16 +267,26 @@ def table(verdicts: list[Verdict]) -> str:
         low, high = v.tolerance["low"], v.tolerance["high"]
         ends = [f">= {low:.4g}" if low is not None else "", f"<= {high:.4g}" if high is not None else ""]
         accepted = " and ".join(end for end in ends if end)
-        lines.append(f"{'HOLDS' if v.holds else 'FAILS'}  {v.id}: {v.statement} ({v.source})")
+        mark = {True: "HOLDS", False: "FAILS", None: "UNDECIDED"}[v.holds]
+        lines.append(f"{mark}  {v.id}: {v.statement} ({v.source})")
         lines.append(f"       measured {measured}{predicted}; accepted {accepted} ({v.tolerance['over']})")
-        if v.ablation["holds"] is not None:
+        if v.holds is None:
+            lines.append(f"       needs {v.needs}")
+        if was_ablated(v.ablation):
             lines.append(f"       ablation: {ablated(v.ablation)}")
     return "\n".join(lines)
+
+
+def was_ablated(ablation: Mapping[str, Any]) -> bool:
+    """Whether a verdict's claim was run under its ablation too, with an outcome or without."""
+    return ablation["holds"] is not None or "needs" in ablation
 
 
 def ablated(ablation: Mapping[str, Any]) -> str:
     """What was taken away from a claim, and what became of it, in words; `ablation` as in a verdict."""
     measured = ablation.get("measured")
     number = "nothing finite to measure" if measured is None else f"{measured:.4g}"
-    word = "still holds (it should fail)" if ablation["holds"] else "fails, as it should"
+    word = {True: "still holds (it should fail)", False: "fails, as it should"}.get(
+        ablation["holds"], f"undecided (it should fail), needs {ablation.get('needs')}"
+    )
     return f"{ablation['about']}: {word}; {number}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from dynamics.claims import ablated, tally
+from dynamics.claims import ablated, tally, was_ablated
 from dynamics.experiments.base import Experiment
 
 if TYPE_CHECKING:
@@ -140,13 +140,13 @@ def _verdict(verdict):
     ends = [f"≥ {low:.4g}" if low is not None else "", f"≤ {high:.4g}" if high is not None else ""]
     spread = "" if verdict["interval"] is None else " [{:.4g}, {:.4g}]".format(*verdict["interval"])
     measured = verdict["measured"]
-    was_run = verdict["ablation"].get("holds") is not None
     return {
         **{name: verdict[name] for name in ("id", "statement", "source", "holds")},
         "measured": "not finite" if measured is None else f"{measured:.4g}{spread}",
         "predicted": "" if verdict["predicted"] is None else f"{verdict['predicted']:.4g}",
         "accepted": " and ".join(filter(None, ends)) + f" ({verdict['tolerance']['over']})",
-        "ablation": f"ablation: {ablated(verdict['ablation'])}" if was_run else "",
+        "needs": f"needs {verdict['needs']}" if verdict["holds"] is None else "",
+        "ablation": f"ablation: {ablated(verdict['ablation'])}" if was_ablated(verdict["ablation"]) else "",
     }
 
 

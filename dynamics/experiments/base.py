@@ -264,6 +264,7 @@ class Experiment:
             if ablations:
                 broken = judge(claim, {name: run(name, claim.ablation.change) for name in claim.runs})
                 outcome = {"holds": broken.holds, "measured": broken.measured}
+                outcome |= {"needs": broken.needs} if broken.holds is None else {}
                 verdict = dataclasses.replace(verdict, ablation=verdict.ablation | outcome)
             verdicts.append(verdict)
         return verdicts

@@ -38,17 +38,41 @@ class Clusters:
         r"""Cosine of an averaging neuron with each of its `num_own` centres: $1/\sqrt{|J| c}$."""
         return 1 / math.sqrt(num_own * self.memorisation)
 
+    def off_alignment(self, num_own: int, share: float = 1.0) -> float:
+        r"""Cosine of such a neuron with a centre of another label: $-\sigma z / R$.
+
+        A sample of the other label pushes the neuron away while it activates it, which a share $\Phi(-z)$ of
+        a cluster does once $\langle w, \mu\rangle$ is z standard deviations $\sigma \|w\|$ of its noise below
+        0. As the neuron grows that has to grow in proportion: $\Phi(-z) = z \sigma \sqrt{|J| c} / (R\,s)$,
+        where s = `share` is how hard such a sample pushes, compared with the neuron's own.
+        """
+        from scipy.special import ndtr
+
+        resists = self.noise * math.sqrt(num_own * self.memorisation) / (self.centre_norm * share)
+        depth = _solve(lambda z: z * resists + ndtr(z), np.asarray([1.0]))[0] if resists else 0.0
+        return -self.noise * depth / self.centre_norm
+
+    @property
+    def centre_error(self) -> float:
+        r"""Standard error of a cosine with the centre of n/k noisy samples: $\sigma / (R \sqrt{n/k})$."""
+        return self.noise * math.sqrt(self.num_clusters / self.num_samples) / self.centre_norm
+
     def averaged_radius(self) -> float:
         r"""Mean l2 distance to the boundary of the averaging classifier: $R / \sqrt{k c}$."""
         return self.centre_norm / math.sqrt(self.num_clusters * self.memorisation)
 
-    def decoupled_radius(self, num_labels: int) -> float:
-        r"""Mean l2 radius of the max-logit readout with G labels, $R\sqrt{G/(2kc)} - \sigma\,E_{G/2}/\sqrt2$.
+    def decoupled_radius(self, num_labels: int, num_positive: float | None = None) -> float:
+        r"""Mean l2 radius of the max-logit readout with G labels, $R\sqrt{G/(2kc)} - \sigma\,E/\sqrt2$.
 
-        $E_q$ is the mean of the largest of q standard normals: the nearest of the opposite labels wins.
+        Of a point that has q opposite labels E is $E_q$, the mean of the largest of q standard normals: the
+        nearest of them wins. Points are equally often of each label, `num_positive` of which are positive
+        (None: half).
         """
         mean = self.centre_norm * math.sqrt(num_labels / (2 * self.num_clusters * self.memorisation))
-        return mean - self.noise * largest_normal(num_labels / 2) / math.sqrt(2)
+        one = num_labels / 2 if num_positive is None else num_positive
+        other = num_labels - one
+        nearest = (one * largest_normal(other) + other * largest_normal(one)) / num_labels
+        return mean - self.noise * nearest / math.sqrt(2)
 
     def sum_logit_radius(self, num_labels: int, suppression: float = 0.0) -> float:
         r"""Radius of the sum-of-logits readout at a centre, G labels of equal size, half of each sign.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real
 
-from dynamics.claims import FEWEST_RESAMPLED
+from dynamics.claims import FEWEST_RESAMPLED, MOST_RESAMPLED, resampled_means
 
 
 class PowerLaw(NamedTuple):
@@ -30,8 +30,8 @@ def power_law(
     """Least squares of the logarithm of the mean over seeds against the logarithm of x.
 
     The interval is of the kind of `claims.mean_interval`: a widened percentile bootstrap, for which seeds are
-    drawn anew, for each point by itself, as no two points need to have anything in common; of few seeds
-    Student's. Points where any value is missing are left out.
+    drawn anew, for each point by itself, as no two points need to have anything in common; of few seeds, or
+    very many, Student's. Points where any value is missing are left out.
 
     Returns: None for fewer than three points, or where x or a mean is not above 0.
     """
@@ -51,12 +51,12 @@ def power_law(
     from scipy.special import ndtr, stdtrit
 
     quantile = stdtrit(len(x) * (count - 1), (1 + level) / 2)
-    if count < FEWEST_RESAMPLED:
+    if not FEWEST_RESAMPLED <= count <= MOST_RESAMPLED:
         errors = values.std(axis=1, ddof=1) / np.sqrt(count) / values.mean(axis=1)  # of the logarithms
         half = quantile * float(np.linalg.norm(weights * errors))
         return PowerLaw(exponent, (exponent - half, exponent + half), factor)
     rng = np.random.default_rng(0)
-    means = np.stack([row[rng.integers(0, count, (resamples, count))].mean(axis=1) for row in values])
+    means = np.stack([resampled_means(rng, row, resamples) for row in values])
     with np.errstate(divide="ignore", invalid="ignore"):  # a resample of values of both signs
         slopes = weights @ np.log(means)
     tail = ndtr(-np.sqrt(count / (count - 1)) * quantile)
