@@ -17,7 +17,7 @@ EXIT_CLAIM_FAILED = 1
 
 
 def check(argv: list[str]) -> int:
-    """Judge the claims of one experiment or all; returns 1 if one does not hold, or its ablation does not fail."""
+    """Judge the claims of one experiment or all; returns 1 unless all hold, and each ablation fails."""
     parser = Parser(
         prog="dynamics check",
         description="Make every run that the claims rest on, each distinct one once, and judge.",

@@ -104,6 +104,11 @@ class Clusters:
         return _solve(lambda z: _expm1(c * z) / c + others * z, others * time)
 
 
+def growth_speed(size: float, memorisation: float, others: int = 1) -> float:
+    r"""$z'(\tau) = g/(e^{cz} + g)$ of the growth laws; g = `others`: G - 1, or 1 for binary labels."""
+    return others / (math.exp(min(memorisation * size, 700.0)) + others)
+
+
 def largest_normal(count: int | float) -> float:
     """Mean of the largest of `count` independent standard normals (a real count is interpolated)."""
     if count <= 1:
