@@ -83,6 +83,9 @@ class Bracketed(NamedTuple):
     needs: str
 
 
+MORE_RECORDS = "records nearer to each other (--records)"
+
+
 class Ablation(NamedTuple):
     """A change under which a claim is expected to fail.
 
@@ -151,6 +154,12 @@ class Verdict:
             "interval": None if self.interval is None else list(self.interval),
             "per_seed": list(self.per_seed),
         }
+
+
+def set_as(config: Config, default: Config, *free: str) -> bool:
+    """Whether a config is `default` but for some fields: the setting that a band was measured in."""
+    names = [field.name for field in dataclasses.fields(default) if field.name not in free]
+    return all(getattr(config, name) == getattr(default, name) for name in names)
 
 
 def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:

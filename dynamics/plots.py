@@ -126,42 +126,55 @@ def alignment_curves(
     ax: "matplotlib.axes.Axes",
     steps: Sequence[int] | Int[np.ndarray, " times"],
     alignment: Float[np.ndarray, "seeds steps neurons features"],
-    own: Float[np.ndarray, "neurons features"],
+    own: Float[np.ndarray, "*seed neurons features"],
     predicted: Mapping[str, float] | None = None,
 ) -> None:
     """Cosine of every neuron with every feature over time: own features coloured by what they belong to.
 
-    One thin line a neuron and feature (median over seeds); the band is the interquartile range over
-    seeds and all pairs of its kind.
+    One thin line a neuron and feature of the first seed, as a neuron of one seed is none of another; a thick
+    line is the median, and the band the interquartile range, over the pairs of its kind in all seeds.
+
+    Args:
+      own: above 0.5 where a feature is the neuron's own; in every seed by itself, or alike in all.
+
+    Raises: ValueError: `own` of another shape.
     """
     from matplotlib.legend_handler import HandlerTuple
 
-    middle = np.nanmedian(alignment, axis=0)
-    groups = [list(g) for g in dict.fromkeys(tuple(np.flatnonzero(row)) for row in own > 0.5)]
-    for r, j in zip(*np.nonzero(own <= 0.5), strict=True):
-        ax.plot(steps, middle[:, r, j], color=GREY, linewidth=0.4, alpha=0.5)
+    seeds, _, *pair = alignment.shape
+    if own.shape not in ((seeds, *pair), tuple(pair)):
+        expected = f"{(seeds, *pair)} or {tuple(pair)}"
+        raise ValueError(f"own must say which features are a neuron's: shape {expected}, got {own.shape}")
+    mine = np.broadcast_to(own > 0.5, (seeds, *pair))
+    first, own_first = alignment[0], mine[0]
+    groups = [list(g) for g in dict.fromkeys(tuple(np.flatnonzero(row)) for row in own_first)]
+    for r, j in zip(*np.nonzero(~own_first), strict=True):
+        ax.plot(steps, first[:, r, j], color=GREY, linewidth=0.4, alpha=0.5)
     shown = []
-    for r, j in zip(*np.nonzero(own > 0.5), strict=True):
-        group = groups.index(list(np.flatnonzero(own[r] > 0.5)))
+    for r, j in zip(*np.nonzero(own_first), strict=True):
+        group = groups.index(list(np.flatnonzero(own_first[r])))
         shown.append(COLOURS[group % len(COLOURS)])
-        ax.plot(steps, middle[:, r, j], color=shown[-1], linewidth=0.9, alpha=0.8)
-    for mask, colour in ((own > 0.5, COLOURS[0]), (own <= 0.5, GREY)):
+        ax.plot(steps, first[:, r, j], color=shown[-1], linewidth=0.7, alpha=0.7)
+    ends = list((predicted or {}).values())
+    for mask, colour, line in ((mine, COLOURS[0], COLOURS[6]), (~mine, GREY, GREY)):
         if mask.any():
-            pairs = alignment[:, :, mask].transpose(0, 2, 1).reshape(-1, len(steps))
-            low, high = np.nanquantile(pairs, [0.25, 0.75], axis=0)
+            pairs = alignment.transpose(0, 2, 3, 1)[mask]
+            low, middle, high = np.nanquantile(pairs, [0.25, 0.5, 0.75], axis=0)
             ax.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+            ax.plot(steps, middle, color=line, linewidth=1.6)
+            ends += [middle[-1]] if mask is mine else []
     lines = {
         "own features, by group": _sample(list(dict.fromkeys(shown))[:4]),
         "other features": _sample([GREY]),
+        "median over seeds and pairs": _sample([COLOURS[6], GREY]),
     }
     for label, value in (predicted or {}).items():
         lines[label] = ax.axhline(value, label=label, **THEORY)
     time_axis(ax, steps)
     ax.set_ylabel(r"alignment $\cos(w_r, \mu_j)$")
-    ax.set_ylim(min(-0.25, float(np.nanmin(middle)) * 1.1), 1.05)
+    ax.set_ylim(min(-0.25, float(np.nanmin(first)) * 1.1), 1.05)
     # own features end above the legend, or below it
-    high = [*middle[-1][own > 0.5], *(predicted or {}).values()]
-    place = "center right" if any(value > 0.5 for value in high) else "upper left"
+    place = "center right" if any(value > 0.5 for value in ends) else "upper left"
     side_by_side = {tuple: HandlerTuple(ndivide=None, pad=0)}
     ax.legend(lines.values(), lines.keys(), loc=place, handler_map=side_by_side)
 
@@ -206,7 +219,7 @@ def survival(
     samples: Float[np.ndarray, "seeds points"], at: Float[np.ndarray, " radii"]
 ) -> Float[np.ndarray, "seeds radii"]:
     """Share of each seed's points with a value above `at`: robust accuracy from radii."""
-    return (samples[:, :, None] > np.asarray(at)[None, None]).mean(axis=1)
+    return np.stack([(samples > radius).mean(axis=1) for radius in np.asarray(at)], axis=1)
 
 
 def save_figures(

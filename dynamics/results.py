@@ -195,3 +195,15 @@ def first_step(happened: xr.DataArray) -> xr.DataArray:
     if "step" not in happened.dims:
         raise ValueError(f"a condition needs the dimension step, got {happened.dims}")
     return happened.step.where(happened).min("step")
+
+
+def passed_between(happened: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """The recorded steps before and at which a condition first holds, without the dim `step`.
+
+    Both are the first record, where it holds there; inf is the later one, where it never does.
+
+    Raises: ValueError: no dimension `step`.
+    """
+    first = first_step(happened)
+    after = first.fillna(np.inf)
+    return happened.step.where(happened.step < after).max("step").fillna(first), after

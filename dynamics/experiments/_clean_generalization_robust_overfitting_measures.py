@@ -1,12 +1,15 @@
 """What the claims of clean generalisation and robust overfitting measure, and where they apply."""
 
+import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from dynamics.claims import Run
+from dynamics.claims import MORE_RECORDS, Band, Bracketed, Run, around, set_as
+from dynamics.results import passed_between
 
 Runs = dict[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]
@@ -68,21 +71,29 @@ def crossing(values: xr.DataArray, level: float) -> xr.DataArray:
     return xr.apply_ufunc(first, values, values.step, input_core_dims=core, vectorize=True)
 
 
-def signal_time(run: Run) -> PerSeed:
+def time_of(values: xr.DataArray, level: float) -> Bracketed:
+    """That time, which lies between two records."""
+    before, after = passed_between(values > level)
+    return Bracketed(crossing(values, level).values, before.values, after.values, MORE_RECORDS)
+
+
+def signal_time(run: Run) -> Bracketed:
     r"""T1: when $\alpha^q U$ passes 1."""
-    return crossing(signal_margin(single(run)), 1.0).values
+    return time_of(signal_margin(single(run)), 1.0)
 
 
-def memory_time(run: Run) -> PerSeed:
+def memory_time(run: Run) -> Bracketed:
     """T3: when the mean memory passes 1/2."""
-    return crossing(memory(single(run)).mean("sample"), 0.5).values
+    return time_of(memory(single(run)).mean("sample"), 0.5)
 
 
-def phase_ratio(runs: Runs) -> PerSeed:
+def phase_ratio(runs: Runs) -> Bracketed:
     """T1/T3; 0 for a network that starts with the signal, at least this for one that never learns it."""
     signal, memorised = signal_time(runs["main"]), memory_time(runs["main"])
     # T3 is within the run, so that this ratio is above 1 too
-    return np.where(np.isnan(signal), float(runs["main"].dataset.step.max()), signal) / memorised
+    learned = np.where(np.isnan(signal.values), float(runs["main"].dataset.step.max()), signal.values)
+    low, high = signal.low / memorised.high, signal.high / memorised.low
+    return Bracketed(learned / memorised.values, low, high, MORE_RECORDS)
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -97,7 +108,7 @@ def memory_exponent(field: str, *names: str):
 
     def measure(runs: Runs) -> PerSeed:
         values = [np.atleast_1d(getattr(runs[name].config, field))[0] for name in names]
-        times = [np.mean(memory_time(runs[name])) for name in names]
+        times = [np.mean(memory_time(runs[name]).values) for name in names]
         return np.atleast_1d(slope(np.log(values), np.log(times)))
 
     return measure
@@ -171,7 +182,9 @@ def score_error(runs: Runs) -> PerSeed:
     """
     run = runs["main"]
     data, config = single(run), run.config
-    total = odd_power(data.signals.sel(feature=0, drop=True), config.power).sum("neuron")
+    u = data.signals.sel(feature=0, drop=True)
+    signs = np.where(np.arange(u.sizes["neuron"]) < config.width[0], 1.0, -1.0)  # of the second layer
+    total = (xr.DataArray(signs, dims="neuron") * odd_power(u, config.power)).sum("neuron")
     clean = config.alpha**config.power * total
     moved = (config.residuals[0] * config.alpha) ** config.power * total
     errors = [
@@ -310,13 +323,30 @@ def trains_once(config) -> bool:
     return config.laws_apply and len(config.arms) == len(config.residuals) == 1
 
 
+def slowest_start(count: int, width: int, risk: float = 0.05) -> float:
+    r"""What the largest of m standard normals is above, for each of `count` such sets, but for this risk."""
+    from scipy.special import ndtri
+
+    return float(ndtri((risk / count) ** (1 / width)))
+
+
+def memorises_all(config) -> bool:
+    r"""Whether the run is long enough for the sample whose largest initial memory is the smallest.
+
+    Times go as its $v_0^{-(q-2)}$, and are about two thirds of the law's.
+    """
+    count, width = config.num_samples[0], config.width[0]
+    ratio = config.steps / (0.67 * config.phase_times(count)[1])
+    largest = math.sqrt(2 * math.log(max(width, 2)))
+    needed = largest * ratio ** (-1 / (config.power - 2)) if config.power > 2 else 0.0
+    return ratio > 2.5 / 0.67 and slowest_start(count, width * (config.num_patches - 1)) > needed
+
+
 def overfits(config) -> bool:
     """The theorem's setting: an adversary far beyond the threshold, and time to memorise."""
     if not trains_once(config) or not 0.5 <= config.adversarial_weight < 1 or config.num_patches < 2:
         return False
-    count = config.num_samples[0]
-    long_enough = config.steps > 2.5 * config.phase_times(count)[1]
-    return long_enough and abs(config.residuals[0]) < 0.5 * config.threshold(count)
+    return memorises_all(config) and abs(config.residuals[0]) < 0.5 * config.threshold(config.num_samples[0])
 
 
 def attacks(config) -> bool:
@@ -336,12 +366,29 @@ def attacks_at_one(config) -> bool:
     return like_defaults(config) and attacks(config) and 1.0 in config.evaluation_radii
 
 
+def starts_quiet(config) -> bool:
+    r"""Whether the memory at the start is no memory: three standard deviations of $V_i$ below 1/10."""
+    from scipy.special import gamma
+
+    q, patches = config.power, config.width[0] * max(config.num_patches - 1, 1)
+    moment = 2**q * gamma(q + 0.5) / math.sqrt(math.pi)  # E z^2q
+    return 3 * math.sqrt(patches * moment) * (config.sigma_0 * config.noise_square**0.5) ** q < 0.1
+
+
 def standard(config) -> bool:
-    """Standard training on patches, long enough to learn the signal."""
+    """Standard training on patches, long enough to learn the signal, eight times before the noise."""
     bare = config.attack == "none" or config.adversarial_weight == 0
     full = config.is_gradient_descent and not config.batch_size
-    plain = config.data == "patches" and config.activation == "odd_power" and full
-    return bare and plain and len(config.arms) == len(config.gamma) == 1 and config.steps >= 10_000
+    plain = config.data == "patches" and config.activation == "odd_power" and config.power >= 2 and full
+    once = len(config.arms) == len(config.gamma) == 1
+    if not (bare and plain and once and config.steps >= 10_000 and starts_quiet(config)):
+        return False
+    race = dataclasses.replace(config.race(config.num_samples[0], 0.0), adversarial_weight=0.0)
+    signal, memory_start = config.starts
+    learned = race.signal_time(signal)
+    noise = dataclasses.replace(race, adversarial_weight=1.0).memory_time(memory_start)
+    awake = slowest_start(1, config.width[0], 0.01) > 0.1  # some neuron starts on the signal's side
+    return awake and 10 * learned < config.steps and 8 * learned < noise
 
 
 def learns_residual(config) -> bool:
@@ -350,7 +397,10 @@ def learns_residual(config) -> bool:
         return False
     count = config.num_samples[0]
     long_enough = config.steps > 2.5 * config.phase_times(count)[1]
-    return long_enough and config.residuals[0] > 2 * config.threshold(count)
+    awake = slowest_start(1, config.width[0], 0.01) > 0.1
+    return (
+        long_enough and awake and starts_quiet(config) and config.residuals[0] > 2 * config.threshold(count)
+    )
 
 
 def writes_down(classifier: str):
@@ -365,12 +415,39 @@ def writes_down(classifier: str):
 
 
 def on_digits(config) -> bool:
-    """The digits under the prototype's adversary, from a narrow network to a wide one."""
-    trained = config.attack == "pgd" and config.adversarial_weight == 1 and config.steps >= 3000
-    sizes = config.num_samples == (600,) and config.radius == 0.15 and config.descent == "adam"
+    """The digits as the prototype had them, from a narrow network to a wide one."""
+    from dynamics.experiments.clean_generalization_robust_overfitting import PRESETS
+
     widths = min(config.width) == config.width[0] <= 4 and max(config.width) == config.width[-1] >= 256
-    return config.data == "digits" and trained and sizes and widths and bool(config.attack_steps)
+    free = ("width", "num_test", "num_points", "records", "spacing")
+    return widths and set_as(config, PRESETS["digits"], *free)
 
 
 def widens(config) -> bool:
-    return on_digits(config) and list(config.width) == sorted(config.width)
+    return on_digits(config) and all(b >= 4 * a for a, b in pairwise(config.width))
+
+
+# --- what a single run has too few of
+
+
+def enough_points(*fields: str, fewest: int = 100):
+    """What a run lacks of test points or attacked ones, which accuracies are shares of."""
+
+    def needs(runs: Runs) -> str:
+        (run,) = runs.values()
+        few = [name for name in fields if getattr(run.config, name) < fewest]
+        return "" if not few else f"at least {fewest} points ({', '.join(few)})"
+
+    return needs
+
+
+def enough_samples(runs: Runs) -> str:
+    """What a run lacks of training samples, whose share is compared with a coin's: of all seeds, 25."""
+    (run,) = runs.values()
+    count = run.config.num_samples[0] * run.dataset.sizes["seed"]
+    return "" if count >= 25 else f"at least 25 training samples in all seeds together, it has {count}"
+
+
+def fair_coin(runs: Runs) -> Band:
+    """1/2, up to 0.08 of 500 test points, and as many standard errors of fewer."""
+    return around(0.5, absolute=0.08 * max(1.0, 500 / runs["main"].config.num_test) ** 0.5)

@@ -54,7 +54,7 @@ def _draw_alignment(ax, config, name, arm):
         elif config.labels == config.num_clusters:
             value = config.sizes.averaged_alignment(1)
             predicted[f"$1/\\sqrt{{c}}$ = {value:.3f},\n{_FACTOR}"] = value
-    own = arm.own.isel(seed=0).values
+    own = arm.own.transpose("seed", "neuron", "feature").values
     plots.alignment_curves(ax, arm.step.values, arm.alignment.values, own, predicted)
     ax.set_title(f"{NAMES[name]}: alignment of each neuron")
 
