@@ -6,7 +6,7 @@ same setting measured, on two to five seeds, must hold for the mean over seeds (
 
 import math
 
-from dynamics.claims import Ablation, Claim, at_least, at_most, between, typically
+from dynamics.claims import Ablation, Claim, at_least, at_most, between, set_as, typically
 from dynamics.experiments._flavors_of_margin_measures import (
     accuracy_distance,
     accuracy_gap,
@@ -15,6 +15,8 @@ from dynamics.experiments._flavors_of_margin_measures import (
     adam_peak,
     adam_peak_at,
     adam_peak_shift,
+    enough_fitted_records,
+    enough_late_records,
     final,
     final_stationarity,
     growth_surplus,
@@ -59,20 +61,30 @@ SPARSE = Ablation("a sparse teacher", {"teacher_fraction": 0.04})
 
 
 def _trains(config) -> bool:
-    """Whether a run is the setting of the trajectories: a smooth network followed closely."""
+    """Whether a run is the setting of the trajectories: a smooth network followed closely, for long."""
     return (
         config.data == "relu_teacher"
         and config.model == "network"
         and config.activation == "relu_power"
         and config.step_rule == ("log_decrease",)
         and config.learning_rate[0] <= 0.05
+        and config.learning_rate[0] * config.steps >= 400  # by so much log L falls
+        and config.float64
         and not config.momentum
         and config.steps >= 10_000
         and set(config.algorithms) == {"gd", "sign", "coordinate", "spectral"}
     )
 
 
-def _matrix(id, algorithm, norm, most, ablation, *, name="main", applies=_trains, where=""):
+def _as_measured(config) -> bool:
+    """Whether a run is that of the prototype, from whose few seeds bands are."""
+    from dynamics.experiments.flavors_of_margin import PRESETS
+
+    free = ("algorithms", "norms", "records", "spacing", "num_test", "certificate")
+    return _trains(config) and set_as(config, PRESETS["small"], *free)
+
+
+def _matrix(id, algorithm, norm, most, ablation, *, name="main", applies=_as_measured, where=""):
     return Claim(
         id,
         FIGURE,
@@ -93,7 +105,8 @@ def _stationary(algorithm, norm, least):
         final_stationarity(algorithm),
         lambda runs: typically(at_least(least, 1.0)),
         FEW_STEPS,
-        applies=_trains,
+        applies=_as_measured,
+        needs=enough_late_records,
     )
 
 
@@ -110,6 +123,7 @@ CLAIMS = (
             LONG_STEPS.change | {"algorithms": ("gd", "sign", "spectral")},
         ),
         applies=_trains,
+        needs=enough_fitted_records(2),
     ),
     Claim(
         "A6-mismatched",
@@ -119,6 +133,7 @@ CLAIMS = (
         lambda runs: at_least(1.0),
         Ablation("one parameter: all norms are one", {"model": "linear", "data": "linear", "dim": 1}),
         applies=_trains,
+        needs=enough_fitted_records(20),
     ),
     _stationary("gd", "l2", 0.96),
     _stationary("sign", "linf", 0.83),

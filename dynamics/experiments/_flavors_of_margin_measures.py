@@ -199,6 +199,26 @@ def final_stationarity(algorithm: str, name: str = "main"):
     return measure
 
 
+def enough_late_records(runs: Runs) -> str:
+    """What a run lacks of records, for a mean over the last ones."""
+    (run,) = runs.values()
+    late = int((run.dataset.step > run.dataset.step[-1] / 2).sum())
+    return "" if late >= LAST_RECORDS else f"at least {LAST_RECORDS} records in the second half, has {late}"
+
+
+def enough_fitted_records(fewest: int):
+    """What a run lacks of records at which each algorithm has brought the loss below 1."""
+
+    def needs(runs: Runs) -> str:
+        (run,) = runs.values()
+        fitted = separated(run).sum("step").min("algorithm")
+        if int(fitted.min()) >= fewest or bool((run.dataset.first_nonfinite_step >= 0).any()):
+            return ""
+        return f"at least {fewest} records with a loss below 1 of each algorithm, has {int(fitted.min())}"
+
+    return needs
+
+
 def where_fitted(measure, algorithm: str, name: str):
     """A measure in the seeds whose loss an algorithm has brought below 1, which the theorem starts from."""
 

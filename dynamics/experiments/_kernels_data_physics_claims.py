@@ -78,8 +78,10 @@ def _biases(run):
 
 
 def _circle(config):
-    default = config.part == "spectral_bias" and config.activation == "relu" and config.amplitudes == (0.1,)
-    return default and not config.biases and config.frequencies == (2, 4, 6, 8) and config.width >= 2048
+    """Whether a run is about the frequencies that a wide network learns while it stays near its kernel."""
+    plain = config.part == "spectral_bias" and config.activation == "relu" and config.amplitudes == (0.1,)
+    network = config.width >= 2048 and config.init_scale == 1 and config.grid >= 64
+    return plain and network and not config.biases and config.frequencies == (2, 4, 6, 8)
 
 
 CLAIMS = (

@@ -6,13 +6,14 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from dynamics.claims import Run
+from dynamics.claims import MORE_RECORDS, Bracketed, Run
 from dynamics.experiments._kernels_data_physics_networks import kernel_of
+from dynamics.results import passed_between
 from kernels import spectra
 
 Runs = Mapping[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]
-Measure = Callable[[Runs], PerSeed]
+Measure = Callable[[Runs], PerSeed | Bracketed]
 
 
 def slope(x: Float[np.ndarray, " points"], y: Float[np.ndarray, "seeds points"]) -> PerSeed:
@@ -119,16 +120,21 @@ def hitting_times(dataset: xr.Dataset, left: float = 0.1) -> xr.DataArray:
 
 
 def time_ratio(run: str, frequencies: tuple[int, ...]) -> Measure:
-    """Largest distance from 1, over frequencies, of measured over predicted times; inf if never."""
+    """Largest distance from 1, over frequencies, of measured over predicted times.
 
-    def measure(runs: Runs) -> PerSeed:
-        dataset = runs[run].dataset
-        ratio = (
-            (hitting_times(dataset) / dataset.predicted_time)
-            .sel(frequency=list(frequencies))
-            .isel(amplitude=0)
-        )
-        return np.abs(ratio.fillna(np.inf) - 1).max("frequency").values
+    A time lies between two records; one that is never reached is later than the last.
+    """
+
+    def measure(runs: Runs) -> Bracketed:
+        chosen = {"frequency": list(frequencies), "amplitude": runs[run].dataset.amplitude[0]}
+        dataset = runs[run].dataset.sel(chosen)
+        before, after = passed_between(1 - dataset.fit < 0.1)
+        times = hitting_times(runs[run].dataset).sel(chosen).fillna(dataset.step[-1])
+        values, low, high = (at / dataset.predicted_time for at in (times, before, after))
+        nearest = np.maximum(np.maximum(low - 1, 1 - high), 0)
+        farthest = np.maximum(np.abs(low - 1), np.abs(high - 1))
+        found = (np.abs(values - 1), nearest, farthest)
+        return Bracketed(*(one.max("frequency").values for one in found), MORE_RECORDS)
 
     return measure
 

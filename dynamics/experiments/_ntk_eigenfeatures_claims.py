@@ -4,7 +4,7 @@ Identities hold in every seed; a band that an independent prototype measured on 
 the mean over seeds (`typically`).
 """
 
-from dynamics.claims import Ablation, Claim, around, at_least, at_most, between, typically
+from dynamics.claims import Ablation, Claim, around, at_least, at_most, between, set_as, typically
 from dynamics.experiments._ntk_eigenfeatures_measures import (
     agreement,
     better_than_networks,
@@ -57,17 +57,26 @@ OTHER = Ablation("the erf kernel", {"kernel": "erf"})
 
 
 def _features(config):
-    default = (config.robust_dim, config.nonrobust_dim, config.nonrobust_mean, config.robust_mean) == (
-        2, 200, 0.05, 1.0,
-    )  # fmt: skip
-    recorded = config.features and config.num_samples in config.kept
-    return (
-        config.part == "features"
-        and config.data == "spiked"
-        and default
-        and recorded
-        and config.radius == 0.1
-    )
+    """Whether a run is that of the prototype, from whose few seeds bands are, with all features kept."""
+    from dynamics.experiments.ntk_eigenfeatures import PRESETS
+
+    free = ("num_test", "features", "kept", "times", "ridges", "compare", "net_width", "doubled", "widths")
+    free += ("radii", "network", "hidden", "learning_rate", "train_steps", "kernel_points", "clusters", "dim")
+    free += ("classes", "steps", "batch_size", "records", "spacing")
+    return config.num_samples in config.kept and set_as(config, PRESETS["small"], *free)
+
+
+def _ranked(config):
+    """The same, with the features whose rank is compared with their robustness."""
+    from dynamics.experiments.ntk_eigenfeatures import PRESETS
+
+    return _features(config) and config.features == PRESETS["small"].features
+
+
+def _enough_points(runs):
+    """What a run lacks of test points, which accuracies are shares of."""
+    (run,) = runs.values()
+    return "" if run.config.num_test >= 100 else "at least 100 test points (num_test)"
 
 
 CLAIMS = (
@@ -133,7 +142,8 @@ CLAIMS = (
         lambda runs: typically(at_most(-0.75)),
         HARMLESS,
         runs=("features",),
-        applies=_features,
+        applies=_ranked,
+        needs=_enough_points,
     ),
     Claim(
         "C3-two",
@@ -171,6 +181,7 @@ CLAIMS = (
         NO_SIGNAL,
         runs=("features",),
         applies=_features,
+        needs=_enough_points,
     ),
     Claim(
         "C3-full-robust",
@@ -181,6 +192,7 @@ CLAIMS = (
         HARMLESS,
         runs=("features",),
         applies=_features,
+        needs=_enough_points,
     ),
     Claim(
         "C3-trade",

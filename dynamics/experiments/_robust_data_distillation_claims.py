@@ -4,7 +4,7 @@ What follows from the attacks' definition holds in every seed; a band that an in
 on a few seeds must hold for the mean over seeds (`typically`).
 """
 
-from dynamics.claims import Ablation, Claim, at_least, at_most, between, typically
+from dynamics.claims import Ablation, Claim, at_least, at_most, between, set_as, typically
 from dynamics.experiments._robust_data_distillation_measures import (
     at_scale,
     flattery,
@@ -36,15 +36,23 @@ SOFTMAX = Ablation("a model that gives out probabilities", {"probabilities": Tru
 
 
 def _reference(config):
-    default = (config.data, config.radius, config.num_samples, config.num_support) == (
-        "digits",
-        0.2,
-        1200,
-        100,
-    )
-    plain = config.outer == "squared" and config.attack_loss == "cross_entropy" and config.steps == 150
-    arms = set(config.arms) == {"subset", "full", "kip", "adv_kip"}
-    return config.part == "distillation" and default and plain and arms and config.attack_steps == 5
+    """Whether a run is that of the prototype, from whose few seeds bands are, with every set fitted."""
+    from dynamics.experiments.robust_data_distillation import PRESETS
+
+    free = ("arms", "num_test", "curve_radii", "records", "spacing", "probabilities", "scales", "widths")
+    free += ("doubled", "network", "net_rate", "net_steps", "test_radius")
+    at_radius = config.evaluation_radius == config.radius
+    return len(config.arms) == 4 and at_radius and set_as(config, PRESETS["small"], *free)
+
+
+def _enough_points(runs):
+    """What a run lacks of test points, which accuracies are shares of."""
+    fewest = min(run.config.num_test for run in runs.values())
+    return "" if fewest >= 100 else "at least 100 test points (num_test)"
+
+
+def _half_a_point(runs):
+    return 0.5 / runs["main"].config.num_test
 
 
 CLAIMS = (
@@ -57,6 +65,7 @@ CLAIMS = (
         STILL,
         runs=("main",),
         applies=_reference,
+        needs=_enough_points,
     ),
     Claim(
         "D1-worst",
@@ -67,6 +76,7 @@ CLAIMS = (
         WEAK,
         runs=("main",),
         applies=_reference,
+        needs=_enough_points,
     ),
     Claim(
         "D2-clean",
@@ -77,6 +87,7 @@ CLAIMS = (
         FEW,
         runs=("main",),
         applies=_reference,
+        needs=_enough_points,
     ),
     Claim(
         "D2-pgd",
@@ -87,6 +98,7 @@ CLAIMS = (
         PLAIN,
         runs=("main",),
         applies=_reference,
+        needs=_enough_points,
     ),
     Claim(
         "D2-worst",
@@ -97,6 +109,7 @@ CLAIMS = (
         PLAIN,
         runs=("main",),
         applies=_reference,
+        needs=_enough_points,
     ),
     Claim(
         "D2-full",
@@ -107,6 +120,7 @@ CLAIMS = (
         PLAIN,
         runs=("main",),
         applies=_reference,
+        needs=_enough_points,
     ),
     Claim(
         "D2-near",
@@ -126,33 +140,36 @@ CLAIMS = (
         NEAR,
         runs=("main",),
         applies=_reference,
+        needs=_enough_points,
     ),
     Claim(
         "D3-larger",
         FALLACY,
         "and by more than that of the images it started from",
         flattery("adv_kip", over="subset"),
-        lambda runs: at_least(0.0025),  # half a test point
+        lambda runs: at_least(_half_a_point(runs)),
         NEAR,
         runs=("main",),
         applies=_reference,
+        needs=_enough_points,
     ),
     Claim(
         "D3-margin",
         FALLACY,
         "ascent on the margin is the stronger attack on every set",
         margin_excess,
-        lambda runs: at_most(-0.0025),
+        lambda runs: at_most(-_half_a_point(runs)),
         HARMLESS,
         runs=("main",),
         applies=_reference,
+        needs=_enough_points,
     ),
     Claim(
         "D3-narrower",
         FALLACY,
         "learned against an attack on the margin, it is overstated less",
         narrowed,
-        lambda runs: typically(at_least(0.0025)),
+        lambda runs: typically(at_least(_half_a_point(runs))),
         LOSS,
         runs=("main", "margin"),
     ),

@@ -55,10 +55,6 @@ _standard = on_patches("standard", False)
 _adversarial = on_patches("adversarial", True)
 
 
-def _long(applies, least, most=10**9):
-    return lambda config: applies(config) and least <= config.steps <= most
-
-
 CLAIMS = (
     Claim(
         "A1-order",
@@ -145,7 +141,7 @@ CLAIMS = (
         lambda runs: at_most(0.0),
         WEAK,
         runs=("adversarial",),
-        applies=_long(_adversarial, 1200),
+        applies=_adversarial,
     ),
     Claim(
         "A2-robust",
@@ -173,7 +169,7 @@ CLAIMS = (
         lambda runs: at_most(1.0),
         WEAK,
         runs=("adversarial",),
-        applies=_long(_adversarial, 1200),
+        applies=_adversarial,
     ),
     Claim(
         "A2-clean",
@@ -183,7 +179,7 @@ CLAIMS = (
         lambda runs: around(1.0),
         NOISY,
         runs=("adversarial",),
-        applies=_long(_adversarial, 1200),
+        applies=_adversarial,
     ),
     Claim(
         "A2-flip",
@@ -193,7 +189,9 @@ CLAIMS = (
         lambda runs: at_least(0.9),
         WEAK,
         runs=("adversarial",),
-        applies=_long(_adversarial, 1200),
+        applies=lambda config: (
+            _adversarial(config) and config.evaluation_radius < 0.5 * config.sizes.flip_radius(0)
+        ),
     ),
     Claim(
         "A2-pgd",

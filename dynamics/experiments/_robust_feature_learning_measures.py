@@ -230,8 +230,27 @@ def on_patches(training: str, adversarial: bool):
         # among many classes a single step goes mostly along other classes' features, and overfits
         if adversarial and config.attack == "one_step" and config.num_classes > 4:
             return False
-        dense = sizes.nonrobust_rate() > 3 * sizes.robust_rate()
+        dense = sizes.nonrobust_rate() > 3 * sizes.robust_rate() > 0
         strong = sizes.nonrobust_rate(config.radius) == 0 and config.radius < config.robust_strength / 2**0.5
-        return dense and (strong or not adversarial)
+        if not dense or (adversarial and not strong):
+            return False
+        rate = sizes.robust_rate(config.radius) if adversarial else sizes.nonrobust_rate()
+        start = config.init_scale * sizes.slowest_start(config.width, 0.03)
+        grown = config.steps > 1.1 * sizes.escape_time(start, rate)
+        decided = adversarial or config.num_classes * sizes.robust_odds(config.width) < 0.05
+        return grown and decided and _is_small(config, adversarial)
 
     return applies
+
+
+def _is_small(config, adversarial: bool) -> bool:
+    """Whether the start is far below the knee, and the noise of all patches far below the feature."""
+    sizes, q = config.sizes, config.power
+    largest = config.init_scale * (2 * np.log(max(config.width, 2))) ** 0.5
+    feature = (
+        sizes.num_robust * (sizes.robust_strength - config.radius) ** q
+        if adversarial
+        else sizes.num_nonrobust * sizes.nonrobust_strength**q
+    )
+    noise = (sizes.num_robust + sizes.num_nonrobust) * config.noise**q
+    return largest < 0.25 * config.threshold and noise < 0.1 * feature

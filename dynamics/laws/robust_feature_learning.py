@@ -78,6 +78,25 @@ class PatchFeatures:
             ]
             return np.asarray(sides[0] / sides[1])
 
+    def robust_odds(self, width: int) -> float:
+        r"""How often m random neurons give a class to its robust feature though the other's rate is larger.
+
+        The chance that $a_0/b_0 > \rho = (C_v/C_u)^{1/(q-2)}$ for the largest of m normals each,
+        $1 - \int m \varphi(b) \Phi(b)^{m-1} \Phi(\rho b)^m\,db$.
+        """
+        from scipy.integrate import quad
+        from scipy.stats import norm
+
+        ratio = (self.nonrobust_rate() / self.robust_rate()) ** (1 / (self.power - 2))
+        density = lambda b: width * norm.pdf(b) * norm.cdf(b) ** (width - 1) * norm.cdf(ratio * b) ** width  # noqa: E731
+        return 1 - quad(density, -10, 10, limit=200)[0]
+
+    def slowest_start(self, width: int, risk: float) -> float:
+        """What the largest of m standard normals is above in every class, but for this risk."""
+        from scipy.special import ndtri
+
+        return float(ndtri((risk / self.num_classes) ** (1 / width)))
+
     def frozen(
         self, loser: Float[np.ndarray, "*classes"], winner: Float[np.ndarray, "*classes"], ratio: float
     ) -> Float[np.ndarray, "*classes"]:
