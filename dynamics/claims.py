@@ -12,7 +12,7 @@ from dynamics.config import Config
 
 FEWEST_RESAMPLED = 8
 """Seeds from which on an interval is a bootstrap's."""
-MOST_RESAMPLED = 2_000
+MOST_RESAMPLED = 1_000
 """Seeds up to which it is: of more the mean is as good as normal."""
 BLOCK = 2**20
 """Indices that a bootstrap draws at a time."""

@@ -1,15 +1,19 @@
 """Judging claims: bands, seeds that are not finite, intervals, JSON."""
 
+import dataclasses
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 import scipy.stats
 import xarray as xr
 
+from dynamics import claims
 from dynamics.claims import (
     Ablation,
     Band,
+    Bracketed,
     Claim,
     Run,
     around,
@@ -18,13 +22,15 @@ from dynamics.claims import (
     between,
     judge,
     mean_interval,
+    set_as,
     table,
     tally,
+    typically,
 )
-from dynamics.config import Config
+from dynamics.config import Config, setting
 
 
-def verdict(values, band):
+def verdict(values, band, **how):
     claim = Claim(
         "id",
         "source",
@@ -32,6 +38,7 @@ def verdict(values, band):
         lambda runs: runs["main"].dataset.x.values,
         lambda runs: band,
         Ablation("less", {"steps": 1}),
+        **how,
     )
     return judge(claim, {"main": Run(Config(), xr.Dataset({"x": ("seed", np.asarray(values, float))}))})
 
@@ -68,6 +75,82 @@ def test_one_seed_that_is_not_finite_fails(bad, over):
     assert found.measured is None
     assert found.interval is None
     assert "not finite" in table([found])
+
+
+def ranged(low, high, band):
+    """The verdict on numbers that are known to lie in a range, guessed in its middle."""
+    low, high = (np.asarray(ends, float) for ends in (low, high))
+    found = Bracketed(np.where(np.isinf(high), low, (low + high) / 2), low, high, "finer steps")
+    claim = Claim("id", "source", "said", lambda runs: found, lambda runs: band, Ablation("less", {}))
+    return judge(claim, {})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "band", "holds"),
+    [
+        ([1.0, 2.0], [2.0, 3.0], between(1.0, 3.0), True),
+        ([1.0, 2.0], [2.0, 3.1], between(1.0, 3.0), None),
+        ([0.0, 2.0], [10.0, 3.0], at_most(3.0), None),
+        ([0.0, 3.1], [10.0, 4.0], at_most(3.0), False),  # one seed lies outside, wherever the other does
+        ([4.0, 4.0], [np.inf, np.inf], at_most(3.0), False),
+        ([4.0, 4.0], [np.inf, np.inf], at_least(3.0), True),
+        ([2.0, 1.0], [np.inf, np.inf], at_most(3.0), None),
+        ([0.0, 2.0], [1.0, 3.0], Band(None, 1.0, 2.0, "mean"), True),
+        ([0.0, 2.0], [1.0, 3.2], Band(None, 1.0, 2.0, "mean"), None),
+        ([2.0, 2.4], [3.0, 3.0], Band(None, 1.0, 2.0, "mean"), False),
+    ],
+)
+def test_a_range_decides_where_all_of_it_lies_on_one_side(low, high, band, holds):
+    found = ranged(low, high, band)
+    assert found.holds is holds
+    assert (found.needs == "") is (holds is not None)
+    assert holds is not None or "finer steps: it lies between" in found.needs
+
+
+@pytest.mark.parametrize(
+    ("values", "band", "holds"),
+    [
+        ([1.0], typically(around(1.0, absolute=0.1)), None),  # one seed says nothing of a mean
+        ([9.0], Band(1.0, 0.9, 1.1, "mean"), None),
+        ([1.0, 1.1], typically(around(1.0, absolute=0.1)), True),
+        ([1.0, 1.5], typically(around(1.0, absolute=0.1)), None),
+        ([1.5, 1.5], typically(around(1.0, absolute=0.1)), False),
+        ([0.5, 1.8], typically(around(1.0, absolute=0.1)), None),
+        ([1.0] * 6 + [9.0], typically(around(1.0, absolute=0.1)), None),
+        ([1.0] * 7 + [9.0], typically(around(1.0, absolute=0.1)), False),
+        ([1.0, np.nan], typically(at_least(0.0)), False),
+    ],
+)
+def test_few_seeds_of_a_mean(values, band, holds):
+    found = verdict(values, band)
+    assert found.holds is holds
+    assert ("seeds" in found.needs) is (holds is None)
+
+
+def test_what_a_run_has_too_few_of():
+    def needs(runs):
+        return "" if runs["main"].dataset.sizes["seed"] > 1 else "more of it"
+
+    found = verdict([5.0], at_most(1.0), needs=needs)
+    assert (found.holds, found.needs, found.measured) == (None, "more of it", 5.0)
+    assert verdict([5.0, 5.0], at_most(1.0), needs=needs).holds is False
+    text = table([found])
+    assert text.startswith("UNDECIDED  id: statement (source)")
+    assert "needs more of it" in text
+    saved = found.to_dict()
+    assert json.loads(json.dumps(saved, allow_nan=False)) == saved
+    assert (saved["holds"], saved["needs"]) == (None, "more of it")
+
+
+def test_a_setting_but_for_fields_that_do_not_matter():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Own(Config):
+        height: float = setting(1.0, "a number")
+        points: int = setting(3, "another")
+
+    assert set_as(Own(points=9), Own(), "points")
+    assert not set_as(Own(points=9), Own(), "height")
+    assert not set_as(Own(height=2.0, points=9), Own(), "points")
 
 
 def test_verdict_is_json():
@@ -120,9 +203,35 @@ def test_interval_is_repeatable():
     assert values.min() < low < values.mean() < high < values.max()
 
 
-def test_table_says_what_became_of_the_ablation():
-    import dataclasses
+@pytest.mark.parametrize("count", [8, 64, 900])
+def test_blocks_of_a_bootstrap_are_one_draw(count, monkeypatch):
+    values = np.random.default_rng(count).exponential(size=count)
+    chosen = np.random.default_rng(0).integers(0, count, (10_000, count))
+    tail = scipy.stats.norm.cdf(-np.sqrt(count / (count - 1)) * scipy.stats.t.ppf(0.975, count - 1))
+    expected = tuple(np.quantile(values[chosen].mean(axis=1), [tail, 1 - tail]))
+    monkeypatch.setattr(claims, "BLOCK", 9_999)
+    assert mean_interval(values) == expected
 
+
+def test_many_seeds_take_little_memory():
+    values = np.random.default_rng(0).normal(size=50_000)
+    mean_interval(values[:900])
+    for count in (1_000, 50_000):
+        tracemalloc.start()
+        mean_interval(values[:count])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 40 * 2**20
+
+
+def test_the_interval_of_very_many_skewed_values_covers():
+    rng, trials = np.random.default_rng(3), 400
+    found = [mean_interval(rng.exponential(size=claims.MOST_RESAMPLED + 1)) for _ in range(trials)]
+    covered = np.mean([low <= 1 <= high for low, high in found])
+    assert abs(covered - 0.95) <= 3 * np.sqrt(0.95 * 0.05 / trials)
+
+
+def test_table_says_what_became_of_the_ablation():
     found = verdict([1.0, 2.0], at_least(0.5, 1.0))
     assert table([found]).startswith("HOLDS  id: statement (source)")
     assert "ablation" not in table([found])
@@ -134,9 +243,18 @@ def test_table_says_what_became_of_the_ablation():
         outcome = {"holds": holds, "measured": measured}
         asked = dataclasses.replace(found, ablation=found.ablation | outcome)
         assert words in table([asked])
+    outcome = {"holds": None, "measured": 0.25, "needs": "more records"}
+    asked = dataclasses.replace(found, ablation=found.ablation | outcome)
+    assert "less: undecided (it should fail), needs more records; 0.25" in table([asked])
     assert table([verdict([0.0], at_least(0.5))]).startswith("FAILS")
 
 
 def test_a_tally_is_in_the_singular_for_one_claim():
     assert tally([True]) == "1 of 1 claim holds"
     assert tally([True, False], " asked for") == "1 of 2 claims asked for hold"
+
+
+def test_a_tally_says_undecided_claims_apart():
+    assert tally([True] * 29 + [None, False]) == "29 of 31 claims hold, 1 undecided, 1 fails"
+    assert tally([True, None, None], " asked for") == "1 of 3 claims asked for hold, 2 undecided"
+    assert tally([None, False, False]) == "0 of 3 claims hold, 1 undecided, 2 fail"

@@ -176,6 +176,27 @@ def test_no_theory_where_it_does_not_apply(changes):
             assert not any("law" in text.get_text() for text in ax.get_legend().get_texts())
 
 
+def test_alignment_follows_each_seeds_own_features():
+    own = np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]])
+    steps = np.array([0, 1, 5])
+    grown = own[:, None] * np.array([0.0, 0.4, 0.9])[None, :, None, None]
+    _, axes = plots.new_figure(1, 1, 3, 3)
+    plots.alignment_curves(axes[0, 0], steps, grown, own)
+    ends = {to_hex(line.get_color()): [] for line in axes[0, 0].lines}
+    for line in axes[0, 0].lines:
+        ends[to_hex(line.get_color())].append(line.get_ydata()[-1])
+    grey = to_hex(plots.GREY)
+    assert set(ends.pop(grey)) == {0.0}
+    assert {end for found in ends.values() for end in found} == {0.9}
+    assert len(axes[0, 0].lines) == 4 + 2  # the first seed's pairs, and a median of each kind
+    lowest, highest = (area.get_paths()[0].vertices[:, 1].max() for area in axes[0, 0].collections[::-1])
+    assert (lowest, highest) == (0.0, 0.9)
+    alike = np.broadcast_to(grown[:1], grown.shape)
+    plots.alignment_curves(axes[0, 0], steps, alike, own[0])
+    with pytest.raises(ValueError, match=r"shape \(3, 2, 2\) or \(2, 2\), got \(2, 2, 2\)"):
+        plots.alignment_curves(axes[0, 0], steps, grown, own[:2])
+
+
 def test_colours_of_a_feature_map():
     figure, axes = plots.new_figure(1, 1, 4, 3)
     matrix = np.array([[0.5, -0.25], [0.0, 0.1], [-0.1, 0.2]])

@@ -76,8 +76,9 @@ def _draw_laws(ax, config, one):
         _boundary(ax, config, race.signal_time(start), "$T_1$")
     if "memory_strength" in one and race.memory_rate > 0:
         starts = np.maximum(first.memory_strength.values.ravel(), 1e-12)
-        grown = np.stack([race.memory_growth(steps, s) ** race.power for s in starts])
-        mean = np.minimum(grown, 1.0).mean(axis=0)  # 1 is where the loss of a sample begins to saturate
+        mean = np.zeros(len(steps))
+        for start in starts:  # up to 1, where the loss of a sample begins to saturate
+            mean += np.minimum(race.memory_growth(steps, start) ** race.power, 1.0) / len(starts)
         style = plots.THEORY | {"color": "0.5"}
         ax.plot(steps, mean, label=r"phase III: mean of $v^q$ from $yv(0)$, up to 1", **style)
         _boundary(ax, config, race.memory_time(float(np.median(starts))), "$T_3$")

@@ -139,7 +139,7 @@ CLAIMS = (
         radius("certified_radius", "binary"),
         near_radius(averaged, 0.31 / 17.44, 0.22 / 17.44),
         SIGN,
-        applies=lambda c: certified("binary")(c) and separates("binary")(c),
+        applies=lambda c: certified("binary")(c) and separates("binary", 3.5)(c),
     ),
     Claim(
         "A4-radius-tight",
@@ -157,7 +157,7 @@ CLAIMS = (
         spread_within_clusters,
         near_noise,
         Ablation("noise sigma = 20 instead of 1: many points lie on the wrong side", {"noise": 20.0}),
-        applies=lambda c: c.noise > 0 and certified("binary")(c) and separates("binary")(c),
+        applies=lambda c: c.noise > 0 and certified("binary")(c) and separates("binary", 3.5)(c),
         needs=enough_tested(lambda c: 2 * c.num_clusters),
     ),
     Claim(
@@ -186,7 +186,7 @@ CLAIMS = (
         radius("certified_radius", "fine"),
         near_radius(decoupled, 0.25 / 38.2, 0.67 / 38.2),
         COARSE,
-        applies=lambda c: c.readout == "max_logit" and certified("fine")(c) and separates("fine")(c),
+        applies=lambda c: c.readout == "max_logit" and certified("fine")(c) and separates("fine", 3.5)(c),
     ),
     Claim(
         "A7-sum-radius",

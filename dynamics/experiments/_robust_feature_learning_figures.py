@@ -79,8 +79,9 @@ def _draw_recursion(ax, config, kind, starts, last):
     """Both features' recursions until the first of them runs away; the other is frozen from there on."""
     sizes, radius = config.sizes, config.radius if kind == "adversarial" else 0.0
     rates = (sizes.robust_rate(radius), sizes.nonrobust_rate(radius))
+    # what starts larger stays larger: the median grows from the middle starts
     laws = [
-        np.median(sizes.growth(start, rate, int(last)), axis=1)
+        sizes.growth(_middle(start), rate, int(last)).mean(axis=1)
         for start, rate in zip(starts, rates, strict=True)
     ]
     name = "early recursion"
@@ -98,6 +99,12 @@ def _draw_recursion(ax, config, kind, starts, last):
     grown = np.minimum(laws[loser][: end + 1], np.median(frozen))
     times, level = [*range(end + 1), int(last)], [*grown, np.median(frozen)]
     ax.plot(times, level, **plots.THEORY)
+
+
+def _middle(values: np.ndarray) -> np.ndarray:
+    """The one or two values whose mean is the median."""
+    half = (values.size - 1) // 2
+    return np.sort(values)[half : values.size - half]
 
 
 def _draw_accuracies(ax, config, dataset, kind):

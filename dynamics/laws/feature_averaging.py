@@ -61,7 +61,7 @@ class Clusters:
         r"""Mean l2 distance to the boundary of the averaging classifier: $R / \sqrt{k c}$."""
         return self.centre_norm / math.sqrt(self.num_clusters * self.memorisation)
 
-    def decoupled_radius(self, num_labels: int, num_positive: float | None = None) -> float:
+    def decoupled_radius(self, num_labels: int, num_positive: int | None = None) -> float:
         r"""Mean l2 radius of the max-logit readout with G labels, $R\sqrt{G/(2kc)} - \sigma\,E/\sqrt2$.
 
         Of a point that has q opposite labels E is $E_q$, the mean of the largest of q standard normals: the

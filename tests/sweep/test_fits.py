@@ -1,8 +1,10 @@
 """Power laws: against exact ones, SciPy's regression, and the coverage of the interval."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
-from scipy.stats import linregress
+from scipy.stats import linregress, norm, t
 
 from dynamics.sweep.fits import power_law
 
@@ -47,3 +49,23 @@ def test_missing_points_are_left_out_and_one_seed_has_no_interval():
     fit = power_law(X, values)
     np.testing.assert_allclose(fit.exponent, 0.25, rtol=1e-12)
     assert fit.interval is None
+
+
+def test_many_seeds_take_little_memory_and_few_the_same_draws():
+    rng = np.random.default_rng(2)
+    values = X[:4, None] ** 0.5 * (1 + 0.1 * rng.normal(size=(4, 20_000)))
+    tracemalloc.start()
+    low, high = power_law(X[:4], values).interval
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert low <= 0.5 <= high
+    assert high - low < 0.01
+    assert peak < 40 * 2**20
+    few, draw = values[:, :16], np.random.default_rng(0)
+    means = np.stack([row[draw.integers(0, 16, (10_000, 16))].mean(axis=1) for row in few])
+    centred = np.log(X[:4]) - np.log(X[:4]).mean()
+    slopes = centred @ np.log(means) / (centred**2).sum()
+    tail = norm.cdf(-np.sqrt(16 / 15) * t.ppf(0.975, 4 * 15))
+    np.testing.assert_allclose(
+        power_law(X[:4], few).interval, np.quantile(slopes, [tail, 1 - tail]), rtol=1e-12
+    )
