@@ -86,6 +86,7 @@ VERDICT = {
     "interval",
     "per_seed",
     "holds",
+    "needs",
     "tolerance",
     "ablation",
 }
@@ -489,6 +490,32 @@ def test_check_exit_code(claims, options, code, monkeypatch, capsys, tmp_path):
         assert verdict["ablation"]["holds"] is (broken if "--ablations" in options else None)
     captured = capsys.readouterr()
     assert ("FAILS" in captured.out) == (HIGH in claims and "--claims" not in options)
+
+
+@pytest.mark.parametrize(
+    ("few", "options", "code"),
+    [
+        (lambda height: height < 9, [], 1),
+        (lambda height: height < 9, ["--allow-undecided"], 0),
+        (lambda height: height < 9, ["--allow-undecided", "--ablations"], 1),  # an undecided ablation
+        (lambda height: height < 4, ["--allow-undecided", "--ablations"], 0),
+        (lambda height: False, ["--ablations"], 0),
+    ],
+    ids=["undecided", "allowed", "ablation too", "the claim alone", "decided"],
+)
+def test_check_of_undecided_claims(few, options, code, monkeypatch, capsys, tmp_path):
+    open_ = dataclasses.replace(LOW, needs=lambda runs: "more" if few(runs["main"].config.height) else "")
+    monkeypatch.setattr(registry, "get", lambda name: stub(open_, made=[]))
+    out = tmp_path / "verdicts.json"
+    assert main(["check", "stub", "--seeds", "3", "--json", str(out), *options]) == code
+    ((verdict,),) = [record["verdicts"] for record in json.loads(out.read_text())]
+    said = capsys.readouterr().out
+    assert (verdict["holds"], verdict["needs"]) == ((None, "more") if few(1.0) else (True, ""))
+    assert ("0 of 1 claim holds, 1 undecided" in said) is few(1.0)
+    assert ("UNDECIDED  low" in said) is few(1.0)
+    if "--ablations" in options:
+        assert verdict["ablation"]["holds"] is (None if few(5.0) else False)
+        assert ("another height: undecided (it should fail), needs more" in said) is few(5.0)
 
 
 def test_each_run_is_made_once(monkeypatch, capsys):

@@ -89,6 +89,24 @@ def test_what_is_written_by_others_is_escaped_and_large_pictures_are_png(done, m
     assert matplotlib.image.imread(io.BytesIO(base64.b64decode(data))).ndim == 3
 
 
+def test_undecided_claims_are_said_apart(done):
+    dataset = load(done)
+    experiment = experiments.made(dataset)
+    (verdict,) = json.loads((done / "claims.json").read_text())
+    lost = {"holds": None, "measured": 0.5, "needs": "fewer of it"}
+    open_ = verdict | {"holds": None, "needs": "more of it", "ablation": verdict["ablation"] | lost}
+    words = " ".join(Page(report.page(experiment, dataset, verdicts=[open_, verdict])).words)
+    for expected in (
+        "1 of 2 claims that this run can decide hold, 1 undecided.",
+        "? undecided",
+        "needs more of it",
+    ):
+        assert expected in words
+    assert "undecided (it should fail), needs fewer of it; 0.5" in words
+    del verdict["needs"]  # of before there were any
+    assert "✓ holds" in " ".join(Page(report.page(experiment, dataset, verdicts=[verdict])).words)
+
+
 def test_of_a_sweep(tmp_path, capsys):
     folder = tmp_path / "sweep"
     argv = ["sweep", OWN, "--vary", "init_scale=0,0.5,1", "--seeds", "2", "--steps", "2", "--out"]

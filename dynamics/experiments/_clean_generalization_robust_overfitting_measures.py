@@ -71,29 +71,35 @@ def crossing(values: xr.DataArray, level: float) -> xr.DataArray:
     return xr.apply_ufunc(first, values, values.step, input_core_dims=core, vectorize=True)
 
 
-def time_of(values: xr.DataArray, level: float) -> Bracketed:
-    """That time, which lies between two records."""
-    before, after = passed_between(values > level)
-    return Bracketed(crossing(values, level).values, before.values, after.values, MORE_RECORDS)
-
-
-def signal_time(run: Run) -> Bracketed:
+def signal_time(run: Run) -> PerSeed:
     r"""T1: when $\alpha^q U$ passes 1."""
-    return time_of(signal_margin(single(run)), 1.0)
+    return crossing(signal_margin(single(run)), 1.0).values
 
 
-def memory_time(run: Run) -> Bracketed:
+def memory_time(run: Run) -> PerSeed:
     """T3: when the mean memory passes 1/2."""
-    return time_of(memory(single(run)).mean("sample"), 0.5)
+    return crossing(memory(single(run)).mean("sample"), 0.5).values
 
 
-def phase_ratio(runs: Runs) -> Bracketed:
+def phase_ratio(runs: Runs) -> PerSeed:
     """T1/T3; 0 for a network that starts with the signal, at least this for one that never learns it."""
     signal, memorised = signal_time(runs["main"]), memory_time(runs["main"])
     # T3 is within the run, so that this ratio is above 1 too
-    learned = np.where(np.isnan(signal.values), float(runs["main"].dataset.step.max()), signal.values)
-    low, high = signal.low / memorised.high, signal.high / memorised.low
-    return Bracketed(learned / memorised.values, low, high, MORE_RECORDS)
+    return np.where(np.isnan(signal), float(runs["main"].dataset.step.max()), signal) / memorised
+
+
+def signal_range(runs: Runs) -> Bracketed:
+    """T1, which lies between two records."""
+    low, high = passed_between(signal_margin(single(runs["main"])) > 1.0)
+    return Bracketed(signal_time(runs["main"]), low.values, high.values, MORE_RECORDS)
+
+
+def phase_range(runs: Runs) -> Bracketed:
+    """T1/T3, both of which lie between two records."""
+    signal = signal_range(runs)
+    low, high = passed_between(memory(single(runs["main"])).mean("sample") > 0.5)
+    latest = np.where(signal.high > 0, signal.high / low.values, 0.0)
+    return Bracketed(phase_ratio(runs), signal.low / high.values, latest, MORE_RECORDS)
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -108,7 +114,7 @@ def memory_exponent(field: str, *names: str):
 
     def measure(runs: Runs) -> PerSeed:
         values = [np.atleast_1d(getattr(runs[name].config, field))[0] for name in names]
-        times = [np.mean(memory_time(runs[name]).values) for name in names]
+        times = [np.mean(memory_time(runs[name])) for name in names]
         return np.atleast_1d(slope(np.log(values), np.log(times)))
 
     return measure

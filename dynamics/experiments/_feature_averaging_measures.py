@@ -368,7 +368,7 @@ def decoupled_cosine(runs: Runs) -> Band:
     config = runs["main"].config
     sizes, mean = config.sizes, config.num_samples / config.num_clusters
     fewest = max(mean - 4 * mean**0.5, 1.0)
-    scarce = dataclasses.replace(sizes, num_samples=fewest * config.num_clusters)
+    scarce = dataclasses.replace(sizes, num_samples=int(fewest * config.num_clusters))
     others = config.num_clusters - 1
     steps = np.asarray([min(1, config.steps), config.steps])
     first, last = sizes.decoupled_growth(steps, config.learning_rate, config.group_width)

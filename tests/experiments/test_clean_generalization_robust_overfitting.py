@@ -8,7 +8,7 @@ import xarray as xr
 
 from dynamics import experiments, load, save
 from dynamics.adversary import FeatureShift
-from dynamics.claims import Run
+from dynamics.claims import Run, judge
 from dynamics.experiments import _clean_generalization_robust_overfitting_measures as measures
 from dynamics.experiments import clean_generalization_robust_overfitting as module
 from dynamics.keys import named_key, seed_key
@@ -168,6 +168,85 @@ def test_thresholds_are_the_first_of_a_grid_and_not_its_edge():
         robust = xr.DataArray(np.asarray(values)[None, None, None], dims=dims, coords={"gamma": gamma})
         runs[name] = Run(TINY, robust.to_dataset(name="robust_test"))
     np.testing.assert_array_equal(measures.thresholds(runs), [np.nan, 0.1, np.nan])
+
+
+def phases(steps, signal, noise):
+    """A run of these signals and memories, (seeds, steps)."""
+    scores = np.stack([np.asarray(signal, float), np.asarray(noise, float)], axis=-1)[None, :, None, :, None]
+    dims = ("arm", "seed", "gamma", "step", "sample", "family")
+    values = xr.DataArray(scores, dims=dims, coords={"step": steps, "family": [0, -1]})
+    return {"main": Run(PRESETS["small"], values.to_dataset(name="scores"))}
+
+
+@pytest.mark.parametrize(
+    ("steps", "signal", "noise", "time", "order", "ratio"),
+    [
+        # both pass within the one gap that there is
+        ([0, 10_000], [[0, 9]] * 2, [[0, 6]] * 2, None, None, None),
+        ([0, 100, 200, 10_000], [[0, 9, 9, 9]] * 2, [[0, 0, 0, 6]] * 2, True, True, None),
+        ([0, 100, 900, 10_000], [[0, 9, 9, 9]] * 2, [[0, 0, 0, 6]] * 2, True, True, True),
+        ([0, 100, 900, 10_000], [[0, 0, 0, 9]] * 2, [[0, 6, 6, 6]] * 2, False, False, False),
+        ([0, 100, 900, 10_000], [[2, 9, 9, 9]] * 2, [[0, 6, 6, 6]] * 2, True, True, True),  # starts with it
+        ([0, 100, 300, 10_000], [[0, 0, 9, 9]] * 2, [[0, 0, 0, 6]] * 2, None, True, None),
+        ([0, 100, 300, 10_000], [[0, 0, 0, 0]] * 2, [[0, 6, 6, 6]] * 2, False, False, False),  # never learned
+    ],
+)
+def test_times_between_two_records_decide_what_they_can(steps, signal, noise, time, order, ratio):
+    claims = {claim.id: claim for claim in EXPERIMENT.claims}
+    runs = phases(steps, signal, noise)
+    for id, holds in (("A4-signal-time", time), ("A4-order", order), ("A4-ratio", ratio)):
+        found = judge(claims[id], runs)
+        assert found.holds is holds, found
+        assert ("--records" in found.needs) is (holds is None)
+
+
+def test_a_run_says_what_it_has_too_few_of():
+    claims = {claim.id: claim for claim in EXPERIMENT.claims}
+
+    def runs(name, seeds=2, **change):
+        config = dataclasses.replace(PRESETS["small"], **change)
+        return {name: Run(config, xr.Dataset(coords={"seed": range(seeds)}))}
+
+    assert claims["A1-robust-test"].needs(runs("main", num_test=10)) == "at least 50 points (num_test)"
+    assert claims["A1-robust-test"].needs(runs("main", num_test=50)) == ""
+    assert claims["A1-robust-test"].accept(runs("main")).high == pytest.approx(0.58)
+    assert claims["A1-robust-test"].accept(runs("main", num_test=125)).high == pytest.approx(0.66)
+    assert "25 training samples" in claims["A2-robust-train"].needs(runs("standard", num_samples=(6,)))
+    assert claims["A2-robust-train"].needs(runs("standard", seeds=5, num_samples=(6,))) == ""
+    one = claims["A12-overfits"].accept(
+        {"construction": Run(PRESETS["construction"], runs("main", 1)["main"].dataset)}
+    )
+    assert one.over == "every seed"  # whose deviation is known
+
+
+@pytest.mark.parametrize(
+    ("change", "gone"),
+    [
+        (
+            {"width": (4,)},
+            {"A1-robust-train", "A4-order"},
+        ),  # a sample whose noise no neuron is on the side of
+        ({"num_samples": (10,)}, set()),
+        ({"adversarial_weight": 0.0, "init_scale": 1.0}, {"A2-no-memory"}),  # the start is a memory
+        ({"adversarial_weight": 0.0, "signal": 0.3}, {"A2-no-memory", "A2-clean-test"}),
+    ],
+)
+def test_what_is_outside_of_a_setting_is_not_judged(change, gone):
+    claims = {claim.id: claim for claim in EXPERIMENT.claims}
+    config = dataclasses.replace(PRESETS["small"], **change)
+    usual = dataclasses.replace(PRESETS["small"], adversarial_weight=config.adversarial_weight)
+    watched = (
+        {"A1-robust-train", "A4-order"} if config.adversarial_weight else {"A2-no-memory", "A2-clean-test"}
+    )
+    assert all(claims[id].applies(usual) for id in watched)
+    assert not any(claims[id].applies(config) for id in gone)
+    assert change != {"num_samples": (10,)} or all(claims[id].applies(config) for id in watched)
+
+
+def test_scores_of_neurons_of_both_signs():
+    config = dataclasses.replace(TINY, signed=True, attack="none", adversarial_weight=0.0)
+    run = Run(config, EXPERIMENT.run(config, seeds=1))
+    assert measures.score_error({"main": run}).max() < 1e-9
 
 
 def test_a_signal_that_is_never_learned_comes_after_the_memory():

@@ -1,11 +1,14 @@
 """Every claim of the paper holds over seeds and its ablation breaks it."""
 
+import numpy as np
 import pytest
 
 from dynamics import experiments
+from dynamics.claims import Run
 from dynamics.experiments import _feature_averaging_claims as claims
 
 EXPERIMENT = experiments.get("feature_averaging")
+CLAIMS = {claim.id: claim for claim in EXPERIMENT.claims}
 IDS = [claim.id for claim in EXPERIMENT.claims]
 # of the claims on the one main run, those whose ablations are few
 QUICK = ("COARSE",)
@@ -69,6 +72,77 @@ def test_what_is_said_of_a_label_a_cluster_is_not_said_of_fewer():
         config = EXPERIMENT.Config(num_labels=labels, supervision="fine")
         assert claims["A5-diagonal"].applies(config) is applies
         assert claims["A6-radius"].applies(config) is applies
+
+
+def sized(k, positive, dim):
+    return EXPERIMENT.Config(
+        num_clusters=k, num_positive=positive, dim=dim, num_samples=60 * k, learning_rate=3 / dim, width=1
+    )
+
+
+@pytest.mark.parametrize("k", [3, 5, 7])
+def test_classes_of_unequal_size_weigh_alike(k, reference):
+    """The law of the mean cosine is the mean over all neurons and centres, as descent in NumPy has it."""
+    for positive in range(1, k):
+        config = sized(k, positive, 200)
+        band = CLAIMS["A1-block-mean"].accept({"main": Run(config, None)})
+        c = 1 + k / config.num_samples
+        law = (positive * (positive * c) ** -0.5 + (k - positive) * ((k - positive) * c) ** -0.5) / k
+        assert band.predicted == pytest.approx(law, rel=1e-12)
+        signs = np.asarray(config.signs)
+        found = reference("cluster_loop").cosines(
+            config.sizes, signs, config.steps, config.learning_rate, positive
+        )
+        own = np.concatenate([found[0, signs > 0], found[1, signs < 0]])
+        assert band.low < own.mean() < band.high, (k, positive)
+        lowest, highest = (
+            CLAIMS[f"A1-block-{end}"].accept({"main": Run(config, None)}) for end in ("min", "max")
+        )
+        assert lowest.low < own.min() <= own.max() < highest.high
+        others = np.concatenate([found[0, signs < 0], found[1, signs > 0]])
+        off = CLAIMS["A1-off-block"].accept({"main": Run(config, None)})
+        assert off.low < others.min() <= others.max() <= off.high
+
+
+def test_bands_of_the_papers_size_are_hardly_wider_than_measured():
+    """As narrow as the numbers that were read off there, where they were."""
+    config = EXPERIMENT.check_runs["main"].config
+    for id, low, high in (
+        ("A1-block-mean", 0.43899, 0.45100),
+        ("A1-off-block", -0.06, 0.0),
+        ("A2-growth", 1.65421, 1.72174),
+        ("A4-radius", 16.800, 17.8002),
+        ("A4-radius-spread", 0.9, 1.6),
+        ("A5-diagonal", 0.99, np.inf),
+        ("A6-radius", 37.3755, 38.9745),
+    ):
+        band = CLAIMS[id].accept({"main": Run(config, None)})
+        assert low <= band.low < band.high <= high, id
+
+
+@pytest.mark.parametrize(
+    ("change", "gone"),
+    [
+        ({"noise": 0.0}, {"A1-block-mean", "A3-clean-binary", "A5-diagonal"}),  # neurons that never wake
+        ({"init_scale": 0.03}, {"A1-block-mean", "A4-radius"}),
+        ({"num_clusters": 7, "num_positive": 1}, {"A4-radius-tight"}),
+        ({"dim": 64}, {"A3-clean-binary", "A3-clean-fine"}),  # noise turns points
+        ({"attack_steps": 400, "dim": 3072}, {"A7-masked-pgd"}),
+    ],
+)
+def test_what_is_outside_of_a_setting_is_not_judged(change, gone):
+    config = EXPERIMENT.Config(**change)
+    assert not any(CLAIMS[id].applies(config) for id in gone)
+    assert CLAIMS["A1-block-mean"].applies(config) is ("A1-block-mean" not in gone)
+    usual = EXPERIMENT.Config(dim=change.get("dim", 1024) if "attack_steps" in change else 1024)
+    assert all(CLAIMS[id].applies(usual) for id in gone)
+
+
+def test_few_points_decide_nothing():
+    few = {"main": Run(EXPERIMENT.Config(num_test=10, num_points=10), None)}
+    assert CLAIMS["A4-radius-spread"].needs(few) == "at least 20 test points"
+    assert "at least 100 attacked points" in CLAIMS["A7-masked-pgd"].needs(few)
+    assert CLAIMS["A4-radius-spread"].needs({"main": Run(EXPERIMENT.Config(), None)}) == ""
 
 
 TINY = {"num_clusters": 4, "dim": 64, "num_samples": 40, "num_test": 16, "num_points": 8, "steps": 4}

@@ -5,9 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import xarray as xr
 
 from dynamics import experiments
-from dynamics.claims import Run
+from dynamics.claims import Run, judge
 from dynamics.data.directions import Circle, Hypercube
 from dynamics.experiments import _kernels_data_physics_measures as measures
 from dynamics.keys import named_key, seed_key
@@ -215,3 +216,25 @@ def test_the_circle_is_the_data_that_theory_is_about():
 def test_refusals(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         dataclasses.replace(PRESETS["small"], **change)
+
+
+def test_times_of_frequencies_between_two_records_decide_what_they_can():
+    claim = {claim.id: claim for claim in EXPERIMENT.claims}["X5-times"]
+    config, frequencies = PRESETS["small"], [2, 4, 6, 8]
+
+    def holds(steps, learned_at):
+        steps = np.asarray(steps)
+        fit = np.where(steps >= learned_at, 0.95, 0.1) * np.ones((4, 1, 2, 1))
+        dims = ("frequency", "amplitude", "seed", "step")
+        coords = {"frequency": frequencies, "amplitude": [0.1], "seed": [0, 1], "step": steps}
+        predicted = ("frequency", np.full(4, 100.0))
+        made = xr.Dataset({"fit": (dims, fit), "predicted_time": predicted}, coords)
+        return judge(claim, {"circle": Run(config, made)})
+
+    assert holds([0, 95, 105, 200], 105).holds is True
+    assert holds([0, 80, 105, 200], 105).holds is None
+    assert holds([0, 120, 130, 200], 130).holds is False
+    assert holds([0, 60, 80], 80).holds is False  # too early
+    assert holds([0, 60, 105], 200).holds is None  # not yet
+    assert holds([0, 60, 120], 200).holds is False  # too late, whenever it will be
+    assert "--records" in holds([0, 80, 105, 200], 105).needs

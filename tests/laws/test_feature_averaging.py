@@ -85,32 +85,17 @@ def test_the_nearest_opposite_label_of_signs_of_unequal_size(positive, half):
     assert PAPER.decoupled_radius(10, 10 - positive) == pytest.approx(expected, rel=1e-8)
 
 
-def descended(sizes, num_own, steps, rate, seed):
-    """Cosines with other centres after gradient descent on two neurons, +1 and -1, by NumPy."""
-    rng = np.random.default_rng(seed)
-    k, n, d = sizes.num_clusters, sizes.num_samples, sizes.dim
-    centres = np.linalg.qr(rng.normal(size=(d, k)))[0].T * sizes.centre_norm
-    signs = np.where(np.arange(k) < num_own, 1.0, -1.0)
-    cluster = np.arange(n) % k
-    x, y = centres[cluster] + sizes.noise * rng.normal(size=(n, d)), signs[cluster]
-    w, a = 1e-5 * rng.normal(size=(2, d)), np.array([1.0, -1.0])
-    for _ in range(steps):
-        inner = x @ w.T
-        slope = y / (1 + np.exp(y * (np.maximum(inner, 0) @ a))) / n
-        w += rate * a[:, None] * ((slope[:, None] * (inner > 0)).T @ x)
-    cosines = w @ centres.T / np.linalg.norm(w, axis=1, keepdims=True) / sizes.centre_norm
-    return cosines[0, signs < 0], cosines[1, signs > 0]
-
-
 @pytest.mark.parametrize(
     ("dim", "clusters", "num_own", "noise"), [(256, 4, 2, 1.0), (512, 5, 3, 1.0), (256, 7, 2, 0.6)]
 )
-def test_cosines_with_other_centres(dim, clusters, num_own, noise):
+def test_cosines_with_other_centres(dim, clusters, num_own, noise, reference):
     """Below 0 by the law, up to six standard errors of a centre of noisy samples."""
     sizes = Clusters(dim, clusters, 100 * clusters, float(np.sqrt(dim)), noise)
-    found = [descended(sizes, num_own, 150, 3.0 / dim, seed) for seed in range(3)]
-    for side, own in enumerate((num_own, clusters - num_own)):
-        cosines = np.stack([each[side] for each in found])
+    signs = np.where(np.arange(clusters) < num_own, 1, -1)
+    cosines_of = reference("cluster_loop").cosines
+    found = np.stack([cosines_of(sizes, signs, 150, 3.0 / dim, seed) for seed in range(3)])
+    for neuron, sign in enumerate((1, -1)):
+        cosines, own = found[:, neuron, signs != sign], int(np.sum(signs == sign))
         law = sizes.off_alignment(own)
         assert np.abs(cosines - law).max() < 6 * sizes.centre_error
         assert abs(cosines.mean() - law) < 3 * sizes.centre_error
