@@ -253,4 +253,4 @@ def _is_small(config, adversarial: bool) -> bool:
         else sizes.num_nonrobust * sizes.nonrobust_strength**q
     )
     noise = (sizes.num_robust + sizes.num_nonrobust) * config.noise**q
-    return largest < 0.25 * config.threshold and noise < 0.1 * feature
+    return bool(largest < 0.25 * config.threshold and noise < 0.1 * feature)

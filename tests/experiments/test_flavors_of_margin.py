@@ -301,3 +301,49 @@ def test_bad_configs(change, message):
     with pytest.raises(ValueError, match=message) as caught:
         dataclasses.replace(PRESETS["small"], **change)
     assert "\n" not in str(caught.value)
+
+
+def recorded(steps, log_loss):
+    """A run that fits its data as said, (seeds, steps), with each of two algorithms."""
+    loss = np.stack([np.asarray(log_loss, float)] * 2)
+    coords = {"algorithm": ["gd", "sign"], "seed": range(loss.shape[1]), "step": steps}
+    never = (("algorithm", "seed"), np.full(loss.shape[:2], -1))
+    made = xr.Dataset(
+        {"log_loss": (("algorithm", "seed", "step"), loss), "first_nonfinite_step": never}, coords
+    )
+    return {"main": Run(PRESETS["small"], made)}
+
+
+def test_a_run_says_how_many_records_it_lacks():
+    late, fitted, some = (CLAIMS[id].needs for id in ("A6-stationary-l2", "A6-monotone", "A6-mismatched"))
+    log = np.unique(np.geomspace(1, 10_000, 201).astype(int))  # as many, of which few are late
+    for steps, enough in ((np.linspace(0, 10_000, 201), True), (np.array([0, 10_000]), False), (log, False)):
+        runs = recorded(steps, np.linspace(3, -9, len(steps))[None])
+        assert (late(runs) == "") is enough
+        assert (some(runs) == "") is (len(steps) > 2)
+    assert "at least 20 records in the second half, has 1" in late(recorded([0, 10_000], [[3, -9]]))
+    assert "below 1 of each algorithm, has 1" in fitted(recorded([0, 9, 99], [[3, 2, -1], [3, -1, -2]]))
+    assert fitted(recorded([0, 9, 99], [[3, -1, -2]] * 2)) == ""
+    diverged = recorded([0, 9, 99], [[3, 2, np.nan]])
+    diverged["main"].dataset["first_nonfinite_step"][0, 0] = 50
+    assert fitted(diverged) == ""  # which is no want of records: the claim fails
+
+
+@pytest.mark.parametrize(
+    ("change", "theorem", "measured"),
+    [
+        ({}, True, True),
+        ({"records": 11}, True, True),  # then it says what it needs
+        ({"dim": 50}, True, False),
+        ({"widths": (30,)}, True, False),
+        ({"steps": 20_000}, True, False),
+        ({"learning_rate": (0.001,)}, False, False),  # too little training
+        ({"float64": False}, False, False),  # increments below rounding
+    ],
+)
+def test_bands_that_were_measured_are_of_that_setting(change, theorem, measured):
+    config = dataclasses.replace(PRESETS["small"], **change)
+    for id in ("A6-monotone", "A7-diagonal"):
+        assert CLAIMS[id].applies(config) is theorem
+    for id in ("A7-linf", "A6-stationary-l1"):
+        assert CLAIMS[id].applies(config) is measured

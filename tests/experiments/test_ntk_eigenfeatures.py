@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import brentq
 
 from dynamics import experiments
+from dynamics.claims import Run
 from dynamics.experiments import ntk_eigenfeatures as module
 from dynamics.keys import named_key, seed_key
 from dynamics.sweep.figures import Shown
@@ -217,3 +218,34 @@ def test_a_sweep_shows_the_predictor_with_the_most_features():
     np.testing.assert_array_equal(clean, swept.kept_clean.sel(kept=20))
     np.testing.assert_array_equal(robust, swept.kept_robust.sel(kept=20))
     assert not np.array_equal(robust, swept.kept_robust.sel(kept=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "applies", "ranked"),
+    [
+        ({}, True, True),
+        ({"num_test": 1000, "ridges": (0.1,)}, True, True),
+        ({"features": (0, 1, 2)}, True, False),
+        ({"random_labels": True}, False, False),
+        ({"kernel": "linear"}, False, False),
+        ({"norm": "l2"}, False, False),
+        ({"attack_steps": 10}, False, False),
+        ({"nonrobust_noise": 0.4}, False, False),
+    ],
+)
+def test_bands_that_were_measured_are_of_that_setting(change, applies, ranked):
+    claims = {claim.id: claim for claim in EXPERIMENT.claims}
+    config = dataclasses.replace(PRESETS["small"], **change)
+    assert claims["C3-full-clean"].applies(config) is applies
+    assert claims["C2-rank"].applies(config) is ranked
+
+
+def test_few_test_points_decide_nothing():
+    claims = {claim.id: claim for claim in EXPERIMENT.claims}
+    for id in ("C2-rank", "C3-full-clean", "C3-full-robust"):
+        few, enough = (
+            {"features": Run(dataclasses.replace(PRESETS["small"], num_test=count), None)}
+            for count in (99, 100)
+        )
+        assert claims[id].needs(few) == "at least 100 test points (num_test)"
+        assert claims[id].needs(enough) == ""

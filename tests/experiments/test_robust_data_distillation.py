@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dynamics import experiments
+from dynamics.claims import Run
 from dynamics.data.images import LabelledImages
 from dynamics.experiments import _robust_data_distillation_observables as own
 from dynamics.experiments import robust_data_distillation as module
@@ -185,3 +186,31 @@ def test_every_claim_names_runs_that_exist_and_some_are_decided_by_the_preset():
     decided = {c.id for c in EXPERIMENT.claims if c.applies is not None and c.applies(PRESETS["small"])}
     assert {"D1-clean", "D2-pgd", "D3-overestimate"} <= decided
     assert not any(c.applies(PRESETS["near"]) for c in EXPERIMENT.claims if c.applies is not None)
+
+
+@pytest.mark.parametrize(
+    ("change", "applies"),
+    [
+        ({"num_test": 400, "curve_radii": ()}, True),
+        ({"test_radius": 0.2}, True),
+        ({"test_radius": 0.05}, False),
+        ({"ridge": 1e-2}, False),
+        ({"depth": 2}, False),
+        ({"arms": ("kip", "adv_kip")}, False),
+    ],
+)
+def test_bands_that_were_measured_are_of_that_setting(change, applies):
+    config = dataclasses.replace(PRESETS["small"], **change)
+    judged = {claim.id for claim in EXPERIMENT.claims if claim.applies is not None and claim.applies(config)}
+    assert judged == (
+        {claim.id for claim in EXPERIMENT.claims if claim.applies is not None} if applies else set()
+    )
+
+
+def test_the_least_difference_is_half_a_test_point():
+    claims = {claim.id: claim for claim in EXPERIMENT.claims}
+    for count, needs in ((50, "at least 100 test points (num_test)"), (200, ""), (400, "")):
+        runs = {"main": Run(dataclasses.replace(PRESETS["small"], num_test=count), None)}
+        assert claims["D3-larger"].accept(runs).low == pytest.approx(0.5 / count)
+        assert claims["D3-margin"].accept(runs).high == pytest.approx(-0.5 / count)
+        assert claims["D3-larger"].needs(runs) == needs

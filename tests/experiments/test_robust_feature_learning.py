@@ -11,7 +11,7 @@ from dynamics import experiments
 from dynamics.claims import Run
 from dynamics.experiments import _robust_feature_learning_measures as measures
 from dynamics.experiments import robust_feature_learning as module
-from dynamics.experiments._robust_feature_learning_figures import wilson
+from dynamics.experiments._robust_feature_learning_figures import _middle, wilson
 from dynamics.keys import named_key, seed_key
 
 EXPERIMENT = experiments.get("robust_feature_learning")
@@ -346,3 +346,34 @@ def test_every_claim_names_runs_that_exist_and_can_be_decided():
     assert {"A1-order", "A1-flip", "A2-order", "A2-flip"} <= decided
     for preset in ("crossing", "digits", "full_attack"):
         assert not {c.id for c in EXPERIMENT.claims if c.applies is not None and c.applies(PRESETS[preset])}
+
+
+@pytest.mark.parametrize(
+    ("change", "gone"),
+    [
+        ({}, set()),
+        ({"width": 4}, {"A1-order", "A1-clean", "A1-flip"}),  # a class that the start gives to u
+        ({"width": 32}, set()),
+        ({"steps": 60}, {"A1-order", "A2-order", "A2-flip"}),
+        ({"steps": 2400, "learning_rate": 0.3}, set()),
+        ({"steps": 1200, "learning_rate": 0.3}, {"A2-order", "A2-clean"}),  # as far as 600 steps of 0.6
+        ({"noise": 0.2}, {"A1-clean", "A2-clean"}),
+        ({"init_scale": 0.5}, {"A2-nonrobust"}),
+        ({"test_radius": 0.6}, {"A2-flip"}),
+    ],
+)
+def test_what_is_outside_of_a_setting_is_not_judged(change, gone):
+    config = dataclasses.replace(PRESETS["small"], **change)
+    judged = {claim.id for claim in EXPERIMENT.claims if claim.applies is not None and claim.applies(config)}
+    every = {"A1-order", "A1-clean", "A1-flip", "A2-order", "A2-nonrobust", "A2-clean", "A2-flip"}
+    assert not judged & gone
+    assert judged <= every
+    assert gone or judged == every
+
+
+def test_the_median_of_a_recursion_is_that_of_its_middle_starts():
+    starts = np.random.default_rng(0).normal(size=12)
+    sizes = PRESETS["small"].sizes
+    for values in (starts, starts[:11]):
+        whole = np.median(sizes.growth(values, 0.1, 20), axis=1)
+        np.testing.assert_allclose(sizes.growth(_middle(values), 0.1, 20).mean(axis=1), whole, rtol=1e-12)

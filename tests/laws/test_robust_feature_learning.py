@@ -73,3 +73,20 @@ def test_thresholds_of_pure_networks_by_brute_force():
     assert radii[np.argmax(flipped)] == pytest.approx(SIZES.flip_radius(1), abs=1e-4)
     planted = [120 * act(c * r) >= act(c * alpha) for r in radii]
     assert radii[np.argmax(planted)] == pytest.approx(SIZES.plant_radius(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("width", "ratio"), [(1, 3.0), (4, 2.0), (16, 3.24)])
+def test_odds_of_the_robust_feature_by_sampling(width, ratio):
+    """The largest of m normals each: how often a is more than `ratio` times b."""
+    sizes = PatchFeatures(4, 1, 120, 1.0, (ratio / 120) ** (1 / 3), 3.0, 1.0, 0.6)
+    assert sizes.nonrobust_rate() / sizes.robust_rate() == pytest.approx(ratio)
+    a, b = np.random.default_rng(width).normal(size=(2, 100_000, width)).max(axis=2)
+    share = np.mean(a > ratio * b)
+    assert abs(sizes.robust_odds(width) - share) < 5 * np.sqrt(share / 100_000)
+
+
+def test_the_slowest_of_all_classes_by_sampling():
+    sizes = PatchFeatures(4, 1, 120, 1.0, 0.3, 3.0, 1.0, 0.6)
+    least = np.random.default_rng(1).normal(size=(50_000, 4, 16)).max(axis=2).min(axis=1)
+    share = np.mean(least < sizes.slowest_start(16, 0.03))
+    assert abs(share - 0.03) < 5 * np.sqrt(0.03 / 50_000)
