@@ -299,9 +299,9 @@ def spread(config) -> float:
 def unequal(config, variance: float) -> float:
     r"""How far a mean over clusters falls below the root of a mean square, of this relative variance.
 
-    By half of it, at most by three standard deviations of k clusters' own variance more.
+    By half of it, and of the clusters' own variance about two means three standard deviations more at most.
     """
-    return variance / 2 * (1 + 3 * (2 / (config.num_clusters - 1)) ** 0.5)
+    return variance / 2 * (1 + 3 * (2 / max(config.num_clusters - 2, 1)) ** 0.5)
 
 
 def grown(config, share: float) -> float:

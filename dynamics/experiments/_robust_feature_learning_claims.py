@@ -15,6 +15,7 @@ from dynamics.experiments._robust_feature_learning_measures import (
     at_end,
     at_steps,
     density_ratio,
+    enough_decided,
     escape_exponent,
     extreme,
     frozen_error,
@@ -219,6 +220,7 @@ CLAIMS = (
         lambda runs: typically(at_least(0.97)),
         SIGN,
         runs=LOTTERY_RUNS,
+        needs=enough_decided,
     ),
     Claim(
         "A4-recursion",

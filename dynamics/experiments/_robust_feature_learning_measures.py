@@ -80,6 +80,20 @@ def lottery_score(runs: Runs) -> PerSeed:
 
     NaN where the seeds together have fewer than 60 of them.
     """
+    right, decided = _lottery(runs)
+    return right / decided if np.sum(decided) >= FEWEST_CLASSES else np.full(len(decided), np.nan)
+
+
+def enough_decided(runs: Runs) -> str:
+    """What the seeds together lack of decided classes."""
+    count = int(np.sum(_lottery(runs)[1]))
+    return (
+        "" if count >= FEWEST_CLASSES else f"at least {FEWEST_CLASSES} decided classes (--seeds), has {count}"
+    )
+
+
+def _lottery(runs):
+    """How many classes of each seed were predicted, and how many were decided."""
     right, decided = 0, 0
     for run in runs.values():
         config, dataset = run.config, only(run)
@@ -92,7 +106,7 @@ def lottery_score(runs: Runs) -> PerSeed:
             clear = (ratio > 1.3) | (ratio < 1 / 1.3)
             right = right + np.sum(clear & ((u > v).values == (ratio > 1)), axis=1)
             decided = decided + np.sum(clear, axis=1)
-    return right / decided if np.sum(decided) >= FEWEST_CLASSES else np.full(len(decided), np.nan)
+    return right, decided
 
 
 def recursion_error(runs: Runs) -> PerSeed:

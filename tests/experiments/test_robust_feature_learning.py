@@ -319,6 +319,8 @@ def test_the_lottery_needs_sixty_decided_classes():
         runs[seeds] = Run(config, xr.DataArray(strength, dims=dims).to_dataset(name="strength"))
     assert np.isnan(measures.lottery_score({"run": runs[7]})).all()
     np.testing.assert_array_equal(measures.lottery_score({"run": runs[8]}), np.ones(8))
+    assert measures.enough_decided({"run": runs[7]}) == "at least 60 decided classes (--seeds), has 56"
+    assert measures.enough_decided({"run": runs[8]}) == ""
 
 
 def test_the_digits_are_measured_at_500_and_1500_steps_and_not_at_one_alone():
