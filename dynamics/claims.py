@@ -173,7 +173,8 @@ def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
         found = found if isinstance(found, Bracketed) else Bracketed(found, found, found, "")
         values, low, high = (np.atleast_1d(np.asarray(part, dtype=float)) for part in found[:3])
     band = claim.accept(runs)
-    holds, needs = _decided(Bracketed(values, low, high, found.needs), band)
+    seeds = max((run.dataset.sizes.get("seed", 1) for run in runs.values()), default=values.size)
+    holds, needs = _decided(Bracketed(values, low, high, found.needs), band, seeds)
     if lacking := claim.needs(runs):
         holds, needs = None, lacking
     return Verdict(
@@ -181,7 +182,7 @@ def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
         source=claim.source,
         statement=claim.statement,
         predicted=_finite(band.predicted),
-        measured=_finite(values.mean()),
+        measured=_finite(values.mean()) if values.size else None,
         interval=mean_interval(values),
         per_seed=tuple(_finite(v) for v in values),
         holds=holds,
@@ -191,14 +192,16 @@ def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
     )
 
 
-def _decided(found: Bracketed, band: Band) -> tuple[bool | None, str]:
+def _decided(found: Bracketed, band: Band, seeds: int) -> tuple[bool | None, str]:
     """Whether numbers lie in the band; if that is open, None and what would tell."""
     values, low, high, needs = found
+    if values.size == 0:
+        return None, "a seed that it is about"
     if not np.all(np.isfinite(values)):
         return False, ""
     below, above = high < band.low, low > band.high
     if band.over == "mean":
-        if values.size == 1:
+        if seeds == 1:
             return None, "at least 2 seeds: it is about their mean"
         enough = values.size >= band.seeds or below.all() or above.all()
         low, high = low.mean(keepdims=True), high.mean(keepdims=True)

@@ -127,6 +127,22 @@ def test_few_seeds_of_a_mean(values, band, holds):
     assert ("seeds" in found.needs) is (holds is None)
 
 
+def test_one_number_of_many_seeds_is_no_single_seed_and_none_is_no_number():
+    claim = Claim(
+        "id",
+        "source",
+        "said",
+        lambda runs: runs["main"].dataset.x.values.mean(keepdims=True),
+        lambda runs: typically(at_most(2.0)),
+        Ablation("less", {}),
+    )
+    for values, holds in (([1.0, 2.0], True), ([3.0, 4.0], False), ([1.0], None)):
+        run = Run(Config(), xr.Dataset({"x": ("seed", np.asarray(values))}))
+        assert judge(claim, {"main": run}).holds is holds
+    found = verdict([], at_most(2.0))
+    assert (found.holds, found.needs) == (None, "a seed that it is about")
+
+
 def test_what_a_run_has_too_few_of():
     def needs(runs):
         return "" if runs["main"].dataset.sizes["seed"] > 1 else "more of it"

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics import plots
-from dynamics.experiments._feature_averaging_measures import equal_halves
+from dynamics.experiments._feature_averaging_measures import decoupled, equal_halves
 from dynamics.laws import feature_averaging as laws
 from dynamics.readouts import Readout
 from dynamics.words import counted
@@ -157,7 +157,7 @@ def _draw_radius_theory(ax, config, arms, grid):
         )
         ax.axvline(radius, **plots.THEORY | {"linewidth": 0.8})
     if "fine" in arms and config.readout == "max_logit":
-        radius = config.sizes.decoupled_radius(config.labels)
+        radius = decoupled(config)
         half = config.norm * math.sqrt(config.labels / (2 * config.num_clusters))
         share = "1/2" if config.labels == config.num_clusters else "G/2k"
         ax.axvline(
@@ -310,7 +310,7 @@ def _table_row(config, arm, name, readout, suffix):
     if laws_apply(config):
         theory = {
             "": config.sizes.averaged_radius(),
-            "max_logit": config.sizes.decoupled_radius(config.labels),
+            "max_logit": decoupled(config),
             "sum_logit": config.sizes.sum_logit_radius(config.labels, _suppression(arm)),
         }.get(readout, math.nan)
         if readout == "sum_logit" and not equal_halves(config):

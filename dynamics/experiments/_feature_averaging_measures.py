@@ -203,7 +203,7 @@ def separates(supervision, deviations: float = 5.0):
         if supervision == "binary":
             radius = sizes.averaged_radius()
         elif config.readout == "max_logit":
-            radius = sizes.decoupled_radius(config.labels)
+            radius = decoupled(config)
         else:
             radius = sizes.sum_logit_radius(config.labels)
         return radius >= deviations * config.noise
@@ -277,6 +277,12 @@ def class_sizes(config) -> tuple[int, int]:
     return config.signs.count(1), config.signs.count(-1)
 
 
+def positive_labels(config) -> int:
+    """How many fine labels are positive."""
+    classes = granular_classes(config.signs, config.labels)
+    return len({c for c, sign in zip(classes, config.signs, strict=True) if sign == 1})
+
+
 def alike_classes(config) -> bool:
     return class_sizes(config)[0] == class_sizes(config)[1]
 
@@ -297,9 +303,9 @@ def spread(config) -> float:
 
 
 def unequal(config, variance: float) -> float:
-    r"""How far a mean over clusters falls below the root of a mean square, of this relative variance.
+    r"""How far a mean over clusters may fall below the root of the mean square.
 
-    By half of it, and of the clusters' own variance about two means three standard deviations more at most.
+    By half their relative variance, which of few clusters may be three of its standard deviations larger.
     """
     return variance / 2 * (1 + 3 * (2 / max(config.num_clusters - 2, 1)) ** 0.5)
 
@@ -463,7 +469,7 @@ def averaged(config) -> float:
 
 
 def decoupled(config) -> float:
-    return config.sizes.decoupled_radius(config.num_clusters, class_sizes(config)[0])
+    return config.sizes.decoupled_radius(config.labels, positive_labels(config))
 
 
 def sum_radius(config) -> float:

@@ -1,7 +1,7 @@
 """What a sweep of feature averaging shows: certified radii, with their laws and the theorems' exponents."""
 
 from dynamics.experiments._feature_averaging_figures import laws_apply
-from dynamics.experiments._feature_averaging_measures import equal_labels
+from dynamics.experiments._feature_averaging_measures import decoupled, equal_labels
 from dynamics.sweep.measures import Measure
 
 
@@ -17,7 +17,7 @@ def _averaged(config):
 def _decoupled(config):
     """The granularity law, which is about groups of equal size."""
     readable = laws_apply(config) and config.readout == "max_logit" and equal_labels(config)
-    return config.sizes.decoupled_radius(config.labels) if readable else None
+    return decoupled(config) if readable else None
 
 
 def _exponents(config, clusters):

@@ -28,7 +28,7 @@ from dynamics.engine.simulate import simulate
 from dynamics.experiments import _feature_averaging_claims as claims
 from dynamics.experiments import _feature_averaging_figures as figures
 from dynamics.experiments import _feature_averaging_sweeps as sweeps
-from dynamics.experiments._feature_averaging_measures import certifies
+from dynamics.experiments._feature_averaging_measures import certifies, positive_labels
 from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
 from dynamics.laws import feature_averaging as laws
 from dynamics.models import handmade
@@ -290,7 +290,7 @@ def _robustness(config: Config, supervision: str) -> dict:
     box = (0.0, 1.0) if config.on_images else None
     binary = supervision == "binary"
     end = {}
-    positive = config.width if binary else _positive_labels(config) * config.group_width
+    positive = config.width if binary else positive_labels(config) * config.group_width
     for readout in [config.readout] if binary else dict.fromkeys([config.readout, "sum_logit"]):
         if certifies(config, supervision, readout):
             given = {"num_positive": positive, "readout": readout}
@@ -308,11 +308,6 @@ def _robustness(config: Config, supervision: str) -> dict:
                 end[f"pgd_accuracy_{readout}"] = o.pgd_accuracy.given(**given, readout=readout)
             end["pgd_accuracy_training_loss"] = o.pgd_accuracy.given(**given, loss="training")
     return end
-
-
-def _positive_labels(config: Config) -> int:
-    classes = clusters.granular_classes(config.signs, config.labels)
-    return len({c for c, sign in zip(classes, config.signs, strict=True) if sign == 1})
 
 
 def run(config: Config, engine: Engine) -> xr.Dataset:
