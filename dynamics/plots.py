@@ -146,7 +146,8 @@ def alignment_curves(
         expected = f"{(seeds, *pair)} or {tuple(pair)}"
         raise ValueError(f"own must say which features are a neuron's: shape {expected}, got {own.shape}")
     mine = np.broadcast_to(own > 0.5, (seeds, *pair))
-    first, own_first = alignment[0], mine[0]
+    there = int(np.argmax(np.isfinite(alignment).any(axis=(1, 2, 3))))  # not one that has diverged at once
+    first, own_first = alignment[there], mine[there]
     groups = [list(g) for g in dict.fromkeys(tuple(np.flatnonzero(row)) for row in own_first)]
     for r, j in zip(*np.nonzero(~own_first), strict=True):
         ax.plot(steps, first[:, r, j], color=GREY, linewidth=0.4, alpha=0.5)

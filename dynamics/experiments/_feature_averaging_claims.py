@@ -69,8 +69,7 @@ CLAIMS = (
     Claim(
         "A1-block-mean",
         f"{T1}, Figure 2(a)",
-        "binary labels: the mean cosine of a neuron with its own class's centres is 1/sqrt(|J|(1 + k/n)), "
-        "over all neurons and centres",
+        "binary labels: the mean cosine of a neuron with its own class's centres is 1/sqrt(|J|(1 + k/n))",
         block("binary", "mean"),
         about_mean,
         LARGE_INIT,

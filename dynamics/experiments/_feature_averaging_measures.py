@@ -183,12 +183,11 @@ def on_clusters(*supervisions):
     def applies(config) -> bool:
         plain = config.activation == "relu" and not config.train_output
         theorem = config.correlation == 0 and not config.train_radius and config.start == "random"
-        # noise of what has grown wakes neurons that start inactive on their own centre
-        small = config.noise > 10 * config.init_scale * config.norm
+        awake = config.noise > 0  # neurons that start inactive on all their centres: noise activates them
         # what is said of fine labels is said of one a cluster
         fine = "fine" not in supervisions or config.labels == config.num_clusters
         trained = all(config.trains(s) for s in supervisions)
-        return not config.on_images and plain and theorem and small and fine and trained
+        return not config.on_images and plain and theorem and awake and fine and trained
 
     return applies
 

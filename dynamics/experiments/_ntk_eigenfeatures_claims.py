@@ -60,17 +60,17 @@ def _features(config):
     """Whether a run is that of the prototype, from whose few seeds bands are, with all features kept."""
     from dynamics.experiments.ntk_eigenfeatures import PRESETS
 
-    free = ("num_test", "features", "kept", "times", "ridges", "compare", "net_width", "doubled", "widths")
-    free += ("radii", "network", "hidden", "learning_rate", "train_steps", "kernel_points", "clusters", "dim")
-    free += ("classes", "steps", "batch_size", "records", "spacing")
-    return config.num_samples in config.kept and set_as(config, PRESETS["small"], *free)
+    free = ("num_samples", "num_test", "features", "kept", "times", "ridges", "compare", "net_width")
+    free += ("doubled", "widths", "radii", "network", "hidden", "learning_rate", "train_steps", "dim")
+    free += ("kernel_points", "clusters", "classes", "steps", "batch_size", "records", "spacing")
+    recorded = config.features and config.num_samples in config.kept and config.num_samples >= 200
+    return bool(recorded) and set_as(config, PRESETS["small"], *free)
 
 
-def _ranked(config):
-    """The same, with the features whose rank is compared with their robustness."""
-    from dynamics.experiments.ntk_eigenfeatures import PRESETS
-
-    return _features(config) and config.features == PRESETS["small"].features
+def _enough_features(runs):
+    """What a run lacks of features, whose ranks are compared with their robustness, or of test points."""
+    (run,) = runs.values()
+    return _enough_points(runs) if len(run.config.features) >= 12 else "at least 12 features (features)"
 
 
 def _enough_points(runs):
@@ -142,8 +142,8 @@ CLAIMS = (
         lambda runs: typically(at_most(-0.75)),
         HARMLESS,
         runs=("features",),
-        applies=_ranked,
-        needs=_enough_points,
+        applies=_features,
+        needs=_enough_features,
     ),
     Claim(
         "C3-two",

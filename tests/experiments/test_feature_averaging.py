@@ -124,7 +124,6 @@ def test_bands_of_the_papers_size_are_hardly_wider_than_measured():
     ("change", "gone"),
     [
         ({"noise": 0.0}, {"A1-block-mean", "A3-clean-binary", "A5-diagonal"}),  # neurons that never wake
-        ({"init_scale": 0.03}, {"A1-block-mean", "A4-radius"}),
         ({"num_clusters": 7, "num_positive": 1}, {"A4-radius-tight"}),
         ({"dim": 64}, {"A3-clean-binary", "A3-clean-fine"}),  # noise turns points
         ({"attack_steps": 400, "dim": 3072}, {"A7-masked-pgd"}),
