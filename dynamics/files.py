@@ -1,9 +1,23 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and whose checksum tells whether they are as they were written.
 
+A binary file ends with a line that holds the SHA-256 of all before it; readers of netCDF and of .npz pass
+over what follows their content. It is compared before such a reader sees the file, since HDF5 may hang on a
+damaged one. JSON holds its checksum as one more field.
+"""
+
+import hashlib
+import json
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+_SEAL = b"\ntraining-dynamics-lab sha256 %s\n"
+_SEAL_SIZE = len(_SEAL % bytes(64))
+_IS_SEAL = re.compile(_SEAL % rb"([0-9a-f]{64})")
+_BLOCK = 2**20
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -28,6 +42,68 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def seal(path: Path, place: str = "") -> None:
+    """Append to a file the checksum of its content, and of `place`, to which it belongs."""
+    with path.open("r+b") as file:
+        line = _SEAL % _sha256(file, path.stat().st_size, place)
+        file.seek(0, os.SEEK_END)
+        file.write(line)
+
+
+def is_sealed(path: Path, place: str = "") -> bool:
+    """Whether a file ends with a checksum.
+
+    Raises:
+      ValueError: the checksum is that of another content or place.
+      OSError: the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        size = max(file.seek(0, os.SEEK_END) - _SEAL_SIZE, 0)
+        file.seek(size)
+        found = _IS_SEAL.fullmatch(file.read())
+        if found and found[1] != _sha256(file, size, place):
+            raise ValueError(f"{path} is damaged: its checksum is not that of its content")
+    return found is not None
+
+
+def _sha256(file, size: int, place: str) -> bytes:
+    file.seek(0)
+    digest = hashlib.sha256()
+    while size > 0 and (block := file.read(min(size, _BLOCK))):
+        digest.update(block)
+        size -= len(block)
+    digest.update(place.encode())
+    return digest.hexdigest().encode()
+
+
+def checksum(content: Any) -> str:
+    """The SHA-256 of what JSON can say."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as JSON, atomically, with its checksum as one more field."""
+    read = json.loads(json.dumps(content))
+    write_text(path, json.dumps({**read, "checksum": checksum(read)}, indent=1) + "\n")
+
+
+def read_json(path: Path) -> tuple[dict[str, Any], bool]:
+    """An object that `write_json` wrote, without its checksum; and whether it had one.
+
+    Raises: ValueError: not there, not the JSON of an object, or the checksum is that of another content.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it is not the JSON of an object")
+    stored = content.pop("checksum", None)
+    if stored is not None and stored != checksum(content):
+        raise ValueError(f"{path} is damaged or was edited: its checksum is not that of its content")
+    return content, stored is not None
 
 
 def check_writable(option: str, path: Path) -> None:

@@ -1,12 +1,26 @@
-"""Results: labelled arrays with their provenance; saved whole as netCDF, never pickled."""
+"""Results: labelled arrays with their provenance; saved whole as netCDF, never pickled.
+
+What is trusted. `load` reads numbers and text, and runs nothing. It holds the file against the checksum at
+its end, so that damage is an error; whoever reads a part of it by other means has HDF5's own checksum of
+every chunk of numbers. A result of format 1, from before checksums, is read with a warning that it is not
+verified.
+
+A result names the experiment that made it. One in a file of the user's own runs, to draw or to judge, only if
+that file is at the place and has the SHA-256 that the result holds, or if the user names it: on the command
+line by `--experiment FILE.py:NAME`, in Python by `experiments.get`. What such a file imports is not compared,
+and no checksum says who wrote a result: of a stranger's, run only files that you have read.
+"""
 
 import datetime
 import functools
 import importlib.metadata
+import io
 import json
+import mmap
 import os
 import platform
 import subprocess
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +29,11 @@ import numpy as np
 import xarray as xr
 
 from dynamics import startup
-from dynamics.files import write_atomically
+from dynamics.files import is_sealed, seal, write_atomically
 
-FORMAT = "training-dynamics-lab result 1"
+FORMAT = "training-dynamics-lab result 2"
+_UNVERIFIED = "training-dynamics-lab result 1"  # before checksums
+_JSON = ("config", "problem", "descent", "versions", "sweep", "sweep_dims")  # attributes
 
 
 def assemble(
@@ -100,34 +116,66 @@ def _version(name: str) -> str:
 @functools.cache  # the code in memory stays what it is
 def git_revision() -> str:
     """The revision of the checkout this package runs from, `+changes` if edited; "" outside of one."""
-    folder = Path(__file__).resolve().parent
-    if not (folder.parent / ".git").exists():
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / ".git").exists():
         return ""
+    # hooks and `git rebase --exec` name their own repository there; and none above this folder is meant
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_CEILING_DIRECTORIES": str(checkout.parent), "GIT_OPTIONAL_LOCKS": "0"}
 
     def git(*args):
         run = subprocess.run(
-            ["git", "-C", str(folder), *args], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(checkout), *args],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
         return run.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
+        changes = git("status", "--porcelain", "--untracked-files=normal", "--", "dynamics", "kernels")
+        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
     except (OSError, subprocess.SubprocessError):
         return ""
 
 
 def save(dataset: xr.Dataset, path: str | os.PathLike) -> None:
-    """Write `dataset` to `path` as netCDF, whole or not at all.
+    """Write `dataset` to `path` as netCDF with checksums, whole or not at all.
 
-    Raises: OSError: the place cannot be written to.
+    Raises:
+      OSError: the place cannot be written to.
+      TypeError: an attribute that is neither text nor numbers.
     """
-    import h5netcdf  # noqa: F401  (say at once that it is missing, not after the run)
+    import h5netcdf  # say at once that it is missing, not after the run
 
     if "format" not in dataset.attrs:  # a mean or a selection by the user drops the attributes
-        dataset = dataset.assign_attrs(format=FORMAT, complete=1)
+        dataset = dataset.assign_attrs(complete=1)
+    dataset = dataset.assign_attrs(format=FORMAT)
+    _refuse_attributes(dataset.attrs)
+    for variable in dataset.variables.values():
+        _refuse_attributes(variable.attrs)
+        # HDF5 keeps text outside of the chunks that it sums up
+        summed = variable.ndim > 0 and variable.size > 0 and variable.dtype.kind in "biufc"
+        variable.encoding = {"fletcher32": True} if summed else {}
     # made in memory first: HDF5 that runs out of disk in the middle takes the process down with it
-    whole = dataset.to_netcdf(engine="h5netcdf")
-    write_atomically(Path(path), lambda temporary: temporary.write_bytes(whole))
+    whole = io.BytesIO()
+    with h5netcdf.File(whole, "w", libver=("v110", "v110")) as file:  # older formats take 3 KB a chunk
+        dataset.dump_to_store(xr.backends.H5NetCDFStore(file))
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(whole.getbuffer())
+        seal(temporary)
+
+    write_atomically(Path(path), write)
+
+
+def _refuse_attributes(attrs: Mapping[Any, Any]) -> None:
+    for name, value in attrs.items():
+        numbers = int | float | complex | np.number | np.ndarray
+        if isinstance(value, bool) or not isinstance(value, str | bytes | list | tuple | numbers):
+            raise TypeError(f"attribute {name} must be text or numbers, got {value!r}; write others as JSON")
 
 
 def load(path: str | os.PathLike, *, partial: bool = False) -> xr.Dataset:
@@ -136,7 +184,7 @@ def load(path: str | os.PathLike, *, partial: bool = False) -> xr.Dataset:
     Args:
       partial: also accept what an interrupted run had recorded (`partial.nc`).
 
-    Raises: ValueError: nothing there, not a result of this library, truncated, or interrupted.
+    Raises: ValueError: nothing there, not a result of this library, damaged, or interrupted.
     """
     path = Path(path)
     if path.is_dir():
@@ -151,6 +199,7 @@ def load(path: str | os.PathLike, *, partial: bool = False) -> xr.Dataset:
             path = folder / "partial.nc"
     if not path.exists():
         raise ValueError(f"{path} does not exist: give a run's folder or its result.nc")
+    verified = _is_verified(path)
     try:
         with xr.open_dataset(path, engine="h5netcdf") as opened:
             dataset = opened.load()
@@ -158,11 +207,51 @@ def load(path: str | os.PathLike, *, partial: bool = False) -> xr.Dataset:
         if isinstance(error, ImportError | MemoryError):
             raise
         raise ValueError(f"{path} is not a readable result: truncated, or not a netCDF file") from None
-    if dataset.attrs.get("format") != FORMAT:
+    if dataset.attrs.get("format") != (FORMAT if verified else _UNVERIFIED):
         raise ValueError(f"{path} is a netCDF file, but not a result of this library")
+    if not verified:
+        if any(variable.encoding.get("fletcher32") for variable in dataset.variables.values()):
+            raise ValueError(f"{path} is damaged: it says that it has no checksums, but has some")
+        warnings.warn(f"{path} was made before results had checksums: it is not verified", stacklevel=2)
+    _check_attributes(dataset, path)
     if not partial and not int(dataset.attrs.get("complete", 0)):
         raise ValueError(f"{path} is of an interrupted run; load(..., partial=True) reads what there is")
     return dataset
+
+
+def _is_verified(path: Path) -> bool:
+    """Whether the file is as `save` wrote it; if not, it has no checksum and is of before checksums.
+
+    Raises: ValueError: it is damaged, or was changed or written by another program.
+    """
+    try:
+        if is_sealed(path):
+            return True
+    except ValueError:
+        raise ValueError(
+            f"{path} is not a readable result: it is damaged, or was changed by another program"
+        ) from None
+    if path.stat().st_size:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(FORMAT.encode()) >= 0:
+                raise ValueError(
+                    f"{path} is not a readable result: truncated, damaged, or written by another program "
+                    "than `dynamics.results.save`, which gives it its checksum"
+                )
+    return False
+
+
+def _check_attributes(dataset: xr.Dataset, path: Path) -> None:
+    for name in _JSON:
+        try:
+            json.loads(dataset.attrs.get(name, "{}"))
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError(f"{path} is damaged: its attribute {name} is not JSON") from None
+    for name, kind in (("complete", int), ("wall_s", float)):
+        try:
+            kind(dataset.attrs.get(name, 0))
+        except (TypeError, ValueError):
+            raise ValueError(f"{path} is damaged: its attribute {name} is not a number") from None
 
 
 def join(parts: Mapping[str, xr.Dataset], dim: str) -> xr.Dataset:

@@ -1,9 +1,19 @@
-"""Numbers in sentences, and in options."""
+"""Numbers in sentences and in options, and text that a terminal may be given."""
+
+import re
+
+# control characters but newline and tab, what turns the direction of text or its lines, lone surrogates
+_UNSAFE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def counted(number: int, what: str) -> str:
     """A number of things: "1 seed", "1,024 seeds"."""
     return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def printable(text: str) -> str:
+    """Text from a file as a terminal may be given it: `\\x1b` in letters for an escape character."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def whole(name: str, text: str, low: int, high: int) -> int:

@@ -5,6 +5,7 @@ import sys
 import warnings
 
 from dynamics.cli.arguments import Parser, parse
+from dynamics.words import printable
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 _held: list[BaseException] = []
@@ -50,12 +51,16 @@ def _sentence(error: Exception) -> str:
         place = f": {error.filename}" if error.filename else ""
         # HDF5 says where in its depths a write failed, in several lines
         reason = os.strerror(error.errno) if "errno = " in error.strerror else error.strerror
-        return f"{reason}{place}"
-    return " ".join(str(error).split())
+        return printable(f"{reason}{place}")
+    return _line(error)
+
+
+def _line(said: Exception) -> str:
+    return " ".join(printable(str(said)).split())
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print(f"dynamics: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"dynamics: warning: {_line(message)}", file=sys.stderr)
 
 
 def _unraisable(what):

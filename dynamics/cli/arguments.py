@@ -161,6 +161,22 @@ def add_memory(parser: Parser) -> None:
     )
 
 
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    """The flag that names the experiment's file, where the one on record is not trusted."""
+    parser.add_argument(
+        "--experiment",
+        metavar="FILE.py:NAME",
+        help="the experiment that made it, where its file has changed or moved: this file is run",
+    )
+
+
+def named_experiment(argv: Sequence[str]) -> str | None:
+    """What --experiment names, read before the settings of the experiment are known."""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    add_experiment(parser)
+    return parser.parse_known_args(argv)[0].experiment
+
+
 def memory(args: argparse.Namespace) -> int | None:
     """What --memory asks for, in bytes; None without it."""
     return None if args.memory is None else size("--memory", args.memory)

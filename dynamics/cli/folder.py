@@ -1,12 +1,13 @@
 """The folder of a run: chosen or checked, written to, read, and taken back if the run is refused."""
 
 import contextlib
-import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dynamics.files import write_text
+from dynamics.files import read_json, write_json
+
+FORMAT = "training-dynamics-lab run 2"
 
 
 class NewFolder(NamedTuple):
@@ -83,25 +84,23 @@ def remove_checkpoint(folder: Path) -> None:
 
 def write_run(folder: Path, about: dict[str, Any]) -> None:
     """Say in the folder what is being run."""
-    write_text(folder / "run.json", json.dumps(about, indent=1) + "\n")
+    write_json(folder / "run.json", {"format": FORMAT, **about})
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What is being run in a folder.
+    """What is being run in a folder; a file that names no format is of before checksums, and not verified.
 
     Raises: ValueError: nothing, or the file is damaged.
     """
     path = folder / "run.json"
     if not path.exists():
         raise ValueError(f"{folder} is not the folder of a run: it has no run.json")
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {"experiment": str, "config": dict, "seeds": list, "x64": bool}
-        sound = all(isinstance(about[name], kind) for name, kind in kinds.items())
-        sound &= isinstance(about.get("memory"), int | None)
-    except (ValueError, KeyError, TypeError):
-        sound = False
-    if not sound:
+    about, verified = read_json(path)
+    about = {"format": None, "experiment_sha256": "", **about}
+    kinds = {"experiment": str, "experiment_sha256": str, "config": dict, "seeds": list, "x64": bool}
+    sound = all(isinstance(about.get(name), kind) for name, kind in kinds.items())
+    sound &= isinstance(about.get("memory"), int | None)
+    if not sound or about.pop("format") != (FORMAT if verified else None):
         raise ValueError(f"{path} is damaged: it does not describe a run")
     return about
 

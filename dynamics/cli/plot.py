@@ -15,6 +15,7 @@ def plot(argv: list[str]) -> int:
     parser.add_argument("path", metavar="DIR", help="folder of a run or sweep, or a result file")
     parser.add_argument("--measure", action="append", metavar="NAME", help=MEASURE)
     parser.add_argument("--animate", action="store_true", help="draw the moving pictures instead, as GIFs")
+    arguments.add_experiment(parser)
     args = arguments.parse(parser, argv)
     path = Path(args.path)
     from dynamics import experiments, results
@@ -22,7 +23,7 @@ def plot(argv: list[str]) -> int:
     from dynamics.cli.work import draw
 
     dataset = results.load(path)
-    experiment = experiments.made(dataset)
+    experiment = experiments.made(dataset, args.experiment)
     folder = path if path.is_dir() else path.parent
     command = read_run(folder).get("command", "") if (folder / "run.json").exists() else ""
     if "sweep" in dataset.attrs:

@@ -1,6 +1,5 @@
 """`dynamics report`: a run or sweep as one HTML page."""
 
-import json
 from pathlib import Path
 
 from dynamics.cli import arguments
@@ -17,6 +16,7 @@ def report(argv: list[str]) -> int:
     parser.add_argument("path", metavar="DIR", help="folder of a run or sweep, or a result file")
     parser.add_argument("--out", metavar="FILE", help="the page; default report.html in the folder")
     parser.add_argument("--measure", action="append", metavar="NAME", help=MEASURE)
+    arguments.add_experiment(parser)
     args = arguments.parse(parser, argv)
     path = Path(args.path)
     from dynamics import experiments, results
@@ -30,7 +30,7 @@ def report(argv: list[str]) -> int:
     if not out.absolute().parent.is_dir():
         raise ValueError(f"--out {out} cannot be written: its folder does not exist")
     dataset = results.load(path)
-    experiment = experiments.made(dataset)
+    experiment = experiments.made(dataset, args.experiment)
     about = read_run(folder) if (folder / "run.json").exists() else {}
     if args.measure and "sweep" not in dataset.attrs:
         raise ValueError("--measure is for sweeps; this is a single run")
@@ -40,22 +40,8 @@ def report(argv: list[str]) -> int:
         experiment,
         dataset,
         command=about.get("command", ""),
-        verdicts=_verdicts(folder / "claims.json"),
         measures=args.measure or about.get("measure") or (),
     )
     write_text(out, text)
     print(out)
     return 0
-
-
-def _verdicts(path: Path) -> list | None:
-    if not path.exists():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        wanted = {"id", "statement", "source", "holds", "measured", "interval", "predicted", "tolerance"}
-        if all(wanted | {"ablation"} <= set(verdict) for verdict in found):
-            return found
-    except (ValueError, TypeError):
-        pass
-    raise ValueError(f"{path} is damaged: it does not hold verdicts")

@@ -19,6 +19,7 @@ def run(argv: list[str]) -> int:
     experiment, config, args = read(parser, argv)
     about = {
         "experiment": experiment.reference or experiment.name,
+        "experiment_sha256": experiment.sha256,
         "config": config.to_dict(),
         "seeds": arguments.seeds(args.seeds, args.first_seed),
         "x64": args.x64,
@@ -80,6 +81,7 @@ def resume(argv: list[str]) -> int:
     parser.add_argument("folder", metavar="DIR", help="folder of the run or sweep")
     arguments.add_memory(parser)
     arguments.add_processes(parser)
+    arguments.add_experiment(parser)
     if not argv or argv[0].startswith("-"):
         if argv[:1] in (["-h"], ["--help"]):
             parser.print_help()
@@ -94,7 +96,8 @@ def resume(argv: list[str]) -> int:
         from dynamics.cli import sweep
 
         return sweep.resume(argv, folder, about)
-    experiment = experiments.get(about["experiment"])
+    named = arguments.named_experiment(argv)
+    experiment = experiments.recorded(about["experiment"], about["experiment_sha256"], named)
     config = experiment.Config.from_dict(about["config"])
     arguments.add_settings(parser, experiment, start=config)
     args = arguments.parse(parser, argv)

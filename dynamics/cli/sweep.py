@@ -9,7 +9,7 @@ from typing import Any
 
 from dynamics.cli import arguments
 from dynamics.cli.arguments import Parser
-from dynamics.words import counted
+from dynamics.words import counted, printable
 
 EXIT_INTERRUPTED = 130
 
@@ -25,6 +25,7 @@ def sweep(argv: list[str]) -> int:
     experiment, grid, args = read(parser, argv)
     about = {
         "experiment": experiment.reference or experiment.name,
+        "experiment_sha256": experiment.sha256,
         "config": grid.base.to_dict(),
         "sweep": json.loads(grid.to_json()),
         "measure": args.measure or [],
@@ -83,13 +84,14 @@ def resume(argv: list[str], folder: Path, about: dict[str, Any]) -> int:
     )
     parser.add_argument("folder", metavar="DIR", help="folder of the sweep")
     arguments.add_memory(parser)
+    arguments.add_experiment(parser)
     args = arguments.parse(parser, argv)
     if args.memory is not None:
         about["memory"] = arguments.memory(args)
     from dynamics import experiments
     from dynamics.sweep import grid as grids
 
-    experiment = experiments.get(about["experiment"])
+    experiment = experiments.recorded(about["experiment"], about["experiment_sha256"], args.experiment)
     start = experiment.Config.from_dict(about["config"])
     try:
         axes, ties = about["sweep"]["axes"], about["sweep"]["ties"]
@@ -141,7 +143,7 @@ def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) 
     points = " x ".join(map(str, grid.shape)) + (" points" if len(grid.configs) > 1 else " point")
     wall, seeds = float(dataset.attrs.get("wall_s", 0)), counted(dataset.sizes["seed"], "seed")
     print(f"{experiment.name}: {points}, {seeds}, {wall:.1f} s")
-    print(Shown(experiment, dataset, about.get("measure") or ()).summary())
+    print(printable(Shown(experiment, dataset, about.get("measure") or ()).summary()))
     print(f"\nresult and figures in {folder}: {', '.join(path.name for path in paths)}")
     return 0
 

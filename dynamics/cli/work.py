@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamics.cli.folder import refuse_other_config, remove_checkpoint
-from dynamics.words import counted
+from dynamics.words import counted, printable
 
 EXIT_INTERRUPTED = 130
 PROVENANCE = ("device", "machine", "float64", "git_revision", "created")
@@ -112,9 +112,9 @@ def _report(experiment: Any, dataset: Any, verdicts: list[Any]) -> None:
 
     wall = float(dataset.attrs.get("wall_s", 0))
     seeds = counted(dataset.sizes["seed"], "seed")
-    print(f"{experiment.name}: {seeds}, {wall:.1f} s on {dataset.attrs['device']}")
+    print(f"{experiment.name}: {seeds}, {wall:.1f} s on {printable(str(dataset.attrs.get('device', '')))}")
     if summary := experiment.summary(dataset):
-        print("\n" + summary)
+        print("\n" + printable(summary))
     if verdicts:
         print(f"\n{tally([v.holds for v in verdicts], ' that this run can decide')}\n")
         print(table(verdicts))

@@ -7,7 +7,8 @@
         state.npz              which runs, and their state at the newest recording time with a record
     result.nc              the finished result, once there is one
 
-Every file is written under another name and moved, so a kill at any moment leaves whole files only.
+Every file is written under another name and moved, so a kill at any moment leaves whole files only. Each has
+a checksum of its content, of its name and of the run: one that is damaged, or another's, is not gone on from.
 Several processes may write parts into one folder; each reads what the others have finished.
 """
 
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 
-from dynamics.files import write_atomically, write_text
+from dynamics import results
+from dynamics.files import checksum, is_sealed, read_json, seal, write_atomically, write_json
 
 Row = dict[str, np.ndarray]
 
@@ -61,12 +64,15 @@ class Checkpoint:
     def __init__(self, folder: Path, identity: dict[str, Any]):
         self.folder = Path(folder)
         self.identity = json.loads(json.dumps(identity))
+        self._run = identity_of(self.identity)
         about = self.folder / "run.json"
         if about.exists():
-            try:
-                stored = json.loads(about.read_text(encoding="utf-8"))
-            except (ValueError, OSError):
-                raise ValueError(f"{about} is damaged: it is not the JSON of a checkpoint") from None
+            stored, verified = read_json(about)
+            if not verified:
+                raise ValueError(
+                    f"{about} is damaged, or of before checkpoints had checksums: it cannot be verified; "
+                    f"delete {self.folder}, or choose another folder"
+                )
             if different := differences(stored, self.identity):
                 raise ValueError(
                     f"{self.folder} holds a checkpoint of another run ({different}); "
@@ -74,12 +80,24 @@ class Checkpoint:
                 )
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(about, json.dumps(self.identity, indent=1))
+            write_json(about, self.identity)
 
     @property
     def result(self) -> Path:
         """Where the finished result goes."""
         return self.folder / "result.nc"
+
+    def finished(self) -> xr.Dataset:
+        """The finished result.
+
+        Raises: ValueError: it is damaged, or of another run.
+        """
+        result = results.load(self.result)
+        if result.attrs.get("identity") != self._run:
+            raise ValueError(
+                f"{self.result} is of another run than its run.json: delete it to compute this run"
+            )
+        return result
 
     def save_part(self, part: Part) -> None:
         """Keep finished runs."""
@@ -87,23 +105,23 @@ class Checkpoint:
         arrays |= {f"recorded.{name}": value for name, value in part.recorded.items()}
         arrays |= {f"ended.{name}": value for name, value in part.ended.items()}
         name = f"part-{part.runs[0]:05d}-{len(part.runs)}-{_name(part.runs)}.npz"
-        _save(self.folder / name, arrays)
+        self._save(self.folder / name, arrays)
 
     def parts(self) -> list[Part]:
         """The finished runs so far, whichever process finished them."""
-        return [_part(path) for path in sorted(self.folder.glob("part-*.npz"))]
+        return [self._part(path) for path in sorted(self.folder.glob("part-*.npz"))]
 
     def save_record(self, runs: np.ndarray, position: int, row: Row) -> None:
         """Keep the observables of one recording time of a chunk that goes on."""
         folder = self._chunk(runs)
         folder.mkdir(exist_ok=True)
-        _save(folder / f"record-{position:05d}.npz", row)
+        self._save(folder / f"record-{position:05d}.npz", row)
 
     def save_state(self, runs: np.ndarray, position: int, leaves: Sequence[np.ndarray]) -> None:
         """Keep a chunk's state at recording time `position`, whose record is already kept."""
         arrays = {"position": np.asarray(position), "runs": runs}
         arrays |= {f"leaf{i:04d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        _save(self._chunk(runs) / "state.npz", arrays)
+        self._save(self._chunk(runs) / "state.npz", arrays)
 
     def left(self, shapes: Sequence[Any], todo: set[int]) -> list[Left]:
         """Chunks of runs in `todo` that were left at some time.
@@ -114,7 +132,7 @@ class Checkpoint:
         found = []
         for path in sorted(self.folder.glob("chunk-*/state.npz")):
             try:
-                stored = _load(path)
+                stored = self._load(path, "the state")
             except ValueError:
                 if path.exists():
                     raise
@@ -127,7 +145,7 @@ class Checkpoint:
             }
             if position < 0 or {n: (leaf.shape, leaf.dtype) for n, leaf in stored.items()} != expected:
                 raise ValueError(f"{path} is damaged: it does not hold the state of this run")
-            rows = [_load(path.parent / f"record-{i:05d}.npz") for i in range(position + 1)]
+            rows = [self._load(path.parent / f"record-{i:05d}.npz") for i in range(position + 1)]
             found.append(Left(runs, position, [stored[name] for name in expected], rows))
         return found
 
@@ -147,6 +165,41 @@ class Checkpoint:
     def _chunk(self, runs):
         return self.folder / f"chunk-{_name(runs)}"
 
+    def _place(self, path: Path) -> str:
+        return f"{path.relative_to(self.folder).as_posix()} of {self._run}"
+
+    def _save(self, path: Path, arrays: Row) -> None:
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.savez(file, **arrays)
+            seal(temporary, self._place(path))
+
+        write_atomically(path, write)
+
+    def _load(self, path: Path, what: str = "what was recorded") -> Row:
+        with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):
+            if is_sealed(path, self._place(path)):
+                with np.load(path, allow_pickle=False) as stored:
+                    return {name: stored[name] for name in stored.files}
+        again = path if path.parent == self.folder else path.parent
+        raise ValueError(
+            f"{path} is missing or damaged: it does not hold {what} of this run; "
+            f"delete {again}, and that is computed anew"
+        )
+
+    def _part(self, path: Path) -> Part:
+        stored = self._load(path)
+
+        def named(kind):
+            return {name[len(kind) :]: value for name, value in stored.items() if name.startswith(kind)}
+
+        return Part(stored["runs"], named("recorded."), named("ended."), stored["first_nonfinite_step"])
+
+
+def identity_of(run: dict[str, Any]) -> str:
+    """A hash of all that the numbers of a run depend on."""
+    return checksum(json.loads(json.dumps(run)))
+
 
 def differences(stored: Any, given: Any, path: str = "") -> str:
     """Where two JSON values differ, in words: `learning_rate: 0.1 there, 0.2 here`; "" if nowhere."""
@@ -164,30 +217,3 @@ def _short(value: Any) -> str:
 
 def _name(runs: np.ndarray) -> str:
     return f"{zlib.crc32(np.asarray(runs, np.int64).tobytes()):08x}"
-
-
-def _part(path: Path) -> Part:
-    stored = _load(path)
-    if not {"runs", "first_nonfinite_step"} <= set(stored):
-        raise ValueError(f"{path} is damaged: it does not hold finished runs")
-
-    def named(kind):
-        return {name[len(kind) :]: value for name, value in stored.items() if name.startswith(kind)}
-
-    return Part(stored["runs"], named("recorded."), named("ended."), stored["first_nonfinite_step"])
-
-
-def _save(path: Path, arrays: Row) -> None:
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-
-    write_atomically(path, write)
-
-
-def _load(path: Path) -> Row:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        raise ValueError(f"{path} is missing or damaged: the run cannot go on from this checkpoint") from None

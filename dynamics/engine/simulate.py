@@ -16,7 +16,7 @@ import xarray as xr
 from dynamics import results, startup
 from dynamics.descent import objective, recipe_of
 from dynamics.engine import batching, checks, layout
-from dynamics.engine.checkpoint import Checkpoint, Part
+from dynamics.engine.checkpoint import Checkpoint, Part, identity_of
 from dynamics.engine.choice import Choice, EngineName, choose_engine
 from dynamics.engine.chunk import Job
 from dynamics.engine.gather import Gather
@@ -161,7 +161,7 @@ def simulate(
     }
     kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity)
     if kept is not None and kept.result.exists():
-        return results.load(kept.result)
+        return kept.finished()
 
     numbers, varied = layout.lay_out(numbers, axes, len(seeds))
     data_numbers, data_rest = partition((problem.data,))
@@ -183,6 +183,7 @@ def simulate(
         attrs |= {"steps": int(steps), "root": root, "batch_size": batch_size or 0}
         attrs |= {"engine": choice.name, "strategy": strategy, "chunk": plan.size, "shared": int(plan.shared)}
         attrs |= {"memory_estimate": sized.estimate, "complete": int(complete)}
+        attrs |= {"identity": identity_of(identity)}
         attrs |= {"wall_s": round(time.perf_counter() - begun, 3)}
         return results.assemble(
             recorded,

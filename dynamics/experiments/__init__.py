@@ -15,8 +15,15 @@ def names() -> list[str]:
     return registry.names()
 
 
-def made(dataset):
+def made(dataset, named=None):
     """The experiment that made a Dataset (see `registry.made`)."""
     from dynamics.experiments import registry
 
-    return registry.made(dataset)
+    return registry.made(dataset, named)
+
+
+def recorded(name, sha256, named=None):
+    """The experiment that a file names (see `registry.recorded`)."""
+    from dynamics.experiments import registry
+
+    return registry.recorded(name, sha256, named)

@@ -1,8 +1,10 @@
 """Experiments in a file of the user's own: `FILE.py:NAME`; NAME is EXPERIMENT if it is left out."""
 
 import dataclasses
+import hashlib
 import importlib.util
 import re
+import shlex
 import sys
 import traceback
 import zlib
@@ -13,7 +15,7 @@ from dynamics.config import Config
 from dynamics.experiments.base import Experiment
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?", re.DOTALL)
-_loaded: dict[tuple[Path, int, int], ModuleType] = {}  # by file, time and size: an edited file is read anew
+_loaded: dict[tuple[Path, str], ModuleType] = {}  # by file and content: an edited file is read anew
 
 
 def is_reference(name: str) -> bool:
@@ -21,17 +23,27 @@ def is_reference(name: str) -> bool:
     return isinstance(name, str) and _REFERENCE.fullmatch(name) is not None
 
 
-def load(reference: str) -> Experiment:
+def load(reference: str, sha256: str | None = None) -> Experiment:
     """The experiment that `FILE.py:NAME` names; its `reference` holds the file's absolute path.
 
-    Raises: ValueError: no such file, an error in it, no such name, or not a sound Experiment.
+    Args:
+      sha256: what the file must have for it to be run; None: the user has named it, and it is run.
+
+    Raises: ValueError: no such file or content, an error in it, no such name, or not a sound Experiment.
     """
     found = _REFERENCE.fullmatch(reference)
     path, name = Path(found["file"]).expanduser(), found["name"] or "EXPERIMENT"
     if not path.is_file():
         raise ValueError(f"experiment {reference}: the file {path} does not exist")
+    content = path.read_bytes()
+    found_sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and (sha256 != found_sha256 or not path.is_absolute()):
+        raise ValueError(
+            f"the experiment is in {path}, which is not known to be the file that made this; "
+            f"if you trust it, add --experiment {shlex.quote(reference)}"
+        )
     path = path.resolve()
-    module = _module(path)
+    module = _module(path, content, found_sha256)
     experiment = getattr(module, name, None)
     if experiment is None:
         there = ", ".join(n for n, value in vars(module).items() if isinstance(value, Experiment)) or "none"
@@ -39,12 +51,11 @@ def load(reference: str) -> Experiment:
     if not isinstance(experiment, Experiment):
         raise ValueError(f"{name} in {path} must be an Experiment, got {type(experiment).__name__}")
     _check(experiment, f"{name} in {path}")
-    return dataclasses.replace(experiment, reference=f"{path}:{name}")
+    return dataclasses.replace(experiment, reference=f"{path}:{name}", sha256=found_sha256)
 
 
-def _module(path: Path) -> ModuleType:
-    stat = path.stat()
-    key = (path, stat.st_mtime_ns, stat.st_size)
+def _module(path: Path, content: bytes, sha256: str) -> ModuleType:
+    key = (path, sha256)
     if key in _loaded:
         return _loaded[key]
     name = f"dynamics_file_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
@@ -54,7 +65,8 @@ def _module(path: Path) -> ModuleType:
     if str(path.parent) not in sys.path:  # for modules beside the file; last, so that it hides nothing
         sys.path.append(str(path.parent))
     try:
-        spec.loader.exec_module(module)
+        # what was hashed is run, and no compiled file that lies beside it
+        exec(spec.loader.source_to_code(content, str(path)), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]

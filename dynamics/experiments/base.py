@@ -79,6 +79,7 @@ class Experiment:
       animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
       measures: what a sweep shows unless asked for something else: `Measure`s, or names of variables.
       reference: `FILE.py:NAME` of an experiment in a file of the user's own; "" for the built-in ones.
+      sha256: of that file.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Experiment:
     animations: Mapping[str, Callable[[xr.Dataset, Path], Path]] = dataclasses.field(default_factory=dict)
     measures: Sequence[Measure | str] = ()
     reference: str = ""
+    sha256: str = ""
 
     def __repr__(self) -> str:
         return f"<Experiment {self.name}: {self.about}>"
@@ -132,9 +134,12 @@ class Experiment:
 
     def signed(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
         """The Dataset, saying that this experiment made it with this config."""
-        where = {"experiment_file": self.reference} if self.reference else {}
+        file = {"experiment_file": self.reference, "experiment_sha256": self.sha256}
         return dataset.assign_attrs(
-            experiment=self.name, config=json.dumps(config.to_dict()), arxiv=self.arxiv, **where
+            experiment=self.name,
+            config=json.dumps(config.to_dict()),
+            arxiv=self.arxiv,
+            **(file if self.reference else {}),
         )
 
     def sweep(
@@ -177,7 +182,8 @@ class Experiment:
         try:
             values = json.loads(dataset.attrs["config"])
         except (KeyError, TypeError, ValueError):
-            raise ValueError("this result is damaged: it does not hold the config of its run") from None
+            where = dataset.encoding.get("source", "this result")
+            raise ValueError(f"{where} is damaged: it does not hold the config of its run") from None
         return self.Config.from_dict(values)
 
     def plot(self, dataset: xr.Dataset) -> "Figure":

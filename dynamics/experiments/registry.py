@@ -36,11 +36,33 @@ def get(name: str) -> Experiment:
     return importlib.import_module(f"dynamics.experiments.{name}").EXPERIMENT
 
 
-def made(dataset: xr.Dataset) -> Experiment:
+def made(dataset: xr.Dataset, named: str | None = None) -> Experiment:
     """The experiment that made a Dataset.
 
-    Raises: ValueError: none did, or its file is no longer what it was.
+    Args:
+      named: the experiment, if the user has named it; that of the Dataset is then not looked for.
+
+    Raises: ValueError: none did, or its file is not what it was.
     """
-    if "experiment" not in dataset.attrs:
+    attrs = dataset.attrs
+    if "experiment" not in attrs:
         raise ValueError("this result was not made by an experiment, so there is no figure to draw")
-    return get(dataset.attrs.get("experiment_file") or dataset.attrs["experiment"])
+    name = str(attrs.get("experiment_file") or attrs["experiment"])
+    experiment = recorded(name, str(attrs.get("experiment_sha256", "")), named)
+    experiment.config_of(dataset)
+    return experiment
+
+
+def recorded(name: str, sha256: str, named: str | None = None) -> Experiment:
+    """The experiment that a file names, built in or in a file of the user's own.
+
+    Such a file is run only if it has the recorded SHA-256: who wrote the name may not be who reads it.
+
+    Args:
+      named: as of `made`.
+
+    Raises: ValueError: there is none, or it holds something else.
+    """
+    if named is not None:
+        return get(named)
+    return _outside.load(name, sha256) if _outside.is_reference(name) else get(name)
