@@ -19,7 +19,7 @@ from dynamics import results
 from dynamics.data.clusters import Clusters
 from dynamics.descent import named, traced
 from dynamics.engine import batching, direct
-from dynamics.engine.checkpoint import Checkpoint, differences
+from dynamics.engine.checkpoint import Checkpoint, Part, differences
 from dynamics.engine.progress import Progress
 from dynamics.engine.simulate import Interrupted, simulate
 from dynamics.models.two_layer import TwoLayer
@@ -296,12 +296,103 @@ def test_another_state_is_refused(interrupted):
         run(interrupted)
 
 
-def test_a_damaged_result_is_refused(tmp_path):
-    run(tmp_path)
-    path = tmp_path / "result.nc"
-    path.write_bytes(path.read_bytes()[:500])
+def test_a_damaged_result_or_that_of_another_run_is_refused(tmp_path):
+    run(tmp_path / "one")
+    run(tmp_path / "other", descent=named("adam", 0.06))
+    path = tmp_path / "one" / "result.nc"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500])
     with pytest.raises(ValueError, match="not a readable result"):
-        run(tmp_path)
+        run(tmp_path / "one")
+    path.write_bytes((tmp_path / "other" / "result.nc").read_bytes())
+    with pytest.raises(ValueError, match=r"result\.nc is of another run than its run\.json"):
+        run(tmp_path / "one")
+
+
+RUNS = [np.arange(2), np.array([2, 5, 3])]
+SHAPES = [jax.ShapeDtypeStruct((4,), np.float32), jax.ShapeDtypeStruct((), np.int64)]
+
+
+def kept(folder, rate=0.1):
+    """A checkpoint of a finished part and of two chunks that were left at recording time 2."""
+    checkpoint = Checkpoint(folder, {"rate": rate, "seeds": [0, 1]})
+    chance = np.random.default_rng(0)
+    done = np.array([1, 4])
+    checkpoint.save_part(
+        Part(done, {"W": chance.normal(size=(2, 3, 5))}, {"end": np.ones(2)}, np.full(2, -1))
+    )
+    for runs in RUNS:
+        for position in range(3):
+            checkpoint.save_record(runs, position, {"W": chance.normal(size=(len(runs), 5))})
+        leaves = [chance.normal(size=(len(runs), 4)).astype(np.float32), np.arange(len(runs))]
+        checkpoint.save_state(runs, 2, leaves)
+    return checkpoint
+
+
+def held(folder, rate=0.1):
+    """All that is read from such a checkpoint, as bytes."""
+    found = Checkpoint(folder, {"rate": rate, "seeds": [0, 1]})
+    arrays = []
+    for part in found.parts():
+        arrays += [part.runs, part.first_nonfinite_step, *part.recorded.values(), *part.ended.values()]
+    for left in found.left(SHAPES, set(range(6))):
+        arrays += [left.runs, np.asarray(left.position), *left.leaves, *(row["W"] for row in left.rows)]
+    return [(array.dtype, array.shape, array.tobytes()) for array in arrays]
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(3000, marks=pytest.mark.exhaustive)])
+def test_no_corruption_is_believed(tmp_path, count, reference):
+    corrupted = reference("corruption").corrupted
+    kept(tmp_path)
+    whole, chance = held(tmp_path), random.Random(0)
+    assert len(whole) == 4 + 2 * 7
+    files, refused = sorted(path for path in tmp_path.rglob("*") if path.is_file()), 0
+    assert len(files) == 1 + 1 + 2 * 4
+    for i in range(count):
+        path = files[i % len(files)]
+        before = path.read_bytes()
+        path.write_bytes(corrupted(before, chance))
+        try:
+            assert held(tmp_path) == whole  # nothing had changed, or white space
+        except ValueError as error:
+            refused += 1
+            (line,) = str(error).splitlines()
+            assert path.name in line or "another run" in line
+        path.write_bytes(before)
+    assert held(tmp_path) == whole
+    assert refused > 0.8 * count
+
+
+def test_files_in_each_others_place_are_refused(tmp_path):
+    kept(tmp_path / "one")
+    kept(tmp_path / "other", rate=0.2)
+    whole = held(tmp_path / "one")
+    files = [path for path in sorted((tmp_path / "one").rglob("*")) if path.is_file()]
+    for path in files:
+        place, before = path.relative_to(tmp_path / "one"), path.read_bytes()
+        for other in (tmp_path / "other" / place, *files):
+            if other == path:
+                continue
+            path.write_bytes(other.read_bytes())
+            with pytest.raises(ValueError, match=r"damaged|holds a checkpoint of another run"):
+                held(tmp_path / "one")
+        path.write_bytes(before)
+    (tmp_path / "one" / "part-00001-2-copy.npz").write_bytes(
+        next((tmp_path / "one").glob("part-*")).read_bytes()
+    )
+    with pytest.raises(ValueError, match=r"part-00001-2-copy\.npz is missing or damaged"):
+        held(tmp_path / "one")
+    (tmp_path / "one" / "part-00001-2-copy.npz").unlink()
+    assert held(tmp_path / "one") == whole
+
+
+def test_a_file_of_before_checksums_is_refused(tmp_path):
+    about = {"rate": 0.1, "seeds": [0, 1]}
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(
+        ValueError, match="of before checkpoints had checksums: it cannot be verified; delete"
+    ):
+        Checkpoint(tmp_path, about)
 
 
 def test_differences():

@@ -10,6 +10,7 @@ import xarray as xr
 
 from dynamics import experiments
 from dynamics.cli import main, sweep
+from dynamics.cli.folder import read_run, write_run
 from dynamics.results import load, save
 from dynamics.sweep.figures import Shown
 from dynamics.sweep.measures import Measure
@@ -95,6 +96,9 @@ def test_help_and_a_damaged_folder(swept, tmp_path, capsys):
     shutil.copytree(swept, folder)
     about = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(about | {"sweep": []}))
+    assert main(["resume", str(folder)]) == 2
+    assert "run.json is damaged or was edited" in capsys.readouterr().err
+    write_run(folder, read_run(swept) | {"sweep": []})
     assert main(["resume", str(folder)]) == 2
     assert "does not describe a sweep" in capsys.readouterr().err
     dataset = load(folder)
