@@ -1,8 +1,10 @@
-"""Numbers in sentences."""
+"""Numbers in sentences, and text for terminals."""
+
+import unicodedata
 
 import pytest
 
-from dynamics.words import counted, whole
+from dynamics.words import counted, printable, whole
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 seeds"), (1, "1 seed"), (1024, "1,024 seeds")])
@@ -15,3 +17,15 @@ def test_whole():
     for text in ("0", "21", "1.5", "many"):
         with pytest.raises(ValueError, match=f"--seeds must be an integer from 1 to 20, got '{text}'"):
             whole("--seeds", text, 1, 20)
+
+
+def test_printable():
+    assert printable("ä😀 a\tb\nc é 漢字") == "ä😀 a\tb\nc é 漢字"
+    assert printable("\x1b[31m\x07\r\x00\x7f\x9b") == r"\x1b[31m\x07\r\x00\x7f\x9b"
+    assert printable("a\u202eb\u2066\u200f\u2028\udcff") == r"a\u202eb\u2066\u200f\u2028\udcff"
+    every = set(printable("".join(map(chr, range(0x110000)))))
+    assert {one for one in every if unicodedata.category(one) in ("Cc", "Cs")} == {"\n", "\t"}
+    assert not {one for one in every if unicodedata.bidirectional(one) in TURNING}
+
+
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
