@@ -6,6 +6,8 @@ each. They draw no figures and keep their progress at every recording time.
 
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,18 +45,21 @@ RUN = [
     "feature_averaging",
     *(word for name, size in SIZES.items() for word in (f"--{name}", str(size))),
 ]
+SWEEP = ["sweep", *RUN[1:], "--vary", "init-scale=0.001,0.002,0.004"]
 # reads a line of JSON: what to run, and after how long to stop it; says how that ended. Only the parent
 # of a process may send it signals: to others its number may be another one's by then
 NURSERY = """
 import json, os, resource, sys, time
 
 import dynamics.cli.run, dynamics.cli.work, dynamics.engine.processes, dynamics.experiments.feature_averaging
+import dynamics.cli.shared, dynamics.cli.sweep, dynamics.sweep.run
 import encodings.cp437, fileinput, h5netcdf, scipy.linalg, threadpoolctl
 import dynamics.cli  # a user without privileges may not see Python's own files
 from dynamics.engine import chunk
 
 chunk.KEEP_EVERY_S = 0.0
 dynamics.cli.work.draw = lambda experiment, dataset, folder, command: [folder / "overview.png"]
+dynamics.cli.sweep.draw = lambda experiment, dataset, folder, command, asked: [folder / "phase.png"]
 print("ready", flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
@@ -68,6 +73,8 @@ for line in sys.stdin:
             os.setuid(asked["user"])
         if asked["largest"]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (asked["largest"], asked["largest"]))
+        if asked["share"]:  # as if the processes had met
+            dynamics.engine.processes.join = lambda **how: tuple(asked["share"])
         os.chdir(asked["at"])
         sys.argv = ["dynamics", *asked["argv"]]
         try:
@@ -98,26 +105,41 @@ class Nursery:
         )
         assert self.process.stdout.readline() == "ready\n"
 
-    def run(self, argv, at, *, after=None, how=signal.SIGKILL, largest=0, user=0):
+    def run(self, argv, at, **how):
         """Run a command, stopped after some seconds; exit code (negative: signal), stderr, seconds."""
+        self.begin(argv, at, **how)
+        return self.end()
+
+    def begin(self, argv, at, *, after=None, how=signal.SIGKILL, largest=0, user=0, share=None):
+        """Begin to run a command; `end` waits for it."""
         files = {name: str(self.folder / name) for name in ("out", "err")}
-        asked = {"argv": argv, "at": str(at), "largest": largest, "user": user, **files}
+        asked = {"argv": argv, "at": str(at), "largest": largest, "user": user, "share": share, **files}
         asked |= {"after": after, "how": how}
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
+
+    def end(self):
+        """What `run` returns."""
         code, seconds = json.loads(self.process.stdout.readline())
-        return code, Path(files["err"]).read_text(), seconds
+        return code, (self.folder / "err").read_text(), seconds
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory):
+def nurseries(tmp_path_factory):
+    """Two, for two processes at a time."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "TF_"))}
     cache = {"DYNAMICS_CACHE": str(tmp_path_factory.mktemp("compiled")), "PYTHONPATH": str(ROOT)}
     cache["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
-    made = Nursery(tmp_path_factory.mktemp("nursery"), clean | cache)
+    made = [Nursery(tmp_path_factory.mktemp("nursery"), clean | cache) for _ in range(2)]
     yield made
-    made.process.stdin.close()
-    made.process.wait(timeout=60)
+    for each in made:
+        each.process.stdin.close()
+        each.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def nursery(nurseries):
+    return nurseries[0]
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +204,96 @@ def test_killed_at_any_moment(kills, nursery, tmp_path, whole):
     assert in_the_middle >= 0.5 * kills, in_the_middle
     if kills >= 20:  # a few may all fall before the first record
         assert recorded >= 0.2 * kills, recorded
+
+
+@pytest.mark.exhaustive
+def test_a_sweep_killed_at_any_moment(nursery, tmp_path):
+    kills = 40
+    for name in ("cold", "warm"):
+        code, said, seconds = nursery.run([*SWEEP, "--checkpoint", "--out", name], tmp_path)
+        assert (code, said.count("program")) == (0, 2), said
+    dataset, in_the_middle = load(tmp_path / "warm"), 0
+    moments = (np.arange(kills) + np.random.default_rng(9).uniform(size=kills)) / kills * seconds
+    for i, moment in enumerate(moments.tolist()):
+        folder = tmp_path / f"sweep{i}"
+        begun = [*SWEEP, "--checkpoint", "--out", folder.name]
+        code, _, _ = nursery.run(begun, tmp_path, after=moment)
+        assert code in (-signal.SIGKILL, 0)
+        in_the_middle += any(folder.rglob("*.npz"))
+        again = ["resume", folder.name] if (folder / "run.json").exists() else begun
+        code, said, _ = nursery.run(again, tmp_path)
+        assert code == 0, said
+        assert_same(load(folder), dataset)
+        assert {path.name for path in folder.iterdir()} == {"run.json", "result.nc"}
+    assert in_the_middle >= 0.2 * kills, in_the_middle
+
+
+@pytest.mark.exhaustive
+def test_pairs_of_processes_killed_at_any_moment(nurseries, tmp_path, whole):
+    """Either or both of two are killed; then both go on, or one alone."""
+    dataset, seconds = whole
+    chance, killed, kept = np.random.default_rng(10), 0, 0
+    words = ["--distributed", "--coordinator", "127.0.0.1:9", "--num-processes", "2", "--process-id"]
+
+    def together(begin, at, moments):
+        for i, nursery in enumerate(nurseries):
+            nursery.begin([*begin, *words, str(i)], at, after=moments[i], share=(i, 2))
+        return [nursery.end()[:2] for nursery in nurseries]
+
+    together([*RUN, "--out", "compiled"], tmp_path, [None, None])
+    for i in range(30):
+        folder = tmp_path / f"run{i}"
+        begun = [*RUN, "--checkpoint", "--out", folder.name]
+        moments = [None if i % 3 == j else chance.uniform(0.2, 1.1) * seconds for j in (1, 2)]
+        ended = together(begun, tmp_path, moments)
+        for (code, said), moment in zip(ended, moments, strict=True):
+            killed += code == -signal.SIGKILL
+            assert code == 0 or (moment is not None and code == -signal.SIGKILL), said
+        kept += any(folder.rglob("*.npz"))
+        assert_nothing_false(folder, dataset)
+        if not (folder / "run.json").exists():
+            continue
+        if i % 2:
+            resumed(nurseries[0], folder, dataset)
+        else:
+            assert [code for code, _ in together(["resume", folder.name], tmp_path, [None, None])] == [0, 0]
+            assert_same(load(folder), dataset)
+            assert not (folder / "checkpoint").exists()
+    assert killed >= 30, killed
+    assert kept >= 6, kept
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("state", ["interrupted", "finished"])
+def test_no_corruption_of_a_folder_is_believed(state, nursery, tmp_path, whole, reference):
+    """Any file of it is damaged; what follows is one sentence that names a file, or the same result."""
+    dataset, seconds = whole
+    part, chance, refused = 0.6, random.Random(0), 0
+    kept = tmp_path / "kept"
+    while not any(kept.rglob("state.npz")):
+        shutil.rmtree(kept, ignore_errors=True)
+        nursery.run([*RUN, "--checkpoint", "--out", "kept"], tmp_path, after=part * seconds)
+        part = part + 0.02 if part < 0.95 else 0.3
+    if state == "finished":
+        resumed(nursery, kept, dataset)
+    for i in range(100):
+        folder = tmp_path / f"run{i}"
+        shutil.copytree(kept, folder)
+        files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".nc", ".npz"))
+        path = chance.choice([each for each in files if each.name != "claims.json"])
+        path.write_bytes(reference("corruption").corrupted(path.read_bytes(), chance))
+        code, said, _ = nursery.run(["resume", folder.name], tmp_path)
+        if code == 0:
+            assert said == ""
+            assert_same(load(folder), dataset)
+        else:
+            refused += 1
+            (line,) = said.splitlines()
+            assert code == 2
+            assert line.startswith("dynamics: ")
+            assert path.name in line or str(path.parent.relative_to(tmp_path)) in line
+        shutil.rmtree(folder)
+    assert refused >= 60, refused
 
 
 @pytest.mark.exhaustive

@@ -105,7 +105,7 @@ def resume(argv: list[str], folder: Path, about: dict[str, Any]) -> int:
 
 def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) -> int:
     from dynamics import results
-    from dynamics.cli.folder import remove_checkpoint
+    from dynamics.cli.folder import refuse_other_config, remove_checkpoint
     from dynamics.cli.work import remove_temporary
     from dynamics.sweep import run
 
@@ -113,6 +113,9 @@ def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) 
     result = folder / "result.nc"
     if result.exists():
         dataset = results.load(folder)
+        refuse_other_config(experiment.config_of(dataset), grid.base)
+        if json.loads(dataset.attrs.get("sweep", "{}")) != json.loads(grid.to_json()):
+            raise ValueError(f"{result} is of another sweep than run.json: delete it to compute this one")
     else:
         try:
             dataset = run.run(

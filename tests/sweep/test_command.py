@@ -101,9 +101,12 @@ def test_help_and_a_damaged_folder(swept, tmp_path, capsys):
     write_run(folder, read_run(swept) | {"sweep": []})
     assert main(["resume", str(folder)]) == 2
     assert "does not describe a sweep" in capsys.readouterr().err
+    write_run(folder, read_run(swept))
     dataset = load(folder)
     dataset.attrs["sweep"] = "{}"
     save(dataset, folder / "result.nc")
+    assert main(["resume", str(folder)]) == 2
+    assert "result.nc is of another sweep than run.json" in capsys.readouterr().err
     assert main(["plot", str(folder)]) == 2
     assert "does not hold the grid" in capsys.readouterr().err
 
