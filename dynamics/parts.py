@@ -7,12 +7,13 @@ a number stands: the engine then runs every value of it beside every seed.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
+
+from dynamics.descriptions import checksum, describe
 
 T = TypeVar("T")
 
@@ -75,19 +76,33 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number | np.ndarray | jax.Array)
 
 
+class Rest(NamedTuple):
+    """A tree of parts without its numbers: what is compiled in.
+
+    Attributes:
+      treedef, leaves: the tree, with holes for numbers.
+      checksum: of its description. Objects that say they are equal may differ, and an object may change
+        after a program was made of it.
+    """
+
+    treedef: Any
+    leaves: tuple[Any, ...]
+    checksum: str
+
+
 def partition(tree: Any) -> tuple[list[Any], Hashable]:
     """Split a tree of parts into its numbers (traced, axes among them) and the hashable rest."""
     leaves, treedef = jax.tree.flatten(tree)
     numbers = [leaf for leaf in leaves if is_number(leaf) or isinstance(leaf, Axis)]
     rest = tuple(_HOLE if is_number(leaf) or isinstance(leaf, Axis) else leaf for leaf in leaves)
-    return numbers, (treedef, rest)
+    return numbers, Rest(treedef, rest, checksum(describe(jax.tree.unflatten(treedef, rest))))
 
 
 def merge(numbers: Sequence[Any], rest: Any) -> Any:
     """The inverse of `partition`."""
-    treedef, leaves = rest
     remaining = iter(numbers)
-    return jax.tree.unflatten(treedef, [next(remaining) if leaf is _HOLE else leaf for leaf in leaves])
+    leaves = [next(remaining) if leaf is _HOLE else leaf for leaf in rest.leaves]
+    return jax.tree.unflatten(rest.treedef, leaves)
 
 
 @part
@@ -123,43 +138,3 @@ class _Hole:
 
 
 _HOLE = _Hole()
-
-
-def describe(value: Any) -> Any:
-    """A JSON-ready account of a part, for provenance and to tell two runs apart.
-
-    Functions are named, long arrays are given by shape and checksum.
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        hidden = {"parent", "name"}  # linen's own bookkeeping
-        return {"part": type(value).__name__} | {k: describe(v) for k, v in fields.items() if k not in hidden}
-    if isinstance(value, dict):
-        return {str(k): describe(v) for k, v in value.items()}
-    if isinstance(value, Axis):
-        return {"axis": value.name, "values": value.values.tolist()}
-    if isinstance(value, np.ndarray | jax.Array):
-        array = np.asarray(value)
-        if array.size <= 64:
-            return array.tolist()
-        checksum = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
-        return f"{array.dtype}{list(array.shape)} sha256:{checksum}"
-    if isinstance(value, tuple | list):
-        return [describe(item) for item in value]
-    if isinstance(value, bool | int | float | str) or value is None:
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Callable):
-        return _describe_function(value)
-    return repr(value)
-
-
-def _describe_function(function: Callable) -> Any:
-    """A function's name, with what it closes over: there a plain optax rule keeps its numbers."""
-    name = (
-        f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__name__)}"
-    )
-    cells = getattr(function, "__closure__", None) or ()
-    held = [describe(cell.cell_contents) for cell in cells if cell.cell_contents is not function]
-    return {"function": name, "holds": held} if held else name

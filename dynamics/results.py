@@ -34,6 +34,12 @@ from dynamics.files import is_sealed, seal, write_atomically
 FORMAT = "training-dynamics-lab result 2"
 _UNVERIFIED = "training-dynamics-lab result 1"  # before checksums
 _JSON = ("config", "problem", "descent", "versions", "sweep", "sweep_dims")  # attributes
+_SETTINGS = (
+    "jax_random_seed_offset",
+    "jax_high_dynamic_range_gumbel",
+    "jax_softmax_custom_jvp",
+    "jax_explicit_x64_dtypes",
+)
 
 
 def assemble(
@@ -100,9 +106,18 @@ def provenance() -> dict[str, str]:
         "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
         "machine": f"{startup.cpu_name()}, {os.cpu_count()} cores, {platform.system()}",
         "float64": str(bool(jax.config.jax_enable_x64)),
+        "jax_settings": json.dumps(jax_settings()),
         "git_revision": git_revision(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def jax_settings() -> dict[str, Any]:
+    """JAX's settings that change numbers, but for those that the library fixes and the precision."""
+    import jax
+
+    values = {name: getattr(jax.config, name, None) for name in _SETTINGS}
+    return {name: getattr(value, "name", value) for name, value in values.items()}
 
 
 @functools.cache

@@ -1,6 +1,10 @@
-"""Numbers in sentences and in options, and text that a terminal may be given."""
+"""Numbers in sentences, in options and in arguments, and text that a terminal may be given."""
 
+import operator
 import re
+from typing import Any
+
+MOST_SEEDS = 2**20
 
 # control characters but newline and tab, what turns the direction of text or its lines, lone surrogates
 _UNSAFE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -27,4 +31,24 @@ def whole(name: str, text: str, low: int, high: int) -> int:
         number = low - 1
     if not low <= number <= high:
         raise ValueError(f"{name} must be an integer from {low} to {high}, got {text!r}")
+    return number
+
+
+def as_integer(value: Any) -> int | None:
+    """A value of any integer type; None if it is of another, bools among them."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """An argument that is an integer from `low` to `high`.
+
+    Raises: ValueError: anything else.
+    """
+    number = as_integer(value)
+    if number is None or number < low or (high is not None and number > high):
+        allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be an integer {allowed}, got {value!r}")
     return number

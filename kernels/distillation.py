@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
 from kernels import checks
 from kernels.attacks import Attack, Predict, adversity
+from kernels.randomness import own_keys
 from kernels.regression import Kernel
 
 Outer = Literal["squared", "cross_entropy"]
@@ -207,7 +208,7 @@ def distill(
     Args:
       x, y: the data of each seed; `y` as for `loss`.
       support, labels: where each seed starts, such as its first images with `one_hot` of their classes.
-      keys: one a seed, for batches and random starts.
+      keys: one a seed, for batches, random starts and what the rule draws.
       batch_size: None: all samples.
     Raises: ValueError: sizes that do not fit.
     """
@@ -238,7 +239,9 @@ def _distill(what, rule, steps, batch_size, x, y, support, labels, key):
         chosen = jax.lax.dynamic_slice_in_dim(order, (i % per_epoch) * batch_size, batch_size)
         return step(what, rule, state, x[chosen], y[chosen], jax.random.fold_in(attack_key, i))
 
-    return jax.lax.scan(one, start(rule, support, labels), jnp.arange(steps))
+    first = start(rule, support, labels)
+    first = first._replace(rule=own_keys(first.rule, jax.random.fold_in(key, 2)))  # 0 and 1 are used above
+    return jax.lax.scan(one, first, jnp.arange(steps))
 
 
 def in_turn(y: Int[Array, " samples"], num_classes: int, count: int) -> Int[Array, " {count}"]:

@@ -7,9 +7,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from dynamics.words import whole
+from dynamics.words import MOST_SEEDS, whole
 
-MOST_SEEDS = 2**20
 ENGINES = ("auto", "direct", "gram")
 MEASURE = "of a sweep: what to show, a measure or VARIABLE[dim=value,...]; may be repeated"
 _UNITS = {"": 1, "B": 1}

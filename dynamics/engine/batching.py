@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from dynamics.keys import raw
 from dynamics.parts import merge, partition
 
 Strategy = Literal["auto", "vmap", "map"]
@@ -226,8 +227,8 @@ def spread_numbers(plan: Plan, numbers: Sequence[Any], runs: np.ndarray) -> list
 
 
 def gather(tree: PyTree, count: int) -> PyTree:
-    """The first `count` runs of a chunk's results, on the host."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], jax.device_get(tree))
+    """The first `count` runs of a chunk's results, on the host; random keys as numbers."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], jax.device_get(raw(tree)))
 
 
 def depends_on(function: Callable[..., Any], which: int, *shapes: Any) -> bool:

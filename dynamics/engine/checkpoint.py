@@ -28,6 +28,7 @@ from dynamics import results
 from dynamics.files import checksum, is_sealed, read_json, seal, write_atomically, write_json
 
 Row = dict[str, np.ndarray]
+FORMAT = 2  # 1 described runs in another way
 
 
 class Part(NamedTuple):
@@ -58,20 +59,26 @@ class Left(NamedTuple):
 class Checkpoint:
     """One run's checkpoint folder.
 
-    Raises: ValueError: the folder belongs to another run (the difference is named), or is damaged.
+    Raises: ValueError: the folder belongs to another run (the difference is named) or to another version of
+      this library, or is damaged.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
         self.folder = Path(folder)
-        self.identity = json.loads(json.dumps(identity))
+        self.identity = {"format": FORMAT} | json.loads(json.dumps(identity))
         self._run = identity_of(self.identity)
         about = self.folder / "run.json"
         if about.exists():
             stored, verified = read_json(about)
             if not verified:
                 raise ValueError(
-                    f"{about} is damaged, or of before checkpoints had checksums: it cannot be verified; "
-                    f"delete {self.folder}, or choose another folder"
+                    f"{about} is damaged, or of another version of this library, which kept no checksums: it "
+                    f"cannot be verified; delete {self.folder}, or choose another folder"
+                )
+            if stored.get("format") != FORMAT:
+                raise ValueError(
+                    f"{self.folder} holds a checkpoint of another version of this library: go on with that "
+                    "version, or choose another folder"
                 )
             if different := differences(stored, self.identity):
                 raise ValueError(
@@ -202,12 +209,20 @@ def identity_of(run: dict[str, Any]) -> str:
 
 
 def differences(stored: Any, given: Any, path: str = "") -> str:
-    """Where two JSON values differ, in words: `learning_rate: 0.1 there, 0.2 here`; "" if nowhere."""
+    """Where two JSON values differ, in words: `learning_rate: 0.1 there, 0.2 here`; "" if nowhere.
+
+    They are compared as text: 1, 1.0 and true are three values, and NaN is one.
+    """
+    if json.dumps(stored, sort_keys=True) == json.dumps(given, sort_keys=True):
+        return ""
+    lists = isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given)
+    if lists and any(isinstance(item, dict | list) for item in stored):
+        stored, given = dict(enumerate(stored)), dict(enumerate(given))
     if isinstance(stored, dict) and isinstance(given, dict):
         names = [*stored, *(name for name in given if name not in stored)]
-        parts = [differences(stored.get(n), given.get(n), f"{path}.{n}" if path else n) for n in names]
+        parts = [differences(stored.get(n), given.get(n), f"{path}.{n}" if path else str(n)) for n in names]
         return "; ".join(part for part in parts if part)
-    return "" if stored == given else f"{path}: {_short(stored)} there, {_short(given)} here"
+    return f"{path}: {_short(stored)} there, {_short(given)} here"
 
 
 def _short(value: Any) -> str:

@@ -1,49 +1,65 @@
 """What is refused before anything is compiled, in one sentence each."""
 
-import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.errors
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from dynamics.data.sample import Draw
 from dynamics.descent import Objective
+from dynamics.descriptions import opaque
+from dynamics.keys import MOST, seed_key
 from dynamics.observables.base import Observable
 from dynamics.problem import Problem
+from dynamics.words import MOST_SEEDS, as_integer, integer
 
 
 def seed_list(seeds: Any) -> list[int]:
-    """Seeds as a list: a number of them counts from 0."""
+    """Seeds as a list: a number of them counts from 0.
+
+    Raises: ValueError: neither a number of seeds nor a list of different ones.
+    """
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
-        if seeds < 1:
-            raise ValueError(f"seeds must be at least 1, got {seeds}")
+        if not 1 <= seeds <= MOST_SEEDS:
+            bound = "at least 1" if seeds < 1 else f"at most {MOST_SEEDS}"
+            raise ValueError(f"seeds must be {bound}, got {seeds}")
         return list(range(int(seeds)))
     try:
-        listed = [operator.index(s) for s in seeds]
-    except (TypeError, ValueError):
-        raise ValueError(f"seeds must be a number of seeds or a list of integers, got {seeds!r}") from None
-    if not listed or len(set(listed)) < len(listed) or not all(0 <= s < 2**32 for s in listed):
+        listed = [as_integer(seed) for seed in seeds]
+    except TypeError:
+        listed = [None]
+    if None in listed:
+        raise ValueError(f"seeds must be a number of seeds or a list of integers, got {seeds!r}")
+    if not listed or len(set(listed)) < len(listed) or not all(0 <= seed <= MOST for seed in listed):
         raise ValueError("seeds must be different integers from 0 to 2**32 - 1, and at least one")
     return listed
-
-
-def whole(name: str, value: Any, low: int) -> None:
-    """Refuse what is not an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
 
 
 def share(given: tuple[int, int] | None, checkpoint: str | Path | None) -> None:
     """Refuse a share (i, n) that is none, or that has no folder to go to."""
     if given is None:
         return
-    if len(given) != 2 or not 0 <= given[0] < given[1]:
-        raise ValueError(f"share must be (i, n) with 0 <= i < n, got {given!r}")
+    try:
+        index, count = given
+        integer("share", index, 0, integer("share", count, 1) - 1)
+    except (TypeError, ValueError):
+        raise ValueError(f"share must be (i, n) with 0 <= i < n, got {given!r}") from None
     if checkpoint is None:
         raise ValueError("a share of the runs needs a checkpoint folder, where all shares come together")
+
+
+def told_apart(identity: dict[str, Any]) -> None:
+    """Refuse to keep a run that a checkpoint could not tell from another."""
+    if (found := opaque(identity)) is not None:
+        where, kind = found
+        raise TypeError(
+            f"a checkpoint cannot tell this run from others: {where} is of {kind}, which has no contents "
+            "to look at; leave checkpoint out, or use numbers, arrays, functions or dataclasses there"
+        )
 
 
 def observables(observe: Mapping[str, Observable], observe_end: Mapping[str, Observable]) -> None:
@@ -64,14 +80,20 @@ def shapes(
 
     Returns: shapes of a run's data and of its parameters.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: seed_key(0))
 
     def once(key):
         draw, params = problem.sample(key), problem.init(key, key)
         loss = problem.training_loss(params, draw.train, draw, key, of)
         return draw, params, problem.apply(params, draw.train.x), loss
 
-    draw, params, outputs, _ = jax.eval_shape(once, key)
+    try:
+        draw, params, outputs, _ = jax.eval_shape(once, key)
+    except flax.errors.InvalidRngError:
+        raise ValueError(
+            f"the model {type(problem.model).__name__} asks for random numbers when it is applied (dropout, "
+            "say), and networks here are functions of their parameters: make it deterministic"
+        ) from None
     classes, count = draw.class_signs.shape[0], draw.train.y.shape[0]
     if outputs.ndim == 2 and outputs.shape[1] != classes:
         raise ValueError(f"the network has {outputs.shape[1]} logits, but the data has {classes} classes")

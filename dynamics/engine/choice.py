@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from dynamics.data.sample import Draw
 from dynamics.engine import batching, direct, gram, memory
+from dynamics.keys import seed_key
 from dynamics.observables.base import Observable
 from dynamics.parts import Bound
 from dynamics.problem import Problem
@@ -130,7 +131,7 @@ def choose_engine(
     """
     if asked not in get_args(EngineName):
         raise ValueError(f"engine must be one of {', '.join(get_args(EngineName))}, got {asked!r}")
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: seed_key(0))
     fixed_data = not batching.depends_on(problem.data.sample, 0, key)
     x = draw.train.x
     dim, rows, test_rows = x.shape[-1], x.size // x.shape[-1], draw.test.x.size // x.shape[-1]

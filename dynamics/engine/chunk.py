@@ -17,6 +17,7 @@ from dynamics.engine.batching import Plan
 from dynamics.engine.checkpoint import Checkpoint, Left, Part, Row
 from dynamics.engine.interrupt import Interrupts
 from dynamics.engine.progress import Progress
+from dynamics.keys import raw, typed
 
 IN_FLIGHT = 2  # segments that the host may be ahead of the device
 KEEP_EVERY_S = 1.0  # seconds between two savings of progress
@@ -108,7 +109,7 @@ class Job:
         done = {run for part in parts for run in part.runs.tolist()}
         todo = [run for run in mine.tolist() if run not in done]
         found: deque[Chunk] = deque()
-        shapes = [] if self.kept is None else jax.tree.leaves(self.state_shapes())
+        shapes = [] if self.kept is None else jax.tree.leaves(jax.eval_shape(raw, self.state_shapes()))
         for left in [] if self.kept is None else self.kept.left(shapes, set(todo)):
             if set(left.runs.tolist()) <= set(todo):
                 found.append(Chunk(self, left.runs, left, saved=left.position))
@@ -238,7 +239,7 @@ class Chunk:
         if self.given is not None:
             structure = jax.tree.structure(states)
             leaves = [leaf[batching.padded(plan, np.arange(len(self.runs)))] for leaf in self.given.leaves]
-            states = batching.spread(plan, jax.tree.unflatten(structure, leaves))
+            states = batching.spread(plan, typed(jax.tree.unflatten(structure, leaves), states))
         self._at = (self.position, states)
         for i, (previous, now) in enumerate(pairwise([0, *job.times])):
             if i <= self.position:

@@ -13,6 +13,7 @@ from dynamics import descent
 from dynamics.data.sample import Sample
 from dynamics.engine.batching import Program
 from dynamics.keys import named_key, seed_key
+from kernels.randomness import own_keys
 
 
 class State(NamedTuple):
@@ -44,7 +45,8 @@ def start(plan, problem, recipe, observe, observe_end, seed, draw):
     del observe, observe_end
     params = initial(plan, problem, seed)
     moved = draw.train.x if problem.warm_start else ()
-    return State(params, recipe().init(params), jnp.asarray(-1), moved), ()
+    rule_state = own_keys(recipe().init(params), named_key(seed_key(seed, plan.root), "descent"))
+    return State(params, rule_state, jnp.asarray(-1), moved), ()
 
 
 @Program

@@ -1,6 +1,5 @@
 """Runs of many configs gathered into few programs: those that differ in numbers only run side by side."""
 
-import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import optax
 import xarray as xr
 
 from dynamics.descent import Descent, recipe_of
+from dynamics.descriptions import checksum, describe
 from dynamics.parts import Axis, merge, partition
 
 POINT = "sweep_point"
@@ -27,7 +27,7 @@ class Call(NamedTuple):
 
     def form(self) -> tuple[Any, ...]:
         """What calls that may run side by side have in common: all but single numbers."""
-        fixed = tuple(None if self.varies(i) else _content(n) for i, n in enumerate(self.numbers))
+        fixed = tuple(None if self.varies(i) else checksum(describe(n)) for i, n in enumerate(self.numbers))
         return (self.rest, fixed, repr(sorted(self.options.items())), self.float64)
 
     def varies(self, i: int) -> bool:
@@ -120,10 +120,3 @@ def _side_by_side(calls: Sequence[Call]) -> tuple[list[Any], list[int]]:
         if any(value != here[0] for value in here):
             numbers[i] = Axis(POINT, here)
     return numbers, [different.index(row) for row in values]
-
-
-def _content(number):
-    if isinstance(number, Axis):
-        return number.name, number.values.tobytes()
-    array = np.asarray(number)
-    return array.shape, array.dtype.str, hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

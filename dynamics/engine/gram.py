@@ -23,6 +23,7 @@ from dynamics.data.sample import Draw
 from dynamics.engine import direct
 from dynamics.engine.batching import Program, depends_on
 from dynamics.geometry import Gram, SpanParams, Start, flat
+from dynamics.keys import seed_key
 from dynamics.observables.base import Observable
 from dynamics.parts import Bound
 from dynamics.problem import Problem
@@ -92,7 +93,7 @@ def uses(
 
     Raises: NeedsWeights: an observable takes the parameters apart in a way of its own.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: seed_key(0))
     x = draw.train.x
     rows, test_rows = x.size // x.shape[-1], draw.test.x.size // draw.test.x.shape[-1]
     neurons, features = params["W"].shape[0], draw.features.shape[0]

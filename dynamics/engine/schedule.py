@@ -1,10 +1,11 @@
 """Recording times."""
 
-import operator
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+
+from dynamics.words import as_integer
 
 
 def linear_spaced(steps: int, count: int) -> list[int]:
@@ -28,9 +29,11 @@ def recording_times(steps: int, when: Sequence[int] | np.ndarray | None) -> list
     if when is None:
         return log_spaced(steps, 64)
     try:
-        times = [operator.index(t) for t in when]
+        times = [as_integer(t) for t in when]
     except TypeError:
-        raise ValueError(f"when must be a list of steps (integers), got {when!r}") from None
+        times = [None]
+    if None in times:
+        raise ValueError(f"when must be a list of steps (integers), got {when!r}")
     if any(b <= a for a, b in pairwise(times)):
         raise ValueError("when must increase from one recording time to the next")
     if times and not 0 <= times[0] <= times[-1] <= steps:

@@ -15,6 +15,7 @@ import xarray as xr
 
 from dynamics import results, startup
 from dynamics.descent import objective, recipe_of
+from dynamics.descriptions import describe
 from dynamics.engine import batching, checks, layout
 from dynamics.engine.checkpoint import Checkpoint, Part, identity_of
 from dynamics.engine.choice import Choice, EngineName, choose_engine
@@ -23,9 +24,11 @@ from dynamics.engine.gather import Gather
 from dynamics.engine.interrupt import Interrupts
 from dynamics.engine.progress import Progress
 from dynamics.engine.schedule import recording_times
+from dynamics.keys import MOST, fixed_generator
 from dynamics.observables.base import Observable
-from dynamics.parts import Axis, describe, partition
+from dynamics.parts import Axis, partition
 from dynamics.problem import Problem
+from dynamics.words import integer
 
 
 class Interrupted(KeyboardInterrupt):
@@ -89,8 +92,10 @@ def simulate(
         cache (`map`); `auto` chooses for the backend.
       memory: bytes that may be used: by this process on a CPU, of each device elsewhere. Default:
         what it has and 80 % of what is free.
-      root: the key that all seeds are folded into.
-      checkpoint: a folder to keep progress in, and to go on from if it holds any.
+      root: from 0 to 2**32 - 1; makes the key that all seeds are folded into.
+      checkpoint: a folder to keep progress in, and to go on from if it holds any; the progress of another
+        run is refused. Runs are told apart by all that they are made of, functions by their code and what
+        they hold, but not by the globals that functions read (see `descriptions`).
       checkpoint_every: keep the state of unfinished runs too, about once a second; else only when
         interrupted. Finished runs are kept in any case.
       share: (i, n): do the i-th of n shares of the runs only, and leave them in `checkpoint`, where the
@@ -115,19 +120,19 @@ def simulate(
             raise TypeError(f"observe must map names to Observables, got {given!r}")
     observe, observe_end = dict(observe or {}), dict(observe_end or {})
     seeds = checks.seed_list(seeds)
-    checks.whole("steps", steps, 0)
+    steps, root = integer("steps", steps, 0), integer("root", root, 0, MOST)
     if batch_size is not None:
-        checks.whole("batch_size", batch_size, 1)
+        batch_size = integer("batch_size", batch_size, 1)
         if problem.warm_start:
             raise ValueError("warm_start needs full batches: leave out batch_size, or warm_start")
     if memory is not None:
-        checks.whole("memory", memory, 1)
+        memory = integer("memory", memory, 1)
     checks.share(share, checkpoint)
-    times = recording_times(int(steps), when)
+    times = recording_times(steps, when)
     checks.observables(observe, observe_end)
     recipe = recipe_of(descent)
     if gather is not None:
-        options = {"steps": int(steps), "when": times, "batch_size": batch_size, "root": root, "seeds": seeds}
+        options = {"steps": steps, "when": times, "batch_size": batch_size, "root": root, "seeds": seeds}
         options |= {"engine": engine, "strategy": strategy, "memory": memory}
         result = gather.answer(label, problem, descent, observe, observe_end, options)
         if result is None:
@@ -144,21 +149,24 @@ def simulate(
         raise ValueError(f"an axis cannot be called {min(both)!r}: the result has that already")
     strategy = batching.choose(strategy)
     num_runs = math.prod(map(len, axes.values())) * len(seeds)
-    choice = _choice(engine, problem, recipe, observe, observe_end, batch_size, int(steps), len(times))
+    choice = _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, len(times))
 
     identity = {
         "problem": describe(problem),
         "descent": describe(recipe),
         "observe": describe(observe),
         "observe_end": describe(observe_end),
-        "steps": int(steps),
+        "steps": steps,
         "times": times,
         "seeds": seeds,
         "batch_size": batch_size,
         "engine": choice.name,
         "root": root,
         "float64": bool(jax.config.jax_enable_x64),
+        "jax_settings": results.jax_settings(),
     }
+    if checkpoint is not None:
+        checks.told_apart(identity)
     kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity)
     if kept is not None and kept.result.exists():
         return kept.finished()
@@ -172,7 +180,7 @@ def simulate(
     alone = jax.default_backend() != "cpu" or sized.mesh.size == 1
     plan = batching.Plan(rest, varied, root, batch_size, shared, sized.lanes, sized.mesh, choice.cross, alone)
     data_plan = plan._replace(rest=data_rest, varied=data_varied, batch_size=None, shared=False)
-    progress = Progress(label, int(steps), len(mine))
+    progress = Progress(label, steps, len(mine))
     progress.say(sized.sentence)
     parts: list[Part] = [] if kept is None else kept.parts()
 
@@ -180,7 +188,7 @@ def simulate(
         recorded, ended, first = layout.together(parts, num_runs, len(times))
         recorded_times = times[: next(iter(recorded.values())).shape[1]] if recorded else times
         attrs = {name: json.dumps(identity[name]) for name in ("problem", "descent")}
-        attrs |= {"steps": int(steps), "root": root, "batch_size": batch_size or 0}
+        attrs |= {"steps": steps, "root": root, "batch_size": batch_size or 0}
         attrs |= {"engine": choice.name, "strategy": strategy, "chunk": plan.size, "shared": int(plan.shared)}
         attrs |= {"memory_estimate": sized.estimate, "complete": int(complete)}
         attrs |= {"identity": identity_of(identity)}
@@ -197,7 +205,12 @@ def simulate(
         )
 
     startup.let_programs_go()
-    with jax.default_matmul_precision("highest"), startup.single_threaded_blas(), Interrupts() as interrupts:
+    with (
+        jax.default_matmul_precision("highest"),
+        fixed_generator(),
+        startup.single_threaded_blas(),
+        Interrupts() as interrupts,
+    ):
         run_seeds = np.tile(np.asarray(seeds, np.uint32), num_runs // len(seeds))
         job = Job(
             engine=choice.module,

@@ -1,21 +1,46 @@
 """The part `width`: do attacks made from the kernel alone work on trained networks, as width grows?"""
 
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import PyTree
 
+from dynamics.data.sample import Draw
 from dynamics.data.shared import Shared
 from dynamics.descent import named
 from dynamics.engine.simulate import simulate
 from dynamics.keys import named_key, seed_key
 from dynamics.observables import eigenfeatures as kernel_part
 from dynamics.observables import predictor
+from dynamics.parts import Axis, part, static
 from dynamics.problem import Problem
 from kernels import eigenfeatures, regression
 from kernels.attacks import Attack
 
 SOURCES = ("white_box", "kernel", "other_network", "random_signs")
+
+
+@part
+class Pair:
+    """Initial weights of two networks of one seed: those of its runs, and others from a key of their own.
+
+    Attributes:
+      network: which of the two, 0 or 1.
+    """
+
+    seed: int = static()
+    network: Any = 0
+
+    def params(self, model: nn.Module, draw: Draw) -> PyTree:
+        """The module's own initial parameters."""
+        key = seed_key(self.seed)
+        own, other = named_key(key, "init"), named_key(key, "init of another network")
+        chosen = jnp.where(self.network == 0, own, other)
+        return model.init(chosen, jnp.zeros_like(draw.train.x[:1]))["params"]
 
 
 def run(config, engine, source, kernel, network) -> xr.Dataset:
@@ -39,16 +64,17 @@ def run(config, engine, source, kernel, network) -> xr.Dataset:
     for i, seed in enumerate(listed):
         rate = 1 / float(still.eigenvalues.sel(seed=seed)[0])
         shared = Shared(source, 0 if config.shared_data else seed)
-        draw = shared.sample(jax.random.key(0))
+        draw = shared.sample(seed_key(seed))
         predict = _kernel_predictor(kernel, draw, config.steps, rate)
         for j, width in enumerate(config.widths):
-            problem = Problem(shared, network(width), loss="squared", reduction="sum")
-            how = engine._replace(seeds=[2 * seed, 2 * seed + 1]).keywords(f"width_{width}_seed_{seed}")
+            pair = Pair(seed, Axis("network", [0, 1]))
+            problem = Problem(shared, network(width), loss="squared", reduction="sum", start=pair)
+            how = engine._replace(seeds=[seed]).keywords(f"width_{width}_seed_{seed}")
             trained = simulate(
                 problem, named("gd", rate), steps=config.steps, when=[config.steps],
                 observe_end={"parameters": predictor.parameters}, **how,
             )  # fmt: skip
-            nets = [_network(problem, vector) for vector in trained.parameters.values]
+            nets = [_network(problem, vector) for vector in trained.parameters.values[:, 0]]
             cosine[i, j] = eigenfeatures.gradient_cosine(nets[0], predict, draw.test.x)
             accuracy[i, j] = [
                 kernel_part.accuracy_at(f, draw.test.x, draw.test.y) for f in (nets[0], predict)
@@ -85,7 +111,7 @@ def _kernel_predictor(kernel, draw, steps, rate):
 
 def _network(problem, vector):
     """A trained network as a function, from all its parameters in one vector."""
-    shapes = jax.eval_shape(lambda key: problem.init(key, key), jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: problem.init(key, key), seed_key(0))
     leaves, structure = jax.tree.flatten(shapes)
     ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
     parts = [

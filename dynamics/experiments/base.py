@@ -13,8 +13,10 @@ import xarray as xr
 from dynamics import results
 from dynamics.claims import Claim, Run, Verdict, judge
 from dynamics.config import Config
+from dynamics.engine.checks import seed_list
 from dynamics.engine.gather import Gather
 from dynamics.engine.simulate import Interrupted, Unfinished
+from dynamics.keys import fixed_generator
 from dynamics.sweep.measures import Measure
 
 if TYPE_CHECKING:
@@ -123,11 +125,11 @@ class Experiment:
         config = self.presets["small"] if config is None else config
         if not isinstance(config, self.Config):
             raise TypeError(f"{self.name} needs its own Config, got {type(config).__name__}")
-        seeds = range(seeds) if type(seeds) is int and seeds > 0 else seeds
         folder = None if checkpoint is None else Path(checkpoint)
-        how = Engine(seeds, folder, checkpoint_every, strategy, engine, memory, share)
+        how = Engine(seed_list(seeds), folder, checkpoint_every, strategy, engine, memory, share)
         try:
-            dataset = self.simulate(config, how)
+            with fixed_generator():  # experiments also draw by themselves
+                dataset = self.simulate(config, how)
         except Interrupted as stopped:
             raise Interrupted(self.signed(stopped.dataset, config), str(stopped)) from None
         return self.signed(dataset, config)
@@ -238,12 +240,7 @@ class Experiment:
         known = {claim.id: claim for claim in self.claims}
         if unknown := [name for name in claims or () if name not in known]:
             raise ValueError(f"{self.name} has no claim {unknown[0]!r}; it has {', '.join(known)}")
-        try:
-            listed = list(range(seeds) if type(seeds) is int else seeds)
-        except TypeError:
-            listed = []
-        if not listed:
-            raise ValueError(f"seeds must be a number of at least 1 or a list of integers, got {seeds!r}")
+        listed = seed_list(seeds)
         asked = self.claims if claims is None else [known[name] for name in claims]
         for package in sorted({self.check_runs[name].package or "" for c in asked for name in c.runs} - {""}):
             if importlib.util.find_spec(package) is None:

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dynamics.engine.checks import seed_list
 from dynamics.engine.gather import Gather, answer_all
 from dynamics.engine.simulate import Unfinished, simulate
 from dynamics.experiments.base import Engine, Experiment
+from dynamics.keys import fixed_generator
 from dynamics.sweep.grid import Grid
 
 _POINT = "point_of_the_sweep"
-_OF_ALL = ("versions", "device", "machine", "float64", "git_revision", "format", "root")
+_OF_ALL = ("versions", "device", "machine", "float64", "jax_settings", "git_revision", "format", "root")
 
 
 def run(
@@ -41,7 +43,7 @@ def run(
     Raises: ValueError: what the experiment refuses at every point. Interrupted: as `simulate`.
     """
     begun = time.perf_counter()
-    seeds = range(seeds) if type(seeds) is int and seeds > 0 else seeds
+    seeds = seed_list(seeds)
     how = {"strategy": strategy, "engine": engine, "memory": memory}
     points = {number: Gather() for number, config in enumerate(grid.configs) if config is not None}
     folder = None if checkpoint is None else Path(checkpoint)
@@ -51,7 +53,8 @@ def run(
         for number in waiting:
             try:
                 how_run = Engine(seeds, gather=points[number], **how)
-                done[number] = experiment.simulate(grid.configs[number], how_run)
+                with fixed_generator():
+                    done[number] = experiment.simulate(grid.configs[number], how_run)
             except Unfinished:
                 pass
             except ValueError as error:  # parts may refuse what the config does not
