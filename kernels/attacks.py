@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 
-from kernels import checks
+from kernels import checks, products
+from kernels.products import full_precision
 
 Norm = Literal["linf", "l2"]
 Raised = Literal["cross_entropy", "margin"]
@@ -57,7 +58,8 @@ class Attack:
       norm: `linf` (steps along signs, 0 where the gradient is) or `l2` (along the normalised gradient).
       steps: 1 for FGSM.
       step_size: None: the radius for one step, 2.5 radius / steps for several.
-      box: bounds that inputs keep to, such as (0, 1) for images; None: none.
+      box: bounds, such as (0, 1) for images, that an input keeps to, or goes no further beyond if it lies
+        outside: all points stay in its ball. None: none.
       random_start: begin at a uniform point of the cube (`linf`) or ball (`l2`); needs a key.
       raised: of several outputs, the cross-entropy or the lead of the best other class (`margin`).
     """
@@ -74,6 +76,8 @@ class Attack:
         checks.one_of("norm", self.norm, Norm)
         checks.one_of("raised", self.raised, Raised)
         checks.whole("steps", self.steps, 1)
+        if jnp.ndim(self.radius) or not jnp.issubdtype(jnp.result_type(self.radius), jnp.number):
+            raise ValueError(f"radius must be one number, got {self.radius!r}")
         if checks.known(self.radius) and not float(self.radius) >= 0:
             raise ValueError(f"radius must not be negative, got {self.radius}")
         if self.step_size is not None:
@@ -83,6 +87,7 @@ class Attack:
         if self.box is not None and not self.box[0] < self.box[1]:
             raise ValueError(f"box must be (low, high) with low < high, got {self.box}")
 
+    @full_precision
     def perturb(
         self,
         predict: Predict,
@@ -91,6 +96,7 @@ class Attack:
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "points *shape"]:
         """The most adverse points visited."""
+        x = products.floating(x)
         if self.random_start and key is None:
             raise ValueError("an attack with a random start needs a key")
 
@@ -117,17 +123,19 @@ class Attack:
     def _direction(self, slope):
         if self.norm == "linf":
             return jnp.sign(slope)
-        norms = jnp.sqrt(_total(slope**2))
-        return slope / jnp.where(norms > 0, norms, 1)
+        return products.units(slope, _axes(slope))
 
     def _inside(self, x, at):
         moved = at - x
         if self.norm == "linf":
             moved = jnp.clip(moved, -self.radius, self.radius)
         else:
-            norms = jnp.sqrt(_total(moved**2))
+            norms = products.norms(moved, _axes(moved))
             moved = moved * jnp.minimum(1, self.radius / jnp.where(norms > 0, norms, 1))
-        return x + moved if self.box is None else jnp.clip(x + moved, *self.box)
+        if self.box is None:
+            return x + moved
+        low, high = self.box
+        return jnp.clip(x + moved, jnp.minimum(x, low), jnp.maximum(x, high))
 
     def _random(self, key, x):
         if self.norm == "linf":
@@ -135,11 +143,11 @@ class Attack:
         far, around = jax.random.split(key)
         g = jax.random.normal(around, x.shape, x.dtype)
         share = jax.random.uniform(far, (len(x), *(1,) * (x.ndim - 1)), x.dtype)
-        return self.radius * share ** (1 / math.prod(x.shape[1:])) * g / jnp.sqrt(_total(g**2))
+        return self.radius * share ** (1 / math.prod(x.shape[1:])) * products.units(g, _axes(g))
 
 
-def _total(values):
-    return jnp.sum(values, axis=tuple(range(1, values.ndim)), keepdims=True)
+def _axes(points):
+    return tuple(range(1, points.ndim))
 
 
 def _worse(values, at, best, where):

@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kernels import checks
+from kernels.products import full_precision
 
 BLOCK = 1024
 INTERMEDIATE = 8  # arrays of a block's size that a kernel keeps at a time, at most
 
 
+@full_precision
 def gram(
     kernel: Callable[..., Float[Array, "points others"]],
     x: Float[Array, "points dim"] | Float[np.ndarray, "points dim"],

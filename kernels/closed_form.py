@@ -19,8 +19,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from scipy import integrate
 
-from kernels import checks
+from kernels import angles, checks, products
+from kernels.angles import Angle
 from kernels.duals import Activation, dual
+from kernels.products import full_precision
 
 Trained = Literal["first", "second", "both"]
 
@@ -33,13 +35,17 @@ class Kernels(NamedTuple):
 
 
 def _covariances(x, z):
-    """Squared norms (points, 1) and (1, others), and inner products, whose diagonal is exact if z is None."""
-    A = jnp.sum(x * x, axis=1)
+    """Squared norms, a column and a row; inner products (their diagonal exact if z is None); angles."""
+    x, z = products.floating(x), None if z is None else products.floating(z)
+    angle, A, B = angles.between(x, z), _squares(x), _squares(x if z is None else z).T
     if z is None:
-        G = x @ x.T
-        same = jnp.arange(len(A))[:, None] == jnp.arange(len(A))[None]
-        return A[:, None], A[None], jnp.where(same, A[:, None], G)
-    return A[:, None], jnp.sum(z * z, axis=1)[None], x @ z.T
+        return A, B, jnp.where(jnp.eye(len(x), dtype=bool), A, products.inner(x, x)), angle
+    return A, B, products.inner(x, z), angle
+
+
+def _squares(x):
+    scale = products.size(x)
+    return jnp.sum((x / scale) ** 2, axis=1, keepdims=True) * scale * scale
 
 
 def _scales(weight_std, bias_std):
@@ -47,6 +53,7 @@ def _scales(weight_std, bias_std):
     checks.number("bias_std", bias_std, low=0)
 
 
+@full_precision
 def two_layer(
     x: Float[Array, "points dim"],
     z: Float[Array, "others dim"] | None = None,
@@ -79,9 +86,9 @@ def two_layer(
     _scales(weight_std, bias_std)
     checks.number("trained_bias", trained_bias, low=0)
     checks.number("output_variance", output_variance, low=0)
-    act, (A, B, G) = dual(activation), _covariances(x, z)
+    act, (A, B, G, angle) = dual(activation), _covariances(x, z)
     s, b = weight_std**2, bias_std**2
-    pair = (s * A + b, s * B + b, s * G + b)
+    pair = (s * A + b, s * B + b, s * G + b, angles.with_bias(angle, s * A, s * B, b))
     values = act.values(*pair)
     ntk = jnp.zeros_like(G)
     if trained != "second":
@@ -91,6 +98,7 @@ def two_layer(
     return Kernels(output_variance * values, ntk)
 
 
+@full_precision
 def deep(
     x: Float[Array, "points dim"],
     z: Float[Array, "others dim"] | None = None,
@@ -123,7 +131,7 @@ def deep(
     layers = range(depth + 1) if trained is None else trained
     if unknown := sorted(set(layers) - set(range(depth + 1))):
         raise ValueError(f"trained names layers {unknown}, but a net of depth {depth} has 0 to {depth}")
-    act, (A, B, G) = dual(activation), _covariances(x, z)
+    act, (A, B, G, angle) = dual(activation), _covariances(x, z)
     s, b, d = weight_std**2, bias_std**2, x.shape[1]
 
     def own(layer, values):  # what a layer's own parameters give to the NTK
@@ -131,18 +139,17 @@ def deep(
             return jnp.zeros_like(values)
         return s * values + b if train_biases else s * values
 
-    A, B, G = A / d, B / d, G / d
-    C, ntk = s * G + b, own(0, G)
-    A, B = s * A + b, s * B + b
+    A, B, C, ntk = s * (A / d), s * (B / d), s * (G / d), own(0, G / d)
     for layer in range(1, depth + 1):
-        values, slopes = act.values(A, B, C), act.slopes(A, B, C)
-        A, B, C = (
-            s * act.values(A, A, A) + b,
-            s * act.values(B, B, B) + b,
-            s * values + b,
-        )
+        angle = angles.with_bias(angle, A, B, b)
+        A, B, C = A + b, B + b, C + b
+        values, slopes = act.values(A, B, C, angle), act.slopes(A, B, C, angle)
         ntk = own(layer, values) + s * ntk * slopes
-    return Kernels(C, ntk)
+        turned = None if act.turned is None else act.turned(A, B, angle)
+        A, B = (s * act.values(V, V, V, Angle(jnp.ones_like(V), jnp.zeros_like(V))) for V in (A, B))
+        C = s * values
+        angle = turned or angles.of(A, B, C)
+    return Kernels(C + b, ntk)
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,7 @@ class DeepNTK:
         return deep(x, z, self.depth, self.activation, **size).ntk
 
 
+@full_precision
 def finite_two_layer(
     W: Float[Array, "neurons dim"],
     a: Float[Array, " neurons"],
@@ -193,14 +201,16 @@ def finite_two_layer(
     checks.shaped("a", a, W.shape[0])
     checks.finite("W", W)
     checks.finite("a", a)
-    act, other = dual(activation), x if z is None else z
+    act, x = dual(activation), products.floating(x)
+    other = x if z is None else products.floating(z)
     u, v = x @ W.T, other @ W.T
     total = jnp.zeros((), x.dtype)
     if trained != "second":
-        total = total + (x @ other.T) * ((act.slope(u) * a[None]) @ (act.slope(v) * a[None]).T)
+        slopes = products.inner(act.slope(u) * a[None], act.slope(v) * a[None]) / len(a)
+        total = total + products.inner(x, other) * slopes
     if trained != "first":
-        total = total + act.phi(u) @ act.phi(v).T
-    return total / len(a)
+        total = total + products.inner(act.phi(u) / math.sqrt(len(a)), act.phi(v) / math.sqrt(len(a)))
+    return total
 
 
 def fluctuation(

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
 from kernels import checks
 from kernels.attacks import Attack, Predict, adversity
+from kernels.products import full_precision
 from kernels.randomness import own_keys
 from kernels.regression import Kernel
 
@@ -35,6 +36,7 @@ def _by_cholesky(matrix, right):
     return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix, lower=True), right)
 
 
+@full_precision
 def solve(
     matrix: Float[Array, "samples samples"], right: Float[Array, "samples *outputs"]
 ) -> Float[Array, "samples *outputs"]:
@@ -44,6 +46,7 @@ def solve(
     )
 
 
+@full_precision
 def coefficients(
     kernel: Kernel,
     support: Float[Array, "support dim"],
@@ -56,6 +59,7 @@ def coefficients(
     return solve(jnp.where(own, gram + ridge * jnp.trace(gram) / len(support), gram), labels)
 
 
+@full_precision
 def predictor(
     kernel: Kernel,
     support: Float[Array, "support dim"],
@@ -64,7 +68,7 @@ def predictor(
 ) -> Predict:
     r"""$f_S$ as a function of points; what depends on S alone is computed once, here."""
     alpha = coefficients(kernel, support, labels, ridge)
-    return lambda x: jnp.tensordot(kernel(x, support), alpha, 1)
+    return full_precision(lambda x: jnp.tensordot(kernel(x, support), alpha, 1))
 
 
 def one_hot(
@@ -118,6 +122,7 @@ class State(NamedTuple):
     rule: PyTree
 
 
+@full_precision
 def loss(
     what: Distillation,
     support: Float[Array, "support dim"],
@@ -157,6 +162,7 @@ def start(
     return State(support, labels, support, rule.init({"support": support, "labels": labels}))
 
 
+@full_precision
 def step(
     what: Distillation,
     rule: optax.GradientTransformation,
@@ -188,6 +194,7 @@ def step(
     return State(support, labels, state.origin, inner), value
 
 
+@full_precision
 def distill(
     what: Distillation,
     rule: optax.GradientTransformation,

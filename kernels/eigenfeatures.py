@@ -16,14 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from kernels import checks
+from kernels import checks, products
 from kernels.attacks import Attack, correct
+from kernels.products import full_precision
 from kernels.regression import Kernel, Spectrum, inside, predictor
 
 Modes = int | Sequence[int] | np.ndarray | None
 Labels = Float[Array, " points"] | Int[Array, " points"]
 
 
+@full_precision
 def coefficients(
     modes: Spectrum, targets: Float[Array, "samples *outputs"], which: Modes = None
 ) -> Float[Array, "features samples *outputs"]:
@@ -62,6 +64,7 @@ def indices(which: Modes, count: int) -> np.ndarray:
     return chosen
 
 
+@full_precision
 def features(
     cross: Float[Array, "points samples"],
     modes: Spectrum,
@@ -77,6 +80,7 @@ def features(
     return jnp.moveaxis(jnp.tensordot(cross, coefficients(modes, targets, which), ((1,), (1,))), 1, 0)
 
 
+@full_precision
 def inner_products(
     modes: Spectrum, targets: Float[Array, " samples"], which: Modes = None
 ) -> Float[Array, "features features"]:
@@ -96,6 +100,7 @@ def usefulness(values: Float[Array, "features points *outputs"], labels: Labels)
     return jnp.mean(jax.vmap(lambda f: correct(f, labels))(values), axis=1)
 
 
+@full_precision
 def robustness(
     kernel: Kernel,
     train: Float[Array, "samples dim"],
@@ -124,6 +129,7 @@ def robustness(
     return jax.lax.map(of, coefficients(modes, targets, which))
 
 
+@full_precision
 def robust_accuracy(
     predict,
     points: Float[Array, "points *shape"],
@@ -142,6 +148,7 @@ def robust_accuracy(
     return jnp.mean(correct(predict(at), labels))
 
 
+@full_precision
 def gradient_cosine(first, second, points: Float[Array, "points *shape"]) -> Float[Array, ""]:
     """Mean over points of the cosine between two functions' input gradients; 0 where one vanishes."""
 
@@ -149,10 +156,10 @@ def gradient_cosine(first, second, points: Float[Array, "points *shape"]) -> Flo
         return jax.grad(lambda x: jnp.sum(f(x)))(points).reshape(len(points), -1)
 
     g, h = gradient(first), gradient(second)
-    norms = jnp.linalg.norm(g, axis=1) * jnp.linalg.norm(h, axis=1)
-    return jnp.mean(jnp.where(norms > 0, jnp.sum(g * h, axis=1) / jnp.where(norms > 0, norms, 1), 0))
+    return jnp.mean(jnp.sum(products.units(g) * products.units(h), axis=1))
 
 
+@full_precision
 def subspace_overlap(first: Spectrum, second: Spectrum, count: int) -> Float[Array, ""]:
     r"""$\|V_A^\top V_B\|_F^2 / k$ of two kernels' k largest modes on the same samples; chance: k / n."""
     indices(count, len(first.values))

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from kernels import checks
+from kernels import checks, products
 from kernels.duals import Activation, dual
+from kernels.products import full_precision
 
 Outputs = Literal["full", "mean"]
 LIMIT = 2**30
@@ -69,6 +70,7 @@ def _trace(layers, act, x) -> _Trace:
     return _Trace(inputs[:-1], signals[::-1])
 
 
+@full_precision
 def dense(
     layers: Sequence[Dense],
     x: Float[Array, "points dim"],
@@ -91,23 +93,25 @@ def dense(
     checks.points(x, z)
     checks.one_of("outputs", outputs, Outputs)
     _fit(layers, x)
-    act = dual(activation)
+    act, x = dual(activation), products.floating(x)
     here = _trace(layers, act, x)
-    there = here if z is None else _trace(layers, act, z)
+    there = here if z is None else _trace(layers, act, products.floating(z))
     count = layers[-1].weight.shape[1]
     full = outputs == "full" and count > 1
     total = jnp.zeros((), x.dtype)
     for layer, h, k, d, e in zip(layers, here.inputs, there.inputs, here.signals, there.signals, strict=True):
         if not layer.trained:
             continue
-        feed = layer.weight_scale**2 * (h @ k.T)
+        feed = products.inner(layer.weight_scale * h, layer.weight_scale * k)
         if layer.bias is not None:
             feed = feed + layer.bias_scale**2
         if full:
-            total = total + feed[:, None, :, None] * jnp.einsum("pon,qcn->poqc", d, e)
+            flat, other = d.reshape(-1, d.shape[2]), e.reshape(-1, e.shape[2])
+            signals = products.inner(flat, other).reshape(*d.shape[:2], *e.shape[:2])
+            total = total + feed[:, None, :, None] * signals
         else:
             flat, other = d.reshape(len(d), -1), e.reshape(len(e), -1)
-            total = total + feed * (flat @ other.T) / count
+            total = total + feed * (products.inner(flat, other) / count)
     return total
 
 
@@ -129,6 +133,7 @@ def _fit(layers, x):
 Apply = Callable[[PyTree, Float[Array, "points *shape"]], Float[Array, "points *outputs"]]
 
 
+@full_precision
 def ntk(
     apply: Apply,
     params: PyTree,
@@ -183,10 +188,15 @@ def _jacobian(apply, params, point):
 
 
 def _by_jacobians(apply, params, x, other, batch):
-    J = jax.vmap(lambda point: _jacobian(apply, params, point))(other)
+    def scaled(point):
+        jacobian = _jacobian(apply, params, point)
+        return jacobian / products.size(jacobian), products.size(jacobian)
+
+    J, there = jax.vmap(scaled)(other)
 
     def row(point):
-        return jnp.einsum("op,qcp->oqc", _jacobian(apply, params, point), J)
+        jacobian, here = scaled(point)
+        return jnp.einsum("op,qcp->oqc", jacobian, J) * here[:, None] * there[None, :, :, 0]
 
     return jax.lax.map(row, x, batch_size=batch)
 
@@ -197,8 +207,12 @@ def _by_products(apply, params, x, other, batch):
     def column(entry):
         point, unit = entry
         direction = jax.vjp(lambda p: _single(apply, p, point), params)[1](unit)
+        # scaled, for the other factor is as small as this one
+        largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(direction)])
+        scale = products.size(largest)[0]
+        direction = jax.tree.map(lambda d: d / scale, direction)
         moved = jax.jvp(lambda p: apply(p, x), (params,), direction)[1]
-        return moved.reshape(len(x), count)
+        return moved.reshape(len(x), count) * scale
 
     units = jnp.tile(jnp.eye(count, dtype=x.dtype), (len(other), 1))
     columns = jax.lax.map(
@@ -217,6 +231,7 @@ def as_matrix(kernel: Float[Array, "points outputs others outputs"]) -> Float[Ar
 def linearize(apply: Apply, params: PyTree) -> Apply:
     r"""$f_{\mathrm{lin}}(\theta, x) = f(\theta_0, x) + J(x)(\theta - \theta_0)$ at $\theta_0$ = `params`."""
 
+    @full_precision
     def linear(moved, x):
         difference = jax.tree.map(jnp.subtract, moved, params)
         value, change = jax.jvp(lambda p: apply(p, x), (params,), (difference,))
@@ -251,6 +266,7 @@ def normal_mlp(
     return layers
 
 
+@full_precision
 def evaluate(
     layers: Sequence[Dense], x: Float[Array, "points dim"], activation: Activation = "relu"
 ) -> Float[Array, "points outputs"]:

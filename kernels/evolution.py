@@ -10,7 +10,8 @@ import itertools
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kernels import checks
+from kernels import checks, products
+from kernels.products import full_precision
 from kernels.regression import spectrum
 
 Gram = Float[Array, "samples samples"]
@@ -34,6 +35,7 @@ def _count(count, most):
         raise ValueError(f"count must be at most the {most} modes, got {count}")
 
 
+@full_precision
 def similarity(first: Gram, second: Gram) -> Scalar:
     r"""$\langle K, K'\rangle_F / \|K\|_F \|K'\|_F$, from 0 to 1 for Gram matrices.
 
@@ -41,7 +43,7 @@ def similarity(first: Gram, second: Gram) -> Scalar:
     """
     _square(first)
     checks.shaped("second", second, *first.shape)
-    return jnp.vdot(first, second) / (jnp.linalg.norm(first) * jnp.linalg.norm(second))
+    return jnp.vdot(*(products.units(gram, None) for gram in (first, second)))
 
 
 def distance(first: Gram, second: Gram) -> Scalar:
@@ -49,9 +51,12 @@ def distance(first: Gram, second: Gram) -> Scalar:
     return 1 - similarity(first, second)
 
 
+@full_precision
 def relative_change(first: Gram, second: Gram) -> Scalar:
     r"""$\|K' - K\|_F / \|K\|_F$: the kernel error, or the drift since `first`."""
     checks.shaped("second", second, *first.shape)
+    scale = products.size(first, None)[0, 0]
+    first, second = first / scale, second / scale
     return jnp.linalg.norm(second - first) / jnp.linalg.norm(first)
 
 
@@ -61,6 +66,7 @@ def velocity(path: Float[Array, "times samples samples"]) -> Float[Array, " step
     return jnp.stack([distance(before, after) for before, after in itertools.pairwise(path)])
 
 
+@full_precision
 def polar(
     path: Float[Array, "times samples samples"],
 ) -> tuple[Float[Array, " times"], Float[Array, " times"]]:
@@ -69,11 +75,10 @@ def polar(
     Raises: ValueError: what is no path of kernels.
     """
     _path(path)
-    moved = jnp.linalg.norm(path - path[:1], axis=(1, 2))
+    moved = products.norms(path - path[:1], (1, 2))[:, 0, 0]
     whole = jnp.where(moved[-1] > 0, moved[-1], 1)
-    cosines = jnp.einsum("tij,ij->t", path, path[0]) / (
-        jnp.linalg.norm(path, axis=(1, 2)) * jnp.linalg.norm(path[0])
-    )
+    units = products.units(path, (1, 2))
+    cosines = jnp.einsum("tij,ij->t", units, units[0])
     return moved / whole, jnp.arccos(jnp.clip(cosines, -1, 1))
 
 
@@ -83,10 +88,11 @@ def top_mass(values: Float[Array, " modes"], count: int) -> Scalar:
     Raises: ValueError: more modes than there are.
     """
     _count(count, len(values))
-    squares = jnp.sort(values**2)[::-1]
+    squares = jnp.sort((values / products.size(values)) ** 2)[::-1]
     return jnp.sum(squares[:count]) / jnp.sum(squares)
 
 
+@full_precision
 def truncated(gram: Gram, count: int, *, rest: bool = False) -> Gram:
     """The part of a kernel in its `count` largest modes; or the `rest` of it."""
     values, vectors = spectrum(gram)
@@ -102,8 +108,10 @@ def centred(gram: Gram) -> Gram:
     return gram - over[None] - over[:, None] + jnp.mean(over)
 
 
+@full_precision
 def target_alignment(gram: Gram, targets: Float[Array, " samples"]) -> Scalar:
     r"""$y^\top K y / (\|y\|^2 \|K\|_F)$; for labels -1 and +1, $\|y\|^2 = n$."""
     _square(gram)
     checks.shaped("targets", targets, len(gram))
-    return targets @ gram @ targets / (targets @ targets * jnp.linalg.norm(gram))
+    gram, targets = products.units(gram, None), products.units(targets)
+    return targets @ gram @ targets

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jax.extend import core as extended
 
 from kernels.closed_form import Kernels
+from kernels.products import full_precision
 
 TESTED = ("0.5.0", "0.6.5")
 _NAME = "neural_tangents"
@@ -88,6 +89,7 @@ def kernel(network: tuple | Callable) -> Callable[..., Kernels]:
     """
     function = network[2] if isinstance(network, tuple) else network
 
+    @full_precision
     @jax.jit
     def both(x: Any, z: Any = None) -> Kernels:
         found = function(x, z, ("nngp", "ntk"))

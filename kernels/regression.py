@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from kernels import checks
+from kernels.products import full_precision
 
 Filter = Callable[[Float[Array, " modes"]], Float[Array, " modes"]]
 Kernel = Callable[[Float[Array, "points dim"], Float[Array, "others dim"]], Float[Array, "points others"]]
@@ -34,6 +35,7 @@ class Spectrum(NamedTuple):
         return jnp.where(self.values > floor, 1 / jnp.where(self.values > floor, self.values, 1), 0)
 
 
+@full_precision
 def spectrum(gram: Float[Array, "samples samples"]) -> Spectrum:
     """The eigendecomposition of a Gram matrix; use x64 where small eigenvalues matter.
 
@@ -130,6 +132,7 @@ def momentum(steps: int, learning_rate: ScalarLike, coefficient: ScalarLike) -> 
     return learned
 
 
+@full_precision
 def coefficients(
     modes: Spectrum, targets: Float[Array, "samples *outputs"], learned: Filter | None = None
 ) -> Float[Array, "samples *outputs"]:
@@ -152,9 +155,10 @@ def predictor(
 ) -> Callable[[Float[Array, "points dim"]], Float[Array, "points *outputs"]]:
     r"""$x \mapsto \Theta(x, X)\alpha$, differentiable in x as far as the kernel is."""
     checks.shaped("alpha", alpha, len(train), "...")
-    return lambda x: jnp.tensordot(kernel(x, train), alpha, 1)
+    return full_precision(lambda x: jnp.tensordot(kernel(x, train), alpha, 1))
 
 
+@full_precision
 def weight_distance(
     modes: Spectrum, targets: Float[Array, " samples"], learned: Filter | None = None
 ) -> Float[Array, ""]:
@@ -164,6 +168,7 @@ def weight_distance(
     return jnp.sqrt(jnp.sum(share * (modes.vectors.T @ targets) ** 2))
 
 
+@full_precision
 def ensemble_covariance(
     prior: Float[Array, "points points"],
     prior_cross: Float[Array, "points samples"],
@@ -191,6 +196,7 @@ def ensemble_covariance(
     return prior - mixed - mixed.T + B @ prior_gram @ B.T
 
 
+@full_precision
 def posterior(
     prior: Float[Array, "points points"],
     cross: Float[Array, "points samples"],
@@ -212,6 +218,7 @@ def posterior(
     return mean, prior - (rotated * share[None]) @ rotated.T
 
 
+@full_precision
 def descend(
     gram: Float[Array, "samples samples"],
     gradient: Callable[[Float[Array, "samples *outputs"]], Float[Array, "samples *outputs"]],

@@ -3,19 +3,25 @@ r"""Eigenvalues of kernels that see nothing but angles, on the circle, the spher
 All are those of the integral operator under the uniform probability measure: the Gram matrix of n points
 has n times these, each as often as its multiplicity says, up to fluctuations (on a regular grid of the
 circle: up to aliasing). Kernels are functions of two lists of points, as everywhere in this package, and
-are evaluated in their own precision.
+are evaluated in double precision: eigenvalues are right to about 1e-16 of the kernel's largest value, and
+what is 0 or smaller than that is noise of that size, of either sign.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy import special
 
 from kernels import checks
+from kernels.products import full_precision
 from kernels.regression import Kernel
+
+FEWEST, MOST = 1024, 8192  # nodes on the sphere; as many points, and more, on the circle
 
 Values = Float[np.ndarray, " degrees"]
 
@@ -27,52 +33,76 @@ def _degrees(degrees: int | Sequence[int]) -> list[int]:
     return listed
 
 
+@full_precision
 def _from(kernel: Kernel, first: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return np.asarray(kernel(jnp.asarray(first[None], float), jnp.asarray(points, float)), float)[0]
+    with jax.enable_x64(True):
+        return np.asarray(kernel(jnp.asarray(first[None], float), jnp.asarray(points, float)), float)[0]
 
 
-def circle(kernel: Kernel, frequencies: int | Sequence[int], points: int = 4096) -> Values:
+def circle(kernel: Kernel, frequencies: int | Sequence[int], points: int | None = None) -> Values:
     r"""$\lambda_k = \frac1{2\pi} \int \kappa(\varphi) \cos(k\varphi)\,d\varphi$, of cosine and of sine.
 
     By a Fourier transform on a grid of `points`, so up to the sum of the eigenvalues of frequencies
-    `points` - k and beyond.
+    `points` - k and beyond; None: at least 4096, and 32 k.
 
     Raises: ValueError: a negative frequency, or one beyond half of the points.
     """
     listed = _degrees(frequencies)
-    if max(listed, default=0) > points // 2:
-        raise ValueError(f"frequencies must be at most points / 2 = {points // 2}, got {max(listed)}")
+    highest = max(listed, default=0)
+    if points is None:
+        if highest > MOST:
+            raise ValueError(f"frequencies must be at most {MOST}, got {highest}: give points for more")
+        points = max(4 * FEWEST, 32 * highest)
+    if highest > points // 2:
+        raise ValueError(f"frequencies must be at most points / 2 = {points // 2}, got {highest}")
     angles = 2 * np.pi * np.arange(points) / points
     values = _from(kernel, np.array([1.0, 0.0]), np.stack([np.cos(angles), np.sin(angles)], 1))
     return np.real(np.fft.fft(values))[listed] / points
 
 
-def sphere(kernel: Kernel, degrees: int | Sequence[int], dim: int, nodes: int = 1024) -> Values:
+def sphere(kernel: Kernel, degrees: int | Sequence[int], dim: int, nodes: int | None = None) -> Values:
     r"""$\lambda_k$ of the spherical harmonics of degree k on $S^{d-1}$ (Funk and Hecke's formula), d = `dim`.
 
     $c_d \int_0^\pi \kappa(\cos\theta) P_k(\cos\theta) \sin^{d-2}\theta\,d\theta$ with Gegenbauer polynomials,
     $P_k(1) = 1$, and $1/c_d$ that integral of 1; by Gauss and Legendre in the angle, in which network kernels
-    are smooth.
+    are smooth. The nodes resolve harmonics up to a degree of their number, and the weight up to
+    `dim` = (nodes / 10)^2; None: as many as that takes, at least 1024.
 
-    Raises: ValueError: a negative degree, or a dimension below 2.
+    Raises: ValueError: a negative degree, a dimension below 2, or either beyond what the nodes resolve.
     """
     checks.whole("dim", dim, 2)
     listed = _degrees(degrees)
-    at, weights = np.polynomial.legendre.leggauss(nodes)
+    highest = max(listed, default=0)
+    if nodes is not None:
+        checks.whole("nodes", nodes, 1)
+    count = nodes or min(max(FEWEST, highest, math.isqrt(100 * dim - 1) + 1), MOST)
+    if highest > count:
+        raise ValueError(f"degrees must be at most {count}, what {count} nodes resolve, got {highest}")
+    if 100 * dim > count**2:
+        raise ValueError(f"dim must be at most {count**2 // 100}, what {count} nodes resolve, got {dim}")
+    at, weights = special.roots_legendre(count)
     theta, weights = (at + 1) * np.pi / 2, weights * np.pi / 2
-    around = np.zeros((nodes, dim))
+    around = np.zeros((count, dim))
     around[:, 0], around[:, 1] = np.cos(theta), np.sin(theta)
     weights = weights * np.sin(theta) ** (dim - 2)
-    values = _from(kernel, np.eye(dim)[0], around) * weights / weights.sum()
-    return np.array([values @ harmonic(degree, dim, np.cos(theta)) for degree in listed])
+    values = _from(kernel, np.eye(1, dim)[0], around) * weights / weights.sum()
+    found = [values @ harmonic for harmonic in itertools.islice(_harmonics(dim, np.cos(theta)), highest + 1)]
+    return np.array([found[degree] for degree in listed])
 
 
 def harmonic(degree: int, dim: int, cosine: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
     """The zonal harmonic of a degree on the sphere in `dim` dimensions, 1 at its pole."""
-    if dim == 2:
-        return np.cos(degree * np.arccos(cosine))
-    order = dim / 2 - 1
-    return special.eval_gegenbauer(degree, order, cosine) / special.eval_gegenbauer(degree, order, 1.0)
+    return next(itertools.islice(_harmonics(dim, cosine), degree, None))
+
+
+def _harmonics(dim: int, cosine: Float[np.ndarray, " points"]) -> Iterator[Float[np.ndarray, " points"]]:
+    """Zonal harmonics of all degrees, by the recurrence of Gegenbauer polynomials, which are 1 at most."""
+    before, now = np.ones_like(cosine), cosine
+    yield before
+    for degree in itertools.count(1):
+        yield now
+        after = ((2 * degree + dim - 2) * cosine * now - degree * before) / (degree + dim - 2)
+        before, now = now, after
 
 
 def multiplicity(degree: int, dim: int) -> int:
@@ -94,16 +124,23 @@ def hypercube(kernel: Kernel, degrees: int | Sequence[int], dim: int) -> Values:
     listed = _degrees(degrees)
     if max(listed, default=0) > dim:
         raise ValueError(f"degrees must be at most dim={dim}, got {max(listed)}")
-    flipped = np.where(np.arange(dim)[None] < np.arange(dim + 1)[:, None], -1.0, 1.0)
-    values = _from(kernel, np.ones(dim), flipped)
+    flips = np.arange(dim + 1)
+    flipped = np.where(np.arange(dim)[None] < flips[:, None], -1.0, 1.0)
+    weights = np.array([math.comb(dim, j) / 2**dim for j in range(dim + 1)])
+    values = _from(kernel, np.ones(dim), flipped) * weights
 
-    def krawtchouk(flips, degree):
-        return sum(
-            (-1) ** i * math.comb(degree, i) * math.comb(dim - degree, flips - i)
-            for i in range(min(degree, flips) + 1)
-        )
+    def parities():
+        """Means over the points with equally many flips, of degrees up to half of the dimension."""
+        before, now = np.zeros(dim + 1), np.ones(dim + 1)
+        for p in range(dim // 2 + 1):
+            yield now
+            before, now = now, ((dim - 2 * flips) * now - p * before) / (dim - p)
 
-    return np.array([sum(values[j] * krawtchouk(j, p) for j in range(dim + 1)) / 2.0**dim for p in listed])
+    signs = (-1.0) ** flips
+    found = {}
+    for p, mean in enumerate(parities()):
+        found[p], found[dim - p] = values @ mean, values @ (signs * mean)
+    return np.array([found[p] for p in listed])
 
 
 def grid_interpolant(
