@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from dynamics.norms import exponent, shifted
+
 MAX_PIECES = 2**14
 """Largest number of pairs of linear pieces that is enumerated."""
 
@@ -67,6 +69,7 @@ def two_layer_adversarial_point(
     Raises: ValueError: see `two_layer_radius_from_gram`.
     """
     W, b, a, x, y = (jnp.asarray(value) for value in (W, b, a, x, y))
+    W, b = _in_units(W, b)
     _, upper, coefficients = two_layer_radius_from_gram(*_gram_form(W, b, x), a, y, num_positive)
     step = _matmul(coefficients, W)
     point = jnp.full_like(x, jnp.nan)
@@ -135,6 +138,7 @@ def two_layer_radius_from_gram(
                 f"got {values.tolist()}"
             )
     a = jnp.asarray(a, z.dtype)
+    a = shifted(a, -exponent(a))  # radii and steps are the same
     eps = jnp.finfo(z.dtype).eps
     overshoot = 1 + max(1e-6, 64 * float(eps))
 
@@ -300,8 +304,14 @@ def _matmul(first, second):
     return jnp.matmul(first, second, precision=jax.lax.Precision.HIGHEST)
 
 
+def _in_units(W, b):
+    """The first layer divided by a power of two near its size, which changes no radius."""
+    size = exponent(W)
+    return shifted(W, -size), shifted(b, -size)
+
+
 def _gram_form(W, b, x):
-    W, b, x = jnp.asarray(W), jnp.asarray(b), jnp.asarray(x)
+    (W, b), x = _in_units(jnp.asarray(W), jnp.asarray(b)), jnp.asarray(x)
     return _matmul(x, W.T) + b[None, :], _matmul(W, W.T)
 
 

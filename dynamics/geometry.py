@@ -6,14 +6,17 @@ $W = W_0 + C X$. A run may therefore be carried as the coefficients $C$ and the 
 matrices, whose size does not depend on the input dimension. The functions here take either form.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.data.sample import Draw
+from dynamics.norms import exponent, lengths, shifted
 from dynamics.parts import part
 
 Points = Literal["train", "test"]
@@ -25,6 +28,9 @@ class Gram:
 
     Attributes:
       draw: the data themselves, to rebuild weights from; None while only the products are handed on.
+      exponent: e, of the largest training input's size $2^e$; all inputs are divided by that in products,
+        here and in `Start`.
+      feature_exponent: the same of each feature, which is divided by it.
       train: between training inputs; `rows` counts samples, or patches of samples.
       test: of training with test inputs; None if nothing asks for it on the way.
       features: of training inputs with features.
@@ -32,6 +38,8 @@ class Gram:
     """
 
     draw: Draw | None
+    exponent: Int[Array, ""]
+    feature_exponent: Int[Array, " features"]
     train: Float[Array, "rows rows"]
     test: Float[Array, "rows test_rows"] | None
     features: Float[Array, "rows features"]
@@ -44,11 +52,13 @@ class Start:
 
     Attributes:
       W: the initial weights.
+      exponent: of each neuron, as those in `Gram`; `weights` alone is in these units.
       train, test, features: with training inputs, test inputs (None as in `Gram`) and features.
       weights: between themselves.
     """
 
     W: Float[Array, "neurons dim"]
+    exponent: Int[Array, " neurons"]
     train: Float[Array, "neurons rows"]
     test: Float[Array, "neurons test_rows"] | None
     features: Float[Array, "neurons features"]
@@ -62,8 +72,8 @@ class SpanParams(Mapping):
     Not a pytree on purpose: a function of all leaves would silently see C in the place of W.
 
     Attributes:
-      coefficients: C.
-      train: $W X^\top$, without biases.
+      coefficients: C, for X in the units of `gram`.
+      train: $W X^\top$, without biases, in the units of `gram`.
       others: the parameters other than W.
       start, gram: what does not change while training.
     """
@@ -76,7 +86,9 @@ class SpanParams(Mapping):
 
     def __getitem__(self, name: str) -> Any:
         if name == "W":
-            return self.start.W + self.coefficients @ flat(self.gram.draw.train.x)
+            return self.start.W + self.coefficients @ shifted(
+                flat(self.gram.draw.train.x), -self.gram.exponent
+            )
         return self.others[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -100,24 +112,32 @@ def plain(params: PyTree) -> PyTree:
     return params.plain() if isinstance(params, SpanParams) else params
 
 
+def inner_products(params: PyTree, draw: Draw, points: Points) -> Float[Array, "*shape neurons"]:
+    r"""$\langle w_r, x\rangle$ at the training or test inputs."""
+    return _pre_activations(params, draw, points, 0)
+
+
 def pre_activations(params: PyTree, draw: Draw, points: Points) -> Float[Array, "*shape neurons"]:
     r"""$\langle w_r, x\rangle + b_r$ at the training or test inputs."""
+    return _pre_activations(params, draw, points, params.get("b", 0))
+
+
+def _pre_activations(params, draw, points, b):
     x = getattr(draw, points).x
     if not isinstance(params, SpanParams):
-        z = x @ params["W"].T
-        return z + jnp.reshape(params["b"], (1,) * (z.ndim - 1) + (-1,)) if "b" in params else z
+        return x @ params["W"].T + jnp.reshape(b, (1,) * (x.ndim - 1) + (-1,))
     z = params.train
     if points == "test":
         z = params.start.test + params.coefficients @ params.gram.test
-    if "b" in params:
-        z = z + params["b"][:, None]
+    z = z * shifted(jnp.ones((), z.dtype), params.gram.exponent) + jnp.reshape(b, (-1, 1))
     return jnp.moveaxis(z.reshape(-1, *x.shape[:-1]), 0, -1)
 
 
 def projections(params: PyTree, draw: Draw) -> Float[Array, "neurons features"]:
     r"""$\langle w_r, \mu_j\rangle$."""
     if isinstance(params, SpanParams):
-        return params.start.features + params.coefficients @ params.gram.features
+        inner = params.start.features + params.coefficients @ params.gram.features
+        return shifted(inner, params.gram.feature_exponent[None])
     return params["W"] @ draw.features.T
 
 
@@ -126,26 +146,91 @@ def weight_gram(params: PyTree) -> Float[Array, "neurons neurons"]:
     if not isinstance(params, SpanParams):
         return params["W"] @ params["W"].T
     # W0 W0' + W0 X'C' + C X W'; the last two are symmetric together up to rounding
-    product = params.start.weights + params.start.train @ params.coefficients.T
+    product = shifted(params.start.weights, params.start.exponent[:, None] + params.start.exponent[None])
+    product = product + params.start.train @ params.coefficients.T
     product = product + params.coefficients @ params.train.T
     return (product + product.T) / 2
 
 
 def norms(params: PyTree) -> Float[Array, " neurons"]:
     r"""$\|w_r\|_2$."""
-    if isinstance(params, SpanParams):
-        squares = params.start.weights.diagonal() + jnp.sum(
-            params.coefficients * (params.start.train + params.train), axis=1
-        )
-        return jnp.sqrt(jnp.maximum(squares, 0))
-    return jnp.linalg.norm(params["W"], axis=1)
+    if not isinstance(params, SpanParams):
+        return lengths(params["W"])
+    size = _exponents(params)
+    unit = _with_first_layer(params, -size)
+    squares = shifted(unit.start.weights.diagonal(), 2 * unit.start.exponent)
+    squares = squares + jnp.sum(unit.coefficients * (unit.start.train + unit.train), axis=1)
+    return shifted(jnp.sqrt(jnp.maximum(squares, 0)), size)
 
 
 def feature_gram(params: PyTree, draw: Draw) -> Float[Array, "features features"]:
     r"""$\langle \mu_i, \mu_j\rangle$."""
     if isinstance(params, SpanParams):
-        return params.gram.feature_gram
+        size = params.gram.feature_exponent
+        return shifted(params.gram.feature_gram, size[:, None] + size[None])
     return draw.features @ draw.features.T
+
+
+def in_units(
+    params: PyTree, draw: Draw, alike: bool = False
+) -> tuple[PyTree, Draw, Int[Array, " neurons"], Int[Array, " features"]]:
+    """Every neuron's weights and every feature divided by a power of two near its own size.
+
+    What does not depend on lengths is measured on these, whose squares are ordinary numbers.
+
+    Args:
+      alike: divide all features by one number, where they are added up.
+
+    Returns: parameters, data, and the exponents of neurons and features.
+    """
+    neurons, features = _exponents(params), exponent(draw.features, axis=1)
+    features = jnp.full_like(features, jnp.max(features)) if alike else features
+    draw = dataclasses.replace(draw, features=shifted(draw.features, -features[:, None]))
+    params = _with_first_layer(params, -neurons)
+    if isinstance(params, SpanParams):
+        left = params.gram.feature_exponent - features
+        gram = dataclasses.replace(params.gram, draw=draw, feature_exponent=left)
+        params = dataclasses.replace(params, gram=gram)
+    return params, draw, neurons, features
+
+
+def in_one_unit(params: PyTree, of: Literal["all", "first"] = "all") -> PyTree:
+    """All parameters divided by one power of two, near the size of all of them or of the first layer."""
+    is_span = isinstance(params, SpanParams)
+    found = [jnp.max(_exponents(params))] if is_span or of == "first" else []
+    if of == "all":
+        found += [exponent(leaf) for leaf in jax.tree.leaves(params.others if is_span else params)]
+    by = -jnp.max(jnp.stack(found))
+    if not is_span:
+        return jax.tree.map(lambda leaf: shifted(leaf, by), params)
+    params = _with_first_layer(params, jnp.broadcast_to(by, params.start.exponent.shape))
+    others = jax.tree.map(lambda leaf: shifted(leaf, by), params.others)
+    return dataclasses.replace(params, others=others)
+
+
+def _exponents(params):
+    """A power of two near the size of each neuron's weights."""
+    if isinstance(params, SpanParams):
+        return jnp.maximum(params.start.exponent, exponent(params.coefficients, axis=1))
+    return exponent(params["W"], axis=1)
+
+
+def _with_first_layer(params, by):
+    """The first layer's rows times powers of two; biases stay as they are."""
+    rows = by[:, None]
+    if not isinstance(params, SpanParams):
+        return {**params, "W": shifted(params["W"], rows)}
+    start = params.start
+    start = dataclasses.replace(
+        start,
+        W=shifted(start.W, rows),
+        exponent=start.exponent + by,
+        train=shifted(start.train, rows),
+        test=None if start.test is None else shifted(start.test, rows),
+        features=shifted(start.features, rows),
+    )
+    moved = {"coefficients": shifted(params.coefficients, rows), "train": shifted(params.train, rows)}
+    return dataclasses.replace(params, start=start, **moved)
 
 
 def num_neurons(params: PyTree) -> int:
@@ -161,13 +246,13 @@ def float_type(params: PyTree) -> jnp.dtype:
 def residual_norms(
     params: PyTree, draw: Draw, coefficients: Float[Array, "neurons features"]
 ) -> Float[Array, " neurons"]:
-    r"""$\|w_r - \sum_j c_{rj} \mu_j\|$.
+    r"""$\|w_r - \sum_j c_{rj} \mu_j\|$, of weights and features as `in_units` gives them.
 
     From Gram matrices it is a difference of squares: good to the square root of the rounding error
     relative to $\|w_r\|$.
     """
     if not isinstance(params, SpanParams):
-        return jnp.linalg.norm(params["W"] - coefficients @ draw.features, axis=1)
+        return lengths(params["W"] - coefficients @ draw.features)
     inner = projections(params, draw)
     squares = jnp.square(norms(params)) - 2 * jnp.sum(coefficients * inner, axis=1)
     squares = squares + jnp.sum((coefficients @ feature_gram(params, draw)) * coefficients, axis=1)

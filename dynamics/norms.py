@@ -15,6 +15,9 @@ than 1 is a matrix (all axes but the last make its rows), any other leaf is a ve
 
 Directions of a zero gradient are zero; $U V^\top$ leaves out singular values that are zero up to round-off.
 Ties of `l1` go to the lowest index, leaves in the order of `jax.tree.leaves`.
+
+Squares of float32 numbers below 1e-19 are 0, and those above 1e19 infinite. What is squared is therefore
+divided by a power of two near its size first (`exponent`, `shifted`), which rounds nothing.
 """  # noqa: E501 - a table's rows are lines
 
 import re
@@ -23,7 +26,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree, ScalarLike
+from jaxtyping import Array, Float, Int, PyTree, ScalarLike
 
 from dynamics import linalg
 
@@ -112,6 +115,32 @@ def steepest(grads: PyTree, name: str) -> tuple[PyTree, ScalarLike]:
         directions.append(v.reshape(leaf.shape))
         sizes.append(size)
     return jax.tree.unflatten(structure, directions), jnp.sum(jnp.stack(sizes))
+
+
+def exponent(x: Float[Array, "*shape"], axis: int | None = None) -> Int[Array, "..."]:
+    r"""The e with $2^e \le \max |x| < 2^{e+1}$ along an axis (or of all); of zeros, the lowest there is."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, initial=0))
+    return jnp.where(largest > 0, jnp.frexp(largest)[1] - 1, jnp.finfo(x.dtype).minexp)
+
+
+def shifted(x: Float[Array, "*shape"], exponent: Int[Array, "..."]) -> Float[Array, "*shape"]:
+    r"""$x\,2^e$, exact wherever it is a normal number; `exponent` broadcasts against `x`."""
+    info = jnp.finfo(x.dtype)
+    bits = {32: jnp.int32, 64: jnp.int64}[info.bits]
+
+    def power(e):  # made of its bits: compilers compute 2**e by logarithms
+        e = jnp.clip(e, info.minexp, info.maxexp - 1).astype(bits)
+        return jax.lax.bitcast_convert_type((e + (info.maxexp - 1)) << info.nmant, x.dtype)
+
+    half = exponent // 2  # the difference of two exponents is no number's own
+    return x * power(half) * power(exponent - half)
+
+
+def lengths(rows: Float[Array, "*shape dim"]) -> Float[Array, "*shape"]:
+    """The l2 norm along the last axis, however small or large; at 0 its derivative is 0."""
+    size = exponent(rows, axis=-1)
+    squares = jnp.sum(jnp.square(shifted(rows, -size[..., None])), axis=-1)
+    return shifted(jnp.where(squares == 0, 0, jnp.sqrt(jnp.where(squares == 0, 1, squares))), size)
 
 
 def newton_schulz(matrix: Float[Array, "rows columns"], steps: int) -> Float[Array, "rows columns"]:

@@ -11,10 +11,14 @@ from dynamics import linalg, norms
 
 
 class ShampooState(NamedTuple):
-    r"""Averages of $G G^\top$ and $G^\top G$, vectors being matrices of one row."""
+    r"""Averages of $G G^\top$ and $G^\top G$, vectors being matrices of one row, divided by $4^e$.
+
+    The exponent e of a layer follows its gradients' size, whose squares alone would underflow.
+    """
 
     left: PyTree
     right: PyTree
+    exponent: PyTree
 
 
 def shampoo(learning_rate: ScalarLike, b2: ScalarLike = 0.0) -> optax.GradientTransformation:
@@ -35,23 +39,25 @@ def shampoo(learning_rate: ScalarLike, b2: ScalarLike = 0.0) -> optax.GradientTr
 
             return jax.tree.map(of, params)
 
-        return ShampooState(zeros(0), zeros(1))
+        return ShampooState(zeros(0), zeros(1), jax.tree.map(norms.exponent, zeros(0)))
 
     def update(grads, state, params=None):
         del params
         leaves, structure = jax.tree.flatten(grads)
-        lefts, rights = structure.flatten_up_to(state.left), structure.flatten_up_to(state.right)
+        sides = [structure.flatten_up_to(side) for side in state]
         steps, kept = [], []
-        for leaf, left, right in zip(leaves, lefts, rights, strict=True):
+        for leaf, left, right, before in zip(leaves, *sides, strict=True):
             g = norms.as_matrix(leaf)
-            left = b2 * left + (1 - b2) * (g @ g.T)
-            right = b2 * right + (1 - b2) * (g.T @ g)
+            size = jnp.maximum(norms.exponent(g), before + norms.exponent(left) // 2)
+            g, drop = norms.shifted(g, -size), 2 * (before - size)
+            left = b2 * norms.shifted(left, drop) + (1 - b2) * (g @ g.T)
+            right = b2 * norms.shifted(right, drop) + (1 - b2) * (g.T @ g)
             if norms.is_matrix(leaf):
                 step = _power(left, -0.25) @ g @ _power(right, -0.25)
             else:
                 step = (_power(right, -0.5) @ g.T).T
             steps.append(-learning_rate * step.reshape(leaf.shape))
-            kept.append((left, right))
+            kept.append((left, right, size))
         state = ShampooState(*(jax.tree.unflatten(structure, side) for side in zip(*kept, strict=True)))
         return jax.tree.unflatten(structure, steps), state
 

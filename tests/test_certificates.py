@@ -316,3 +316,12 @@ def test_bad_input_is_refused():
         max_logit_radius(z, jnp.eye(15), y, jnp.ones(4), 2)
     with pytest.raises(ValueError, match=str(MAX_PIECES)):
         max_logit_radius(z, jnp.eye(15), y, jnp.ones(1), 15)
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**-66, 2.0**50, 2.0**100])
+def test_radii_do_not_depend_on_the_scale_of_weights(scale):
+    W, b, a, x, y = (np.asarray(v, np.float32) for v in random_net(0, 2, 3, 3, 10))
+    scaled = (np.float32(scale) * W, np.float32(scale) * b, a / np.float32(scale), x, y)
+    for function in (two_layer, point_of):
+        usual = function(W, b, a, x, y, num_positive=3)
+        jax.tree.map(np.testing.assert_array_equal, function(*scaled, num_positive=3), usual)

@@ -231,6 +231,32 @@ def test_float32_stays_float32_and_does_not_underflow(name):
     assert_close(far_v, v, rtol=1e-4, atol=1e-5)
 
 
+def test_shifts_are_exact():
+    """Against NumPy, over every power of two between the smallest and the largest normal number."""
+    for dtype in (np.float32, np.float64):
+        info = np.finfo(dtype)
+        powers = np.arange(info.minexp - info.maxexp, info.maxexp - info.minexp)
+        with np.errstate(over="ignore"):
+            wanted = np.ldexp(dtype(1.375), powers)
+        kept = np.isfinite(wanted) & (wanted >= info.tiny)
+        found = norms.shifted(jnp.full(powers.shape, 1.375, dtype), jnp.asarray(powers))
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(np.asarray(found)[kept], wanted[kept])
+        np.testing.assert_array_equal(
+            norms.exponent(jnp.asarray(wanted[kept])[:, None], axis=1), powers[kept]
+        )
+
+
+def test_lengths_of_rows():
+    """Of rows from the smallest to the largest normal number; NaN and inf stay, and 0 has derivative 0."""
+    rows = np.array([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0], [np.nan, 1.0], [np.inf, 1.0]])
+    for power in (-125, -70, 0, 70, 125):
+        found = norms.lengths(jnp.asarray(2.0**power * rows, jnp.float32))
+        np.testing.assert_array_equal(found, 2.0**power * np.array([5, 0, 1, np.nan, np.inf]))
+    slope = jax.grad(lambda rows: jnp.sum(norms.lengths(rows)))(jnp.asarray(1e-25 * rows[:3], jnp.float32))
+    np.testing.assert_allclose(slope, [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-6)
+
+
 def test_all_parameters_count_as_one_vector():
     tree = {"b": jnp.array([3.0]), "W": jnp.array([[0.0, -4.0]])}
     assert [float(norms.norm(tree, name)) for name in ("l1", "l2", "linf")] == [7, 5, 4]

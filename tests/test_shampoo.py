@@ -48,3 +48,18 @@ def test_a_zero_gradient_is_no_step():
     g = jax.tree.map(jnp.zeros_like, tree(0))
     step, _ = shampoo(0.1).update(g, shampoo(0.1).init(g))
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(step))
+
+
+@pytest.mark.parametrize("b2", [0.0, 0.9])
+def test_steps_do_not_depend_on_the_scale_of_gradients(b2):
+    """In float32 squares of 1e-25 are 0."""
+    rule = named("shampoo", 0.1, b2=b2)
+    update, runs = jax.jit(rule.update), []
+    for scale in (1.0, 2.0**-83, 2.0**70):
+        state = rule.init(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree(0)))
+        for seed in range(3):
+            g = jax.tree.map(lambda leaf, c=scale: (c * leaf).astype(jnp.float32), tree(seed))
+            step, state = update(g, state)
+        runs.append(step)
+    for run in runs[1:]:
+        jax.tree.map(np.testing.assert_array_equal, run, runs[0])

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
-from dynamics import linalg
+from dynamics import linalg, norms
 from dynamics.adversary import ball
 from dynamics.adversary.ball import Arrays, Box, Radius
 from dynamics.data.sample import Draw, Sample
@@ -182,7 +182,8 @@ def feature_span(sample: Sample, draw: Draw) -> Restriction:
 
     Raises: ValueError: data made of patches that do not say of which family their features are.
     """
-    features, allowed = draw.features, None
+    # a projection does not depend on how long they are
+    features, allowed = norms.shifted(draw.features, -norms.exponent(draw.features)), None
     if sample.patches is not None:
         if draw.feature_families is None:
             raise ValueError("span 'features' needs data that say of which family of patches a feature is")

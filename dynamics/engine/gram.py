@@ -5,7 +5,8 @@ $H$, and $K = X X^\top$: then that in $W$ is $G X$, and a step adds $\Delta$ to 
 Any rule that is linear in the gradients (plain steps, momentum) acts on $G$ as it would on $G X$;
 normalised descent needs $\|G X\|^2 = \langle G, G K\rangle$ besides. A step costs $2 n^2 m$ flops,
 whatever the dimension, where the direct engine takes $4 n m d$; $n$ counts training inputs, or all
-their patches.
+their patches. Inputs are divided by a power of two near their size (see `geometry.Gram`), so that products
+of two of them are ordinary numbers.
 """
 
 import dataclasses
@@ -101,14 +102,18 @@ def uses(
     def shape(*sizes):
         return jax.ShapeDtypeStruct(sizes, params["W"].dtype)
 
+    def exponent(*sizes):
+        return jax.ShapeDtypeStruct(sizes, jnp.int32)
+
     data = (shape(rows, rows), shape(rows, test_rows), shape(rows, features), shape(features, features))
     own = (shape(neurons, rows), shape(neurons, test_rows), shape(neurons, features))
     coefficients = shape(neurons, rows)
+    exponents = (exponent(), exponent(features), exponent(neurons))
 
-    def look(cross, W, draw, data, own, rest, key):
+    def look(cross, W, draw, data, own, rest, exponents, key):
         train, _, features, feature_gram = data
-        gram = Gram(draw, train, cross[0], features, feature_gram)
-        start = Start(W, own[0], cross[1], own[2], rest[2])
+        gram = Gram(draw, *exponents[:2], train, cross[0], features, feature_gram)
+        start = Start(W, exponents[2], own[0], cross[1], own[2], rest[2])
         seen = SpanParams(rest[0], rest[1], rest[3], start, gram)
         values = []
         for name, what in observe.items():
@@ -119,20 +124,32 @@ def uses(
         return values
 
     rest = (coefficients, coefficients, shape(neurons, neurons), _others(params))
-    given = ((data[1], own[1]), params["W"], draw, data, own, rest, key)
+    given = ((data[1], own[1]), params["W"], draw, data, own, rest, exponents, key)
     return depends_on(look, 0, *given), depends_on(look, 1, *given)
 
 
 @partial(Program, reuse=True)
 def products(plan, draw):
     """Inner products of a run's data, without the data; with test inputs only if the plan asks for it."""
-    x, cross = flat(draw.train.x), flat(draw.test.x) if plan.cross else None
+    return products_of(draw, plan.cross)
+
+
+def products_of(draw: Draw, cross: bool) -> Gram:
+    """Inner products of training inputs, features and, if asked for, test inputs."""
+    size, feature_size = norms.exponent(draw.train.x), norms.exponent(draw.features, axis=1)
+    x, features = (
+        norms.shifted(flat(draw.train.x), -size),
+        norms.shifted(draw.features, -feature_size[:, None]),
+    )
+    test = norms.shifted(flat(draw.test.x), -size) if cross else None
     return Gram(
         draw=None,
+        exponent=size,
+        feature_exponent=feature_size,
         train=symmetric(x),
-        test=None if cross is None else x @ cross.T,
-        features=x @ draw.features.T,
-        feature_gram=draw.features @ draw.features.T,
+        test=None if test is None else x @ test.T,
+        features=x @ features.T,
+        feature_gram=features @ features.T,
     )
 
 
@@ -149,18 +166,29 @@ def symmetric(x: Float[Array, "rows dim"]) -> Float[Array, "rows rows"]:
 def start(plan, problem, recipe, observe, observe_end, seed, data):
     """A run's initial state, and the inner products of its initial weights."""
     del observe, observe_end
-    draw, _ = data
+    draw, gram = data
     params = direct.initial(plan, problem, seed)
-    W, x = params["W"], flat(draw.train.x)
-    own = Start(
-        W=W,
-        train=W @ x.T,
-        test=W @ flat(draw.test.x).T if plan.cross else None,
-        features=W @ draw.features.T,
-        weights=W @ W.T,
-    )
-    params = params | {"W": jnp.zeros((W.shape[0], x.shape[0]), W.dtype)}
+    own = start_of(params["W"], draw, gram)
+    params = params | {"W": jnp.zeros_like(own.train)}
     return State(params, own.train, recipe().init(params), jnp.asarray(-1)), own
+
+
+def start_of(W: Float[Array, "neurons dim"], draw: Draw, gram: Gram) -> Start:
+    """Inner products of initial weights, with test inputs if `gram` has those."""
+    size = norms.exponent(W, axis=1)
+    unit = norms.shifted(W, -size[:, None])
+
+    def inputs(sample):
+        return norms.shifted(flat(sample.x), -gram.exponent)
+
+    return Start(
+        W=W,
+        exponent=size,
+        train=W @ inputs(draw.train).T,
+        test=None if gram.test is None else W @ inputs(draw.test).T,
+        features=W @ norms.shifted(draw.features, -gram.feature_exponent[:, None]).T,
+        weights=unit @ unit.T,
+    )
 
 
 @Program

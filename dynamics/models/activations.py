@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dynamics.norms import exponent, shifted
+
 ActivationName = Literal[
     "relu",
     "leaky_relu",
@@ -77,8 +79,10 @@ class Activation:
             return jnp.where(z > 0, z, self.slope * z)
         if self.name == "prelu":
             norms = jnp.broadcast_to(norms, z.shape)
-            scale = jnp.where(norms > 0, norms, 1) ** (self.power - 1)
-            return jnp.where(norms > 0, _power(jax.nn.relu(z), self.power) / scale, 0)
+            size = exponent(norms[..., None], axis=-1)  # of degree 1: powers are taken in units of the norm
+            unit = shifted(jnp.where(norms > 0, norms, 1), -size)
+            bent = unit * _power(shifted(jax.nn.relu(z), -size) / unit, self.power)
+            return jnp.where(norms > 0, shifted(bent, size), 0)
         if self.name == "smoothed_relu":
             q, rho = self.power, self.threshold
             bend = _power(jnp.where(z > rho, rho, jax.nn.relu(z)), q) / (q * rho ** (q - 1))
@@ -93,12 +97,6 @@ class Activation:
         if self.name == "relu_power":
             return _power(jax.nn.relu(z), self.power)
         return z if self.name == "linear" else jnp.square(z)
-
-
-def weight_norms(W: Float[Array, "neurons dim"]) -> Float[Array, " neurons"]:
-    r"""$\|w_r\|$, with gradient 0 and not NaN at a zero row."""
-    squares = jnp.sum(jnp.square(W), axis=1)
-    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 
 
 def _power(z: Float[Array, "*shape"], power: float) -> Float[Array, "*shape"]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from dynamics import norms
 from dynamics.data.sample import Draw
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.models.two_layer import TwoLayer
@@ -95,7 +96,8 @@ class PureFeatures:
 
 
 def _duals(draw: Draw) -> Float[Array, "features dim"]:
-    return draw.features / jnp.sum(jnp.square(draw.features), axis=1, keepdims=True)
+    lengths = norms.lengths(draw.features)[:, None]
+    return draw.features / lengths / lengths
 
 
 def _with_bias(model, W, bias):

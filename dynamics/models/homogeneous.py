@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from dynamics.models.activations import Activation, weight_norms
+from dynamics.models.activations import Activation
+from dynamics.norms import lengths
 
 
 def uniform(key, shape, dtype):
@@ -52,7 +53,7 @@ class Homogeneous(nn.Module):
             for i in range(len(self.widths))
         }
         params["a"] = self.param("a", uniform, (self.num_outputs, sizes[-1]), dtype)
-        return self.from_pre_activations(params, x @ params["W"].T, weight_norms(params["W"]))
+        return self.from_pre_activations(params, x @ params["W"].T, lengths(params["W"]))
 
     @nn.nowrap
     def from_pre_activations(
@@ -65,7 +66,7 @@ class Homogeneous(nn.Module):
         hidden = self.activation(z, jnp.zeros(z.shape[-1], z.dtype) if norms is None else norms)
         for i in range(1, len(self.widths)):
             W = params[layer_name(i)]
-            hidden = self.activation(hidden @ W.T, weight_norms(W))
+            hidden = self.activation(hidden @ W.T, lengths(W))
         return hidden @ params["a"][0] if self.num_outputs == 1 else hidden @ params["a"].T
 
     @property

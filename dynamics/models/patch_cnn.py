@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from dynamics.models.activations import Activation, weight_norms
+from dynamics.models.activations import Activation
+from dynamics.norms import lengths
 
 
 class PatchCNN(nn.Module):
@@ -76,7 +77,7 @@ class PatchCNN(nn.Module):
         """
         if norms is None:
             seen = self.activation.sees_norms
-            norms = weight_norms(params["W"]) if seen else jnp.ones(self.num_neurons, z.dtype)
+            norms = lengths(params["W"]) if seen else jnp.ones(self.num_neurons, z.dtype)
         hidden = self.activation(z, norms)
         if self.counts:
             if len(self.counts) != z.shape[1]:

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from dynamics import geometry
-from dynamics.models.activations import Activation, weight_norms
+from dynamics.models.activations import Activation
+from dynamics.norms import lengths
 
 
 class TwoLayer(nn.Module):
@@ -45,7 +46,7 @@ class TwoLayer(nn.Module):
             params["b"] = self.param("b", normal, (self.num_neurons,), dtype)
         if self.train_output:
             params["a"] = self.param("a", lambda _: jnp.asarray(self.initial_output, dtype))
-        return self.from_pre_activations(params, pre_activations(params, x), weight_norms(params["W"]))
+        return self.from_pre_activations(params, pre_activations(params, x), lengths(params["W"]))
 
     def from_pre_activations(
         self,

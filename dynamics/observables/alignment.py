@@ -5,6 +5,7 @@ from jaxtyping import Array, Bool, Float
 
 from dynamics import geometry, linalg
 from dynamics.models import two_layer
+from dynamics.norms import shifted
 from dynamics.observables.base import observable
 
 NEURON_FEATURE = ("neuron", "feature")
@@ -62,9 +63,9 @@ def own_features(params, problem, draw) -> Bool[Array, "neurons features"]:
 @observable(NEURON_FEATURE, about="cosine of neuron and feature")
 def alignment(params, problem, draw):
     """Cosine of the angle between each neuron and each feature direction."""
-    inner = geometry.projections(params, draw)
+    params, draw, _, _ = geometry.in_units(params, draw)
     lengths = jnp.sqrt(geometry.feature_gram(params, draw).diagonal())
-    return cosines(inner, geometry.norms(params), lengths)
+    return cosines(geometry.projections(params, draw), geometry.norms(params), lengths)
 
 
 @observable(NEURON_FEATURE, about="inner product of neuron and feature")
@@ -76,12 +77,15 @@ def projection(params, problem, draw):
 @observable(NEURON_FEATURE, about="coefficient in the feature basis")
 def coefficients(params, problem, draw):
     r"""Least-squares coefficients of each neuron in the basis of features."""
-    return decompose(geometry.projections(params, draw), geometry.feature_gram(params, draw))
+    params, draw, neurons, features = geometry.in_units(params, draw)
+    found = decompose(geometry.projections(params, draw), geometry.feature_gram(params, draw))
+    return shifted(found, neurons[:, None] - features[None])
 
 
 @observable(("neuron",), about="share of the neuron's norm outside the span of the features")
 def off_span(params, problem, draw):
     r"""$\|w_r - \sum_j c_{rj}\mu_j\| / \|w_r\|$; 0 for a neuron of norm zero."""
+    params, draw, _, _ = geometry.in_units(params, draw)
     within = decompose(geometry.projections(params, draw), geometry.feature_gram(params, draw))
     rest, norms = geometry.residual_norms(params, draw, within), geometry.norms(params)
     return jnp.where(norms > 0, rest / jnp.where(norms > 0, norms, 1), 0)
@@ -102,8 +106,9 @@ def bias(params, problem, draw):
 @observable(("neuron",), about="relative distance from feature averaging")
 def averaging_residual(params, problem, draw):
     r"""$\|w_r - \bar\lambda_r v_r\| / \|\bar\lambda_r v_r\|$, see `averages`; inf if the average is 0."""
-    gram = geometry.feature_gram(params, draw)
     own = own_features(params, problem, draw)
+    params, draw, _, _ = geometry.in_units(params, draw, alike=True)
+    gram = geometry.feature_gram(params, draw)
     average = averages(geometry.projections(params, draw), gram, own)
     size = jnp.sqrt(jnp.maximum(jnp.sum((average @ gram) * average, axis=1), 0))
     distance = geometry.residual_norms(params, draw, average)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from dynamics import norms
 from dynamics.data.sample import Draw
 from dynamics.observables.base import observable
 from dynamics.observables.kernel import spectrum
@@ -172,8 +173,8 @@ def agreement(params, problem, draw, kernel, others) -> Float[Array, "others mod
 
     def normalised(one):
         found = eigenfeatures.features(one(at, x), spectrum(one, x), y)
-        norms = jnp.linalg.norm(found, axis=1, keepdims=True)
-        return found / jnp.where(norms > 0, norms, 1)
+        lengths = norms.lengths(found)[:, None]
+        return found / jnp.where(lengths > 0, lengths, 1)
 
     own = normalised(kernel)
     return jnp.stack([jnp.abs(jnp.sum(own * normalised(other), axis=1)) for other in others])
@@ -190,7 +191,7 @@ def flip_radius(params, problem, draw, kernel) -> Float[Array, ""]:
     modes = spectrum(kernel, centres)
     predict = regression.predictor(kernel, centres, regression.coefficients(modes, signs))
     toward = signs @ centres
-    unit = toward / jnp.linalg.norm(toward) * jnp.sqrt(centres.shape[1])
+    unit = toward / norms.lengths(toward) * jnp.sqrt(centres.shape[1])
 
     def height(r):
         return signs[0] * predict((centres[0] - signs[0] * r * unit)[None])[0]

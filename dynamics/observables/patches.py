@@ -6,7 +6,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics import geometry
+from dynamics import geometry, norms
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.observables.alignment import cosines, own_features
 from dynamics.observables.base import observable
@@ -19,9 +19,11 @@ def feature_strength(params, problem, draw):
 
     -inf for a feature that no neuron speaks for.
     """
+    own = own_features(params, problem, draw)
+    params, draw, neurons, _ = geometry.in_units(params, draw)
     lengths = jnp.sqrt(geometry.feature_gram(params, draw).diagonal())
     inner = geometry.projections(params, draw) / jnp.where(lengths > 0, lengths, 1)[None]
-    return jnp.max(jnp.where(own_features(params, problem, draw), inner, -jnp.inf), axis=0)
+    return jnp.max(jnp.where(own, norms.shifted(inner, neurons[:, None]), -jnp.inf), axis=0)
 
 
 @observable(("neuron", "sample", "patch"), about="inner product of neuron and training patch")
@@ -31,11 +33,7 @@ def patch_projection(params, problem, draw):
     Raises: ValueError: data that are not made of patches, or a network that does not see patches.
     """
     _check_patches(problem, draw.train)
-    if isinstance(params, geometry.SpanParams):
-        z = params.train.T.reshape(*draw.train.x.shape[:-1], -1)
-    else:
-        z = draw.train.x @ params["W"].T
-    return jnp.moveaxis(z, -1, 0)
+    return jnp.moveaxis(geometry.inner_products(params, draw, "train"), -1, 0)
 
 
 @observable(("neuron", "sample", "patch"), about="cosine of neuron and training patch")
@@ -44,9 +42,10 @@ def patch_alignment(params, problem, draw):
 
     Raises: ValueError: as `patch_projection`.
     """
+    params, draw, _, _ = geometry.in_units(params, draw)
     inner = patch_projection.measure(params, problem, draw)
-    lengths = jnp.sqrt(jnp.sum(jnp.square(draw.train.x), axis=-1))
-    flat = cosines(inner.reshape(len(inner), -1), geometry.norms(params), lengths.reshape(-1))
+    lengths = norms.lengths(draw.train.x).reshape(-1)
+    flat = cosines(inner.reshape(len(inner), -1), geometry.norms(params), lengths)
     return flat.reshape(inner.shape)
 
 

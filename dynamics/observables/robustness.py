@@ -165,6 +165,7 @@ def _bounds(params, problem, draw, readout, num_points, num_positive):
     model = problem.model
     _check_certifiable(model, params, readout, num_positive)
     _, y = _attacked(draw, num_points)
+    params = geometry.in_one_unit(params, "first")  # radii are the same
     z, gram = geometry.pre_activations(params, draw, "test")[: y.shape[0]], geometry.weight_gram(params)
     if model.num_outputs > 1 and readout == "max_logit":
         return certificates.max_logit_radius(z, gram, y, draw.class_signs, model.width)

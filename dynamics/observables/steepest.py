@@ -56,8 +56,9 @@ def geometric_margin(params, problem, draw, norm=NORMS):
 
     Raises: ValueError: a model that is not homogeneous.
     """
-    smallest = jnp.min(problem.margins_at(params, draw, "train"))
-    return _divided(smallest, _norms(geometry.plain(params), norm), degree(problem))
+    power, unit = degree(problem), geometry.in_one_unit(params)  # which changes nothing but the size of terms
+    smallest = jnp.min(problem.margins_at(unit, draw, "train"))
+    return _divided(smallest, _norms(geometry.plain(unit), norm), power)
 
 
 @observable(("norm",), about="soft margin")
@@ -80,6 +81,7 @@ def stationarity(params, problem, draw, norm=NORMS):
     """
     plain = geometry.plain(params)
     grads = jax.grad(_log_total)(plain, problem, draw)
+    plain, grads = geometry.in_one_unit(plain), geometry.in_one_unit(grads)
     inner = -sum(jax.tree.leaves(jax.tree.map(lambda p, g: jnp.sum(p * g), plain, grads)))
     scale = jnp.stack([norms.norm(plain, name) * norms.dual_norm(grads, name) for name in norm])
     return jnp.where(scale > 0, inner / jnp.where(scale > 0, scale, 1), 0)
@@ -95,9 +97,10 @@ def bregman_gap(params, problem, draw, norm=NORMS):
 
     Raises: ValueError: a model that is not homogeneous.
     """
-    smallest = jnp.min(problem.margins_at(params, draw, "train"))
-    size = _norms(geometry.plain(params), norm)
-    squares = jnp.square(size) * jnp.where(smallest > 0, smallest, jnp.nan) ** (-2 / degree(problem))
+    power, unit = degree(problem), geometry.in_one_unit(params)
+    smallest = jnp.min(problem.margins_at(unit, draw, "train"))
+    size = _norms(geometry.plain(unit), norm)
+    squares = jnp.square(size) * jnp.where(smallest > 0, smallest, jnp.nan) ** (-2 / power)
     return squares * (1 - stationarity.measure(params, problem, draw, norm=norm))
 
 

@@ -1,5 +1,6 @@
 """Gram space against a NumPy loop, against the direct engine on every observable, and where it is refused."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -251,12 +252,12 @@ def test_the_weights_are_rebuilt_from_what_is_kept():
     draw = DATA.sample(jax.random.key(0))
     x, W0 = draw.train.x, jax.random.normal(jax.random.key(1), (6, 40))
     C = jax.random.normal(jax.random.key(2), (6, 24))
-    start = geometry.Start(W0, W0 @ x.T, W0 @ draw.test.x.T, W0 @ draw.features.T, W0 @ W0.T)
-    products = (x @ x.T, x @ draw.test.x.T, x @ draw.features.T, draw.features @ draw.features.T)
-    params = geometry.SpanParams(
-        C, (W0 + C @ x) @ x.T, {"b": jnp.arange(6.0)}, start, geometry.Gram(draw, *products)
-    )
-    W = np.asarray(W0 + C @ x)
+    products = dataclasses.replace(gram.products_of(draw, True), draw=draw)
+    unit = x / 2.0**products.exponent
+    start = gram.start_of(W0, draw, products)
+    params = geometry.SpanParams(C, (W0 + C @ unit) @ unit.T, {"b": jnp.arange(6.0)}, start, products)
+    W = np.asarray(W0 + C @ unit)
+    assert 1 <= np.abs(unit).max() < 2
     assert list(params) == ["W", "b"]
     close(params["W"], W, 1e-13)
     close(geometry.weight_gram(params), W @ W.T, 1e-12)

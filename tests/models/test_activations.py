@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics.models.activations import Activation, ActivationName, weight_norms
+from dynamics.models.activations import Activation, ActivationName
 
 POWERS = [1.0, 1.25, 2.0, 2.5, 3.0, 4.0, 5.0]
 POINTS = np.array([-3.0, -1.0, -0.2, -1e-8, 0.0, 1e-8, 0.2, 1.0, 3.0])
@@ -109,11 +109,16 @@ def test_degree(name):
         np.testing.assert_allclose(scaled, c**activation.degree * value, rtol=1e-14)
 
 
-def test_weight_norms():
-    W = jnp.array([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]])
-    np.testing.assert_array_equal(weight_norms(W), [5, 0, 1])
-    grads = jax.grad(lambda W: jnp.sum(weight_norms(W)))(W)
-    np.testing.assert_allclose(grads, [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-15)
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12])
+def test_prelu_is_of_degree_1_however_small_the_weights(scale):
+    """Pre-activations and norms at this scale, in float32: the value, and slopes that do not depend on it."""
+    act = Activation("prelu", power=3.0)
+    z, norms = np.array([[-1.0, 0.3, 1.2]]), np.array([2.0, 0.5, 1.5])
+    given = jnp.asarray(scale * z, jnp.float32), jnp.asarray(scale * norms, jnp.float32)
+    np.testing.assert_allclose(act(*given), scale * np.maximum(z, 0) ** 3 / norms**2, rtol=1e-5)
+    slope = jax.grad(lambda z, norms: jnp.sum(act(z, norms)), argnums=(0, 1))(*given)
+    np.testing.assert_allclose(slope[0], 3 * np.maximum(z, 0) ** 2 / norms**2, rtol=1e-5)
+    np.testing.assert_allclose(slope[1], (-2 * np.maximum(z, 0) ** 3 / norms**3)[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["odd_power", "relu_power"])

@@ -206,3 +206,42 @@ def test_predictor_and_tangents():
     # Euler: <theta, gradient> is L times the margin
     flat = np.concatenate([W.ravel(), a])
     np.testing.assert_allclose(tangents @ flat, 2 * rows @ w, rtol=1e-10)
+
+
+@pytest.mark.parametrize("model", [Homogeneous((5, 5, 5)), SQUARED], ids=["deep", "squared"])
+def test_margins_do_not_depend_on_the_scale_of_weights(model):
+    """In float32, where powers of norms leave the range of numbers long before the norms themselves."""
+    problem = Problem(DATA, model, "exponential")
+    params = jax.tree.map(lambda p: p.astype(jnp.float32), problem.init(KEY))
+    draw = jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype == float else leaf, DRAW)
+
+    @jax.jit
+    def margin(params):
+        return o.geometric_margin.measure(params, problem, draw, norm=NORMS)
+
+    usual = margin(params)
+    wide = Problem(DATA, model, "exponential").margins_at(
+        jax.tree.map(lambda p: p.astype(float), params), DRAW, "train"
+    )
+    l2 = np.sqrt(sum(float(np.sum(np.square(p, dtype=float))) for p in params.values()))
+    np.testing.assert_allclose(usual[1], float(jnp.min(wide)) / l2**model.degree, rtol=1e-4)
+    for power in (-100, -40, 40, 100):
+        scaled = margin(jax.tree.map(lambda p, c=2.0**power: (p * c).astype(jnp.float32), params))
+        np.testing.assert_array_equal(scaled, usual)
+
+
+@pytest.mark.parametrize("power", [-70, 50])
+def test_stationarity_of_tiny_and_huge_weights(power):
+    """Of a linear model, in float32, against float64."""
+    problem = Problem(LinearTeacher(dim=4, num_samples=6, num_test=1), Linear(), "exponential")
+    draw = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float32) if leaf.dtype == float else leaf, problem.sample(KEY)
+    )
+    W = np.random.default_rng(0).normal(size=(1, 4)) * 2.0**power
+    found = o.stationarity.measure({"W": jnp.asarray(W, jnp.float32)}, problem, draw, norm=("l2",))
+    x, y = np.asarray(draw.train.x, float), np.asarray(draw.train.y, float)
+    q = y * (x @ W[0])
+    weight = np.exp(-(q - q.min()))
+    push = (weight * y) @ x  # minus the gradient of the logarithm of the summed losses, unnormalised
+    expected = W[0] @ push / np.linalg.norm(W) / np.linalg.norm(push)
+    np.testing.assert_allclose(found, [expected], rtol=1e-3)
