@@ -21,6 +21,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from dynamics import asides
+
 CACHE_BYTES = 2**30
 MIN_COMPILE_SECONDS = 0.1  # below that, reading a program takes about as long as compiling it
 SETTLED_SECONDS = 10  # a younger file may still be being written
@@ -118,7 +120,7 @@ def use_cache(folder: str | os.PathLike | None = None) -> Path | None:
         if asked and asked not in _warned:
             _warned.add(asked)
             reason = getattr(error, "strerror", None) or error
-            warnings.warn(
+            asides.warn(
                 f"compiled programs are not kept, as {asked} cannot be written to ({reason})", stacklevel=2
             )
         return None

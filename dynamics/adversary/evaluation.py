@@ -4,7 +4,6 @@ A model whose gradients are useless to one attack looks robust to it. So points 
 withstand *every* attack, and gradient ascent on the cross-entropy is held against others.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
-from dynamics import losses
+from dynamics import asides, losses
 from dynamics.adversary import ball
 from dynamics.adversary.attacks import fgsm, pgd
 from dynamics.adversary.ball import Arrays, Box, Radius
@@ -188,7 +187,7 @@ def evaluate(
     accuracy = dict(zip(options["attack"], found.tolist(), strict=True))
     told = suspicions(accuracy, float(zeros))
     for sentence in told:
-        warnings.warn(sentence, stacklevel=2)
+        asides.warn(sentence, stacklevel=2)
     over = accuracy["pgd"] - accuracy["worst"] if {"pgd", "worst"} <= set(accuracy) else float("nan")
     return Evaluation(accuracy, over, float(size), float(zeros), tuple(told))
 

@@ -1,7 +1,8 @@
 """A progress line on stderr, for people: at most once a second, and only on a terminal."""
 
-import sys
 import time
+
+from dynamics import asides
 
 
 class Progress:
@@ -12,7 +13,7 @@ class Progress:
         self.begun = self.shown = time.monotonic()
         self.finished, self.running = 0, num_runs
         self.from_step: int | None = None
-        self.enabled = sys.stderr is not None and sys.stderr.isatty()
+        self.enabled = asides.is_watched()
 
     def update(self, step: int) -> None:
         """Say that the runs that are being worked on have reached `step`."""
@@ -28,22 +29,14 @@ class Progress:
         runs = f"{self.running} of {self.num_runs} runs"
         before = f", {self.finished} done before" if self.finished else ""
         line = f"{self.label}: step {step}/{self.steps} of {runs}{before}, {rate:.3g} run-steps/s, {left}"
-        self._write(f"\r\x1b[2K{line}")
+        asides.tell(f"\r\x1b[2K{line}")
 
     def say(self, text: str) -> None:
         """A line that stays."""
         if self.enabled:
-            self._write(f"\r\x1b[2K{self.label}: {text}\n")
+            asides.tell(f"\r\x1b[2K{self.label}: {text}\n")
 
     def close(self) -> None:
         """End the line."""
         if self.enabled:
-            self._write("\r\x1b[2K")
-
-    @staticmethod
-    def _write(text: str) -> None:
-        try:  # a closed terminal must not end a run
-            sys.stderr.write(text)
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            pass
+            asides.tell("\r\x1b[2K")

@@ -3,7 +3,6 @@
 import json
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import optax
 import xarray as xr
 
-from dynamics import results, startup
+from dynamics import asides, results, startup
 from dynamics.descent import objective, recipe_of
 from dynamics.descriptions import describe
 from dynamics.engine import batching, checks, layout
@@ -242,10 +241,10 @@ def simulate(
         if (done := len({run for part in parts for run in part.runs.tolist()})) < num_runs:
             raise Unfinished(done, num_runs)
     result = dataset(complete=True)
-    _warn_of_divergence(result)
     if kept is not None and share is None:
         results.save(result, kept.result)
         kept.clear()
+    _warn_of_divergence(result)  # last: the user may have made errors of warnings
     return result
 
 
@@ -291,4 +290,4 @@ def _warn_of_divergence(result: xr.Dataset) -> None:
         if step >= 0
     ]
     shown = "; ".join(named[:10]) + ("; ..." if len(named) > 10 else "")
-    warnings.warn(f"{len(named)} of {stacked.size} runs diverged and were frozen: {shown}", stacklevel=3)
+    asides.warn(f"{len(named)} of {stacked.size} runs diverged and were frozen: {shown}", stacklevel=3)

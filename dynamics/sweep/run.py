@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dynamics import asides
 from dynamics.engine.checks import seed_list
 from dynamics.engine.gather import Gather, answer_all
 from dynamics.engine.simulate import Unfinished, simulate
@@ -75,7 +76,7 @@ def run(
 def _warn(grid: Grid, done: Mapping[int, xr.Dataset], refused: Mapping[int, str]) -> None:
     if refused:
         number = min(refused)
-        warnings.warn(
+        asides.warn(
             f"{len(refused)} of {len(grid.configs)} points of the sweep are not possible and stay empty, "
             f"such as {grid.where(number)}: {refused[number]}",
             stacklevel=3,
@@ -83,7 +84,7 @@ def _warn(grid: Grid, done: Mapping[int, xr.Dataset], refused: Mapping[int, str]
     diverged = {n: int((one.first_nonfinite_step >= 0).sum()) for n, one in done.items()}
     if total := sum(diverged.values()):
         first = next(number for number, count in diverged.items() if count)
-        warnings.warn(
+        asides.warn(
             f"{total} runs of the sweep diverged and were frozen, the first at {grid.where(first)}",
             stacklevel=3,
         )
