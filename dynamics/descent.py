@@ -6,12 +6,12 @@ says what it wants differentiated, the loss or its logarithm: late in training, 
 gradient underflow, $\nabla \log \mathcal L = \nabla \mathcal L / \mathcal L$ still has its digits.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int, PyTree, ScalarLike
 
@@ -174,8 +174,7 @@ def steepest(
     norms.parse(norm)
     if step not in get_args(StepRule):
         raise ValueError(f"step must be one of {', '.join(get_args(StepRule))}, got {step!r}")
-    if isinstance(learning_rate, int | float) and not 0 <= learning_rate < math.inf:
-        raise ValueError(f"learning_rate must be finite and not negative, got {learning_rate}")
+    rate = _rate(learning_rate)
     if of not in get_args(Objective):
         raise ValueError(f"of must be one of {', '.join(get_args(Objective))}, got {of!r}")
     if normalize and step not in ("raw", "normalized"):
@@ -187,18 +186,32 @@ def steepest(
     return traced(
         steepest_rule,
         name=norm,
-        learning_rate=learning_rate if callable(learning_rate) else _number(learning_rate),
+        learning_rate=rate,
         step="normalized" if normalize else step,
-        momentum=_number(momentum),
-        decay=_number(decay),
-        cap=_number(0.1 if cap is None and step == "log_decrease" else cap),
+        momentum=_number("momentum", momentum),
+        decay=_number("decay", decay),
+        cap=_number("cap", 0.1 if cap is None and step == "log_decrease" else cap),
         of=of,
         newton_schulz=newton_schulz,
     )
 
 
-def _number(value):
-    return value if value is None or isinstance(value, Axis) else jnp.asarray(value, float)
+def _number(name, value, optional=True):
+    if isinstance(value, Axis) or (value is None and optional):
+        return value
+    if value is None or isinstance(value, bool | str) or jnp.ndim(value) != 0:
+        raise ValueError(f"{name} must be one number, or an Axis for several side by side, got {value!r}")
+    return jnp.asarray(value, float)
+
+
+def _rate(value):
+    if callable(value):
+        return value
+    number = _number("learning_rate", value, optional=False)
+    known = number.values if isinstance(number, Axis) else number
+    if not isinstance(known, jax.core.Tracer) and not (np.isfinite(known) & (np.asarray(known) >= 0)).all():
+        raise ValueError(f"learning_rate must be finite and not negative, got {value}")
+    return number
 
 
 class SteepestState(NamedTuple):
@@ -375,11 +388,11 @@ def named(
             of=of,
             **options,
         )
-    arguments = _OPTAX[name].arguments | {"learning_rate": _number(learning_rate)} | options
+    arguments = _OPTAX[name].arguments | {"learning_rate": _rate(learning_rate)} | options
     if decay is None:
         rule = traced(_OPTAX[name].factory, **arguments)
     else:
-        rule = traced(_decayed, make=_OPTAX[name].factory, decay=_number(decay), **arguments)
+        rule = traced(_decayed, make=_OPTAX[name].factory, decay=_number("decay", decay), **arguments)
     return on_log_loss(rule) if of == "log_loss" else rule
 
 

@@ -112,6 +112,26 @@ def plain(params: PyTree) -> PyTree:
     return params.plain() if isinstance(params, SpanParams) else params
 
 
+def first_layer(params: PyTree) -> Float[Array, "neurons dim"]:
+    """The first layer's weights, a row a neuron.
+
+    Raises: ValueError: the parameters have none by the name of W.
+    """
+    if not isinstance(params, Mapping) or "W" not in params:
+        found = f"; here they are {', '.join(params)}" if isinstance(params, Mapping) else ""
+        raise ValueError(
+            f"what is said of neurons needs a first layer `W` (neurons, dim) among the parameters{found}: "
+            "name it so in a network of one's own"
+        )
+    return params["W"]
+
+
+def _features(draw):
+    if draw.features is None:
+        raise ValueError("the data name no features: give their Draw an array (features, dim)")
+    return draw.features
+
+
 def inner_products(params: PyTree, draw: Draw, points: Points) -> Float[Array, "*shape neurons"]:
     r"""$\langle w_r, x\rangle$ at the training or test inputs."""
     return _pre_activations(params, draw, points, 0)
@@ -125,7 +145,7 @@ def pre_activations(params: PyTree, draw: Draw, points: Points) -> Float[Array, 
 def _pre_activations(params, draw, points, b):
     x = getattr(draw, points).x
     if not isinstance(params, SpanParams):
-        return x @ params["W"].T + jnp.reshape(b, (1,) * (x.ndim - 1) + (-1,))
+        return x @ first_layer(params).T + jnp.reshape(b, (1,) * (x.ndim - 1) + (-1,))
     z = params.train
     if points == "test":
         z = params.start.test + params.coefficients @ params.gram.test
@@ -138,13 +158,13 @@ def projections(params: PyTree, draw: Draw) -> Float[Array, "neurons features"]:
     if isinstance(params, SpanParams):
         inner = params.start.features + params.coefficients @ params.gram.features
         return shifted(inner, params.gram.feature_exponent[None])
-    return params["W"] @ draw.features.T
+    return first_layer(params) @ _features(draw).T
 
 
 def weight_gram(params: PyTree) -> Float[Array, "neurons neurons"]:
     r"""$\langle w_r, w_s\rangle$."""
     if not isinstance(params, SpanParams):
-        return params["W"] @ params["W"].T
+        return first_layer(params) @ first_layer(params).T
     # W0 W0' + W0 X'C' + C X W'; the last two are symmetric together up to rounding
     product = shifted(params.start.weights, params.start.exponent[:, None] + params.start.exponent[None])
     product = product + params.start.train @ params.coefficients.T
@@ -155,7 +175,7 @@ def weight_gram(params: PyTree) -> Float[Array, "neurons neurons"]:
 def norms(params: PyTree) -> Float[Array, " neurons"]:
     r"""$\|w_r\|_2$."""
     if not isinstance(params, SpanParams):
-        return lengths(params["W"])
+        return lengths(first_layer(params))
     size = _exponents(params)
     unit = _with_first_layer(params, -size)
     squares = shifted(unit.start.weights.diagonal(), 2 * unit.start.exponent)
@@ -168,7 +188,7 @@ def feature_gram(params: PyTree, draw: Draw) -> Float[Array, "features features"
     if isinstance(params, SpanParams):
         size = params.gram.feature_exponent
         return shifted(params.gram.feature_gram, size[:, None] + size[None])
-    return draw.features @ draw.features.T
+    return _features(draw) @ _features(draw).T
 
 
 def in_units(
@@ -183,7 +203,7 @@ def in_units(
 
     Returns: parameters, data, and the exponents of neurons and features.
     """
-    neurons, features = _exponents(params), exponent(draw.features, axis=1)
+    neurons, features = _exponents(params), exponent(_features(draw), axis=1)
     features = jnp.full_like(features, jnp.max(features)) if alike else features
     draw = dataclasses.replace(draw, features=shifted(draw.features, -features[:, None]))
     params = _with_first_layer(params, -neurons)
@@ -212,14 +232,14 @@ def _exponents(params):
     """A power of two near the size of each neuron's weights."""
     if isinstance(params, SpanParams):
         return jnp.maximum(params.start.exponent, exponent(params.coefficients, axis=1))
-    return exponent(params["W"], axis=1)
+    return exponent(first_layer(params), axis=1)
 
 
 def _with_first_layer(params, by):
     """The first layer's rows times powers of two; biases stay as they are."""
     rows = by[:, None]
     if not isinstance(params, SpanParams):
-        return {**params, "W": shifted(params["W"], rows)}
+        return {**params, "W": shifted(first_layer(params), rows)}
     start = params.start
     start = dataclasses.replace(
         start,
@@ -235,12 +255,12 @@ def _with_first_layer(params, by):
 
 def num_neurons(params: PyTree) -> int:
     """Number of neurons of the first layer."""
-    return params.coefficients.shape[0] if isinstance(params, SpanParams) else params["W"].shape[0]
+    return params.coefficients.shape[0] if isinstance(params, SpanParams) else first_layer(params).shape[0]
 
 
 def float_type(params: PyTree) -> jnp.dtype:
     """Floating type of the first layer."""
-    return (params.coefficients if isinstance(params, SpanParams) else params["W"]).dtype
+    return (params.coefficients if isinstance(params, SpanParams) else first_layer(params)).dtype
 
 
 def residual_norms(

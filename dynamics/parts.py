@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
+from dynamics import names
 from dynamics.descriptions import checksum, describe
 
 T = TypeVar("T")
@@ -55,10 +56,12 @@ class Axis:
     The result has a dimension `name` with these coordinates. Two axes of one name advance together
     and must have equal values or, at least, equal length: the first one found gives the coordinates.
 
-    Raises: ValueError: no values, or values that are not a list of numbers.
+    Raises: ValueError: no values, values that are not a list of numbers, or a name that is none (`names`).
+      TypeError: a name that is no text.
     """
 
     def __init__(self, name: str, values: Sequence[int | float] | np.ndarray):
+        names.check(name, "an axis")
         array = np.asarray(values, dtype=float)
         if array.ndim != 1 or array.size == 0:
             raise ValueError(f"axis {name!r} needs a list of at least one number, got {values!r}")
@@ -67,6 +70,17 @@ class Axis:
 
     def __repr__(self) -> str:
         return f"Axis({self.name!r}, {self.values.tolist()})"
+
+    def _refuse(self, *others: Any, **options: Any) -> Any:
+        raise TypeError(
+            f"axis {self.name!r} is many numbers, and none to compute with: give it to a field of a part, or "
+            f"to an update rule by descent.traced(optax.adamw, learning_rate=Axis({self.name!r}, ...), ...)"
+        )
+
+    __array__ = __jax_array__ = __float__ = __int__ = __index__ = __neg__ = __abs__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __pow__ = __rpow__ = _refuse
+    __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __array_ufunc__ = None  # NumPy's numbers on the left leave it to the above
 
 
 def is_number(value: Any) -> bool:

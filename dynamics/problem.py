@@ -84,7 +84,9 @@ class Problem:
         if self.start is not None:
             return self.start.params(self.model, self.sample(data_key))
         shape = jax.eval_shape(self.data.sample, key).train.x.shape
-        params = self.model.init(key, jnp.zeros((1, *shape[1:]), jnp.result_type(float)))["params"]
+        params = self.model.init(key, jnp.zeros((1, *shape[1:]), jnp.result_type(float))).get("params")
+        if not params:
+            raise ValueError("it has no parameters to train")
         if not isinstance(self.init_scale, dict):
             return jax.tree.map(lambda p: p * self.init_scale, params)
         scale = self.init_scale

@@ -122,7 +122,7 @@ class Checkpoint:
         """Keep the observables of one recording time of a chunk that goes on."""
         folder = self._chunk(runs)
         folder.mkdir(exist_ok=True)
-        self._save(folder / f"record-{position:05d}.npz", row)
+        self._save(folder / f"record-{position:05d}.npz", {f"recorded.{name}": v for name, v in row.items()})
 
     def save_state(self, runs: np.ndarray, position: int, leaves: Sequence[np.ndarray]) -> None:
         """Keep a chunk's state at recording time `position`, whose record is already kept."""
@@ -153,6 +153,7 @@ class Checkpoint:
             if position < 0 or {n: (leaf.shape, leaf.dtype) for n, leaf in stored.items()} != expected:
                 raise ValueError(f"{path} is damaged: it does not hold the state of this run")
             rows = [self._load(path.parent / f"record-{i:05d}.npz") for i in range(position + 1)]
+            rows = [_named(row, "recorded.") for row in rows]
             found.append(Left(runs, position, [stored[name] for name in expected], rows))
         return found
 
@@ -196,11 +197,8 @@ class Checkpoint:
 
     def _part(self, path: Path) -> Part:
         stored = self._load(path)
-
-        def named(kind):
-            return {name[len(kind) :]: value for name, value in stored.items() if name.startswith(kind)}
-
-        return Part(stored["runs"], named("recorded."), named("ended."), stored["first_nonfinite_step"])
+        recorded, ended = (_named(stored, kind) for kind in ("recorded.", "ended."))
+        return Part(stored["runs"], recorded, ended, stored["first_nonfinite_step"])
 
 
 def identity_of(run: dict[str, Any]) -> str:
@@ -232,3 +230,7 @@ def _short(value: Any) -> str:
 
 def _name(runs: np.ndarray) -> str:
     return f"{zlib.crc32(np.asarray(runs, np.int64).tobytes()):08x}"
+
+
+def _named(stored: Row, kind: str) -> Row:
+    return {name[len(kind) :]: value for name, value in stored.items() if name.startswith(kind)}

@@ -1,21 +1,29 @@
 """What is refused before anything is compiled, in one sentence each."""
 
+import contextlib
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.errors
+import flax
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from dynamics.data.sample import Draw
+from dynamics import names
+from dynamics.data.sample import Draw, Sample
 from dynamics.descent import Objective
 from dynamics.descriptions import opaque
 from dynamics.keys import MOST, seed_key
 from dynamics.observables.base import Observable
+from dynamics.parts import Bound
 from dynamics.problem import Problem
 from dynamics.words import MOST_SEEDS, as_integer, integer
+
+RESERVED = ("seed", "step", "first_nonfinite_step")
+"""What every result has."""
 
 
 def seed_list(seeds: Any) -> list[int]:
@@ -63,51 +71,250 @@ def told_apart(identity: dict[str, Any]) -> None:
 
 
 def observables(observe: Mapping[str, Observable], observe_end: Mapping[str, Observable]) -> None:
-    """Refuse what is no observable, and names that are taken."""
-    for name, what in (observe | observe_end).items():
-        if name in ("seed", "step", "first_nonfinite_step"):
-            raise ValueError(f"an observable cannot be called {name!r}: every result has that already")
+    """Refuse what is no observable, and names of observables and dimensions that a result cannot have.
+
+    Raises: TypeError: no observable. ValueError: a name, or dimensions, that do not do.
+    """
+    asked = observe | observe_end
+    for name, what in asked.items():
+        names.check(name, "an observable")
         if not isinstance(what, Observable):
-            raise TypeError(f"observe[{name!r}] must be an Observable, got {type(what).__name__}")
+            hint = ""
+            if callable(what):
+                hint = ": decorate the function with @observable(...), and name its dimensions there"
+            raise TypeError(f"observe[{name!r}] must be an Observable, got {type(what).__name__}{hint}")
+        if not isinstance(what.dims, tuple):
+            raise TypeError(f"dims of observable {name!r} must be a tuple of names, got {what.dims!r}")
+        for dim in what.dims:
+            names.check(dim, f"a dimension of observable {name!r}")
+        if len(set(what.dims)) < len(what.dims):
+            raise ValueError(f"dimensions of observable {name!r} must have different names, got {what.dims}")
+        for field in ("about", "units"):
+            text = getattr(what, field)
+            if not isinstance(text, str) or not text.isprintable():
+                raise TypeError(f"{field} of observable {name!r} must be text on one line, got {text!r}")
     if both := set(observe) & set(observe_end):
         raise ValueError(f"{', '.join(sorted(both))} is named in both observe and observe_end")
+    dims = {dim: name for name, what in asked.items() for dim in what.dims}
+    for name in asked:
+        if name in RESERVED:
+            raise ValueError(f"an observable cannot be called {name!r}: every result has that already")
+        if name in dims:
+            raise ValueError(
+                f"an observable cannot be called {name!r}: that is a dimension of observable {dims[name]!r}"
+            )
+    for dim in dims:
+        if dim in RESERVED:
+            raise ValueError(
+                f"a dimension of observable {dims[dim]!r} cannot be called {dim!r}: "
+                "every result has that already"
+            )
+
+
+def coordinates(asked: Mapping[str, Observable]) -> None:
+    """Refuse dimensions whose coordinates are no list, or that two observables give different ones.
+
+    Raises: ValueError: see above.
+    """
+    found: dict[str, tuple[str, np.ndarray]] = {}
+    for name, what in asked.items():
+        for dim, values in what.coordinates.items():
+            if values.ndim != 1 or values.dtype.kind not in "biufU":
+                raise ValueError(
+                    f"{dim} of observable {name!r} gives a dimension its coordinates: it must be a list of "
+                    f"numbers or of names, got {values.tolist()!r}"
+                )
+            other, known = found.setdefault(dim, (name, values))
+            if not np.array_equal(known, values):
+                raise ValueError(
+                    f"observables {other!r} and {name!r} have different coordinates for dimension {dim!r}: "
+                    "record them in runs of their own, or under observables that name it differently"
+                )
+
+
+def kinds(problem: Problem) -> None:
+    """Refuse data and models that are no such things, or cannot be told apart from others.
+
+    Raises: TypeError: see above.
+    """
+    for name, value, needs in (("data", problem.data, "sample"), ("model", problem.model, "apply")):
+        if isinstance(value, type):
+            kind = value.__name__
+            raise TypeError(f"{name} must be an object, got the class {kind}: make one by {kind}(...)")
+        if not hasattr(value, needs):
+            raise TypeError(f"{name} must have a method {needs!r}, got {type(value).__name__}")
+    kind, fields = type(problem.data).__name__, getattr(problem.data, "__dict__", {})
+    if jax.tree_util.all_leaves([problem.data]):
+        try:
+            hash(problem.data)
+        except TypeError:
+            raise TypeError(
+                f"data must be a part, whose numbers and arrays are traced: decorate {kind} with @part"
+            ) from None
+        return
+    for field in dataclasses.fields(problem.data) if dataclasses.is_dataclass(problem.data) else ():
+        if field.metadata.get("static") and isinstance(
+            fields.get(field.name), np.ndarray | jax.Array | list | dict
+        ):
+            raise TypeError(
+                f"field {field.name!r} of {kind} is static, which arrays, lists and dicts cannot be: "
+                "leave static() out, or give a tuple"
+            )
 
 
 def shapes(
     problem: Problem, batch_size: int | None, observed: Mapping[str, Observable], of: Objective = "loss"
-) -> tuple[Draw, PyTree]:
+) -> tuple[Draw, PyTree, jax.ShapeDtypeStruct]:
     """Trace on shapes alone: refuse a misfit of model, loss, data or observables.
 
-    Returns: shapes of a run's data and of its parameters.
+    Returns: shapes of a run's data, of its parameters, and of the network's outputs on the training inputs.
     """
     key = jax.eval_shape(lambda: seed_key(0))
 
     def once(key):
-        draw, params = problem.sample(key), problem.init(key, key)
-        loss = problem.training_loss(params, draw.train, draw, key, of)
-        return draw, params, problem.apply(params, draw.train.x), loss
+        with _in_words("the data cannot be drawn"):
+            draw = problem.sample(key)
+        _drawn(draw)
+        model = type(problem.model).__name__
+        with _in_words(f"{model} cannot be initialised"):
+            params = problem.init(key, key)
+        with _in_words(f"{model} cannot be applied to inputs of shape {draw.train.x.shape}"):
+            outputs = problem.apply(params, draw.train.x)
+        _labelled(problem, draw, outputs)
+        with _in_words("the loss cannot be taken"):
+            problem.training_loss(params, draw.train, draw, key, of)
+        return draw, params, outputs
 
-    try:
-        draw, params, outputs, _ = jax.eval_shape(once, key)
-    except flax.errors.InvalidRngError:
-        raise ValueError(
-            f"the model {type(problem.model).__name__} asks for random numbers when it is applied (dropout, "
-            "say), and networks here are functions of their parameters: make it deterministic"
-        ) from None
-    classes, count = draw.class_signs.shape[0], draw.train.y.shape[0]
-    if outputs.ndim == 2 and outputs.shape[1] != classes:
-        raise ValueError(f"the network has {outputs.shape[1]} logits, but the data has {classes} classes")
+    draw, params, outputs = jax.eval_shape(once, key)
+    count = draw.train.x.shape[0]
     if batch_size is not None and batch_size > count:
         raise ValueError(f"batch_size must be at most the {count} training samples, got {batch_size}")
     sizes: dict[str, int] = {}
     for name, what in observed.items():
-        shape = jax.eval_shape(lambda p, d, k, what=what: what(p, problem, d, k), params, draw, key).shape
-        if len(shape) != len(what.dims):
-            raise ValueError(f"observable {name!r} names dimensions {what.dims}, but has shape {shape}")
-        for dim, size in zip(what.dims, shape, strict=True):
-            if dim in ("seed", "step") or sizes.setdefault(dim, size) != size:
+        value = _observed(name, what, params, problem, draw, key)
+        if len(value.shape) != len(what.dims):
+            raise ValueError(f"observable {name!r} names dimensions {what.dims}, but has shape {value.shape}")
+        given = {dim: len(values) for dim, values in what.coordinates.items()}
+        for dim, size in zip(what.dims, value.shape, strict=True):
+            if given.get(dim, size) != size:
                 raise ValueError(
-                    f"dimension {dim!r} of observable {name!r} has size {size}, elsewhere {sizes.get(dim)}; "
+                    f"observable {name!r} has {size} values along {dim!r}, but {given[dim]} coordinates"
+                )
+            if sizes.setdefault(dim, size) != size:
+                raise ValueError(
+                    f"dimension {dim!r} of observable {name!r} has size {size}, elsewhere {sizes[dim]}; "
                     "give it a name of its own"
                 )
-    return draw, params
+    return draw, params, outputs
+
+
+def _observed(name, what, params, problem, draw, key):
+    """Shape and dtype of what an observable gives."""
+
+    def give(params, draw, key):
+        value = what(params, problem, draw, key)
+        if not isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float):
+            raise TypeError(f"it must give one array, got {type(value).__name__}; several need a name each")
+        return value
+
+    with _in_words(f"observable {name!r}"):
+        value = jax.eval_shape(give, params, draw, key)
+    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+        raise TypeError(f"observable {name!r} gives keys, which a result cannot hold: record numbers")
+    if jnp.issubdtype(value.dtype, jnp.complexfloating):
+        raise TypeError(
+            f"observable {name!r} is complex: record its real and its imaginary part, each by a name"
+        )
+    return value
+
+
+def rule(recipe: Bound, params: PyTree) -> None:
+    """Refuse an update rule that these parameters (shapes) do not suit."""
+    with _in_words("the update rule cannot be initialised"):
+        jax.eval_shape(lambda p: recipe().init(p), params)
+
+
+def _drawn(draw):
+    """Refuse what is no draw, and samples that do not belong together."""
+    if not isinstance(draw, Draw):
+        raise TypeError(f"sample(key) of the data must return a Draw, got {type(draw).__name__}")
+    for name in ("train", "test"):
+        sample = getattr(draw, name)
+        if not isinstance(sample, Sample):
+            raise TypeError(f"{name} of the data's Draw must be a Sample, got {type(sample).__name__}")
+        x = sample.x
+        if not hasattr(x, "shape") or not x.shape or not x.size or not jnp.issubdtype(x.dtype, jnp.floating):
+            got = f"shape {x.shape} of {x.dtype}" if hasattr(x, "shape") else type(x).__name__
+            raise ValueError(f"x of the {name} samples must be floats of shape (samples, ...), got {got}")
+    if draw.train.x.shape[1:] != draw.test.x.shape[1:]:
+        raise ValueError(
+            f"training and test inputs must have one shape, got {draw.train.x.shape} and {draw.test.x.shape}"
+        )
+
+
+def _labelled(problem, draw, outputs):
+    """Refuse outputs and labels of shapes, or labels of a type, that do not belong together."""
+    model, count = type(problem.model).__name__, draw.train.x.shape[0]
+    if not isinstance(outputs, jax.Array):
+        raise TypeError(f"{model} must give one array, got {type(outputs).__name__}")
+    if outputs.ndim == 2 and outputs.shape[1] == 1:
+        raise ValueError(
+            f"{model} gives outputs of shape {outputs.shape}: a network with a single output gives shape "
+            f"({count},), so leave out the last axis, as by outputs[:, 0] or squeeze(-1)"
+        )
+    if outputs.ndim not in (1, 2) or outputs.shape[0] != count:
+        raise ValueError(
+            f"{model} must give shape ({count},) or ({count}, classes) for {count} inputs, got shape "
+            f"{outputs.shape}"
+        )
+    if outputs.ndim == 2:
+        classes = 0 if draw.class_signs is None else draw.class_signs.shape[0]
+        if outputs.shape[1] != classes:
+            raise ValueError(
+                f"the network has {outputs.shape[1]} logits, but the data has {classes} classes, the "
+                "length of class_signs"
+            )
+    field = "y" if outputs.ndim == 1 else "target"
+    for name in ("train", "test"):
+        sample = getattr(draw, name)
+        values = getattr(sample, field)
+        what, shape = f"{field} of the {name} samples", getattr(values, "shape", None)
+        if shape != (len(sample.x),):
+            got = "None" if values is None else f"shape {shape}"
+            raise ValueError(f"{what} must be one number for each of {len(sample.x)} inputs, got {got}")
+        if outputs.ndim == 1 and not jnp.issubdtype(values.dtype, jnp.number):
+            raise ValueError(f"{what} must be numbers such as -1.0 and 1.0, got {values.dtype}")
+        if outputs.ndim == 2 and not jnp.issubdtype(values.dtype, jnp.integer):
+            raise ValueError(f"{what} must be integers, class indices from 0 on, got {values.dtype}")
+
+
+@contextlib.contextmanager
+def _in_words(what):
+    """Errors from inside a trace as one sentence that begins with what was tried."""
+    try:
+        yield
+    except flax.errors.ScopeCollectionNotFound as error:
+        raise ValueError(
+            f"{what}: it keeps other variables beside its parameters, as BatchNorm does, which is not "
+            "supported yet; LayerNorm and GroupNorm have parameters only"
+        ) from error
+    except flax.errors.InvalidRngError as error:
+        raise ValueError(
+            f"{what}: it asks for random numbers, as Dropout does, which is not supported: a network is a "
+            "function of its parameters and inputs"
+        ) from error
+    except jax.errors.JAXTypeError as error:
+        raise TypeError(
+            f"{what}: it asks for the value of a number that JAX traces; take jax.numpy in the place of "
+            "numpy, and jnp.where in the place of if"
+        ) from error
+    except (ValueError, TypeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{what}: {_first_line(error)}") from error
+    except (LookupError, AttributeError, ArithmeticError, NotImplementedError) as error:
+        raise ValueError(f"{what}: {type(error).__name__}: {_first_line(error)}") from error
+
+
+def _first_line(error):
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -140,6 +140,8 @@ def choose_engine(
     cross = rebuilds = False
     if asked != "direct":
         obstacle = gram.obstacle(problem, recipe, batch_size, params)
+        if draw.features is None:
+            obstacle = obstacle or "the data name no features"
         if obstacle is None and (asked == "gram" or rows < 2 * dim):
             try:
                 cross, rebuilds = gram.uses(problem, observe, draw, params)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import ModuleType
@@ -36,6 +36,7 @@ class Job:
       spare: data of the last chunk, whose memory the next one takes over.
       times: when to record.
       kept: where to keep progress, and whether also on the way.
+      check: refuses data by draws and their seeds; None: the data need no check.
     """
 
     engine: ModuleType
@@ -49,6 +50,7 @@ class Job:
     interrupts: Interrupts
     kept: Checkpoint | None = None
     on_the_way: bool = False
+    check: Callable[[Any, np.ndarray], None] | None = None
     common: Any = None
     saved_at: float = 0.0
     spare: list[Any] = field(default_factory=list)
@@ -176,9 +178,12 @@ class Job:
         earlier = self.spare.pop() if self.spare and plan == self.data_plan else None
         if earlier is None:
             earlier = batching.blank(plan, draws if products is None else (draws, products))
-        if self.engine is direct:
-            return direct.sample(plan, numbers, (seeds,), earlier=earlier)
-        draws = direct.sample(plan, numbers, (seeds,), earlier=earlier[0])
+        is_direct = self.engine is direct
+        draws = direct.sample(plan, numbers, (seeds,), earlier=earlier if is_direct else earlier[0])
+        if self.check is not None:
+            self.check(draws, np.asarray(seeds))
+        if is_direct:
+            return draws
         plan = plan._replace(rest=batching.NOTHING, varied=())
         return draws, self.engine.products(plan, [], (), draws, earlier=earlier[1])
 

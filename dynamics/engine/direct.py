@@ -117,9 +117,17 @@ def unless_diverged(i, finite, new, old):
 
 
 def observed(plan, problem, asked, seed, params, draw):
-    """Each observable's value."""
+    """Each observable's value, of a type that a result can hold."""
     key = named_key(seed_key(seed, plan.root), "observe")
-    return {name: what(params, problem, draw, key) for name, what in asked.items()}
+    return {name: widened(what(params, problem, draw, key)) for name, what in asked.items()}
+
+
+def widened(value: Array) -> Array:
+    """Numbers of a type that only machine learning knows (bfloat16, float8, int4, ...) in 32 bits."""
+    value = jnp.asarray(value)
+    if value.dtype.isbuiltin == 1:
+        return value
+    return value.astype(jnp.float32 if jnp.issubdtype(value.dtype, jnp.floating) else jnp.int32)
 
 
 def minibatch(key, train: Sample, step, batch_size: int | None) -> Sample:

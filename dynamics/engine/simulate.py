@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import xarray as xr
 from dynamics import asides, results, startup
 from dynamics.descent import objective, recipe_of
 from dynamics.descriptions import describe
-from dynamics.engine import batching, checks, layout
+from dynamics.engine import batching, checks, hidden, labels, layout
 from dynamics.engine.checkpoint import Checkpoint, Part, identity_of
 from dynamics.engine.choice import Choice, EngineName, choose_engine
 from dynamics.engine.chunk import Job
@@ -116,7 +117,8 @@ def simulate(
         raise TypeError(f"descent must be an optax transformation such as steepest(...), got {descent!r}")
     for given in (observe, observe_end):
         if given is not None and not isinstance(given, Mapping):
-            raise TypeError(f"observe must map names to Observables, got {given!r}")
+            raise TypeError(f"observe must map names to Observables, got {type(given).__name__}")
+    checks.kinds(problem)
     observe, observe_end = dict(observe or {}), dict(observe_end or {})
     seeds = checks.seed_list(seeds)
     steps, root = integer("steps", steps, 0), integer("root", root, 0, MOST)
@@ -129,6 +131,7 @@ def simulate(
     checks.share(share, checkpoint)
     times = recording_times(steps, when)
     checks.observables(observe, observe_end)
+    checks.coordinates(observe | observe_end)
     recipe = recipe_of(descent)
     if gather is not None:
         options = {"steps": steps, "when": times, "batch_size": batch_size, "root": root, "seeds": seeds}
@@ -138,6 +141,7 @@ def simulate(
             raise Unfinished(0, len(seeds))
         return result
 
+    hidden.refuse(problem=problem, descent=recipe, observe=observe, observe_end=observe_end)
     startup.use_cache()
     begun = time.perf_counter()
     numbers, rest = partition((problem, recipe, observe, observe_end))
@@ -148,7 +152,9 @@ def simulate(
         raise ValueError(f"an axis cannot be called {min(both)!r}: the result has that already")
     strategy = batching.choose(strategy)
     num_runs = math.prod(map(len, axes.values())) * len(seeds)
-    choice = _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, len(times))
+    chosen = _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, len(times))
+    choice, outputs = chosen
+    labels.first_draw(jax.tree.map(_first, problem), outputs, seeds[0], root)
 
     identity = {
         "problem": describe(problem),
@@ -223,6 +229,7 @@ def simulate(
             interrupts=interrupts,
             kept=kept,
             on_the_way=checkpoint_every,
+            check=None if labels.are_known(problem.data) else partial(labels.of_runs, problem, outputs),
         )
         try:
             job.work(mine, parts)
@@ -248,19 +255,23 @@ def simulate(
     return result
 
 
-_CHOICES: dict[Any, Choice] = {}  # tracing costs more than a short run: do it once for a form of problem
+# tracing costs more than a short run: do it once for a form of problem
+_CHOICES: dict[Any, tuple[Choice, tuple[int, ...]]] = {}
 
 
-def _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, records) -> Choice:
+def _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, records):
+    """The engine, and the shape of the network's outputs on the training inputs."""
     numbers, rest = partition((problem, recipe, observe, observe_end))
     x64 = bool(jax.config.jax_enable_x64)
     key = (rest, layout.forms(numbers), engine, batch_size, steps, records, x64)
     if key not in _CHOICES:
         first = jax.tree.map(_first, (problem, recipe, observe, observe_end))
-        draw, params = checks.shapes(first[0], batch_size, first[2] | first[3], objective(recipe))
+        draw, params, outputs = checks.shapes(first[0], batch_size, first[2] | first[3], objective(recipe))
         if len(_CHOICES) >= 256:
             _CHOICES.clear()
-        _CHOICES[key] = choose_engine(engine, *first, batch_size, steps, records, draw, params)
+        checks.rule(first[1], params)
+        choice = choose_engine(engine, *first, batch_size, steps, records, draw, params)
+        _CHOICES[key] = choice, outputs.shape
     return _CHOICES[key]
 
 

@@ -87,8 +87,18 @@ def pre_activations(params: PyTree, x: Float[Array, "samples dim"]) -> Float[Arr
 
 
 def output_weights(model: nn.Module, params: PyTree) -> Float[Array, "outputs neurons"]:
-    """The second layer, fixed or trained."""
-    return params["a"] if "a" in params else jnp.asarray(model.initial_output, geometry.float_type(params))
+    """The second layer, fixed or trained.
+
+    Raises: ValueError: the model has none, or its parameters are not those of one hidden layer.
+    """
+    if not ("a" in params or hasattr(model, "initial_output")) or set(params) - {"W", "b", "a"}:
+        raise ValueError(
+            "what a neuron speaks for is known of networks with one hidden layer `W` and a second layer `a`, "
+            f"such as TwoLayer, and not of {type(model).__name__}"
+        )
+    if "a" in params:
+        return params["a"]
+    return jnp.asarray(model.initial_output, geometry.float_type(params))
 
 
 def biases(params: PyTree) -> Float[Array, " neurons"]:
@@ -101,4 +111,4 @@ def biases(params: PyTree) -> Float[Array, " neurons"]:
 def neuron_labels(model: nn.Module, params: PyTree) -> Float[Array, " neurons"]:
     """What a neuron speaks for: the sign of its output weight (binary), or its class (multi-class)."""
     a = output_weights(model, params)
-    return jnp.sign(a[0]) if model.num_outputs == 1 else jnp.argmax(a, axis=0).astype(a.dtype)
+    return jnp.sign(a[0]) if a.shape[0] == 1 else jnp.argmax(a, axis=0).astype(a.dtype)

@@ -54,7 +54,7 @@ def averages(
 def own_features(params, problem, draw) -> Bool[Array, "neurons features"]:
     """Which features a neuron speaks for: those of its sign (binary network) or of its class."""
     labels = two_layer.neuron_labels(problem.model, params)
-    if problem.model.num_outputs == 1:
+    if two_layer.output_weights(problem.model, params).shape[0] == 1:
         return labels[:, None] == draw.feature_signs[None]
     classes = jnp.arange(draw.features.shape[0]) if draw.feature_classes is None else draw.feature_classes
     return labels[:, None] == classes[None].astype(labels.dtype)
@@ -124,7 +124,7 @@ def own(params, problem, draw):
 @observable(("neuron", "dim"), about="first-layer weights")
 def weights(params, problem, draw):
     """The first layer itself; large, so ask for it only when the weights are what you need."""
-    return params["W"]
+    return geometry.first_layer(params)
 
 
 @observable(("feature", "dim"), about="feature directions")

@@ -66,7 +66,9 @@ class Observable:
         options |= {**dict(self.measure.constants), **self.measure.numbers}
         known = {dim: options[dim] for dim in self.dims if dim in options}
         return {
-            dim: np.asarray(value) for dim, value in known.items() if value is not inspect.Parameter.empty
+            dim: np.asarray(value)
+            for dim, value in known.items()
+            if value is not None and value is not inspect.Parameter.empty
         }
 
 
@@ -104,7 +106,12 @@ def observable(
       about: what it is in a few words, for labels of axes and files.
       units: its unit, "" if it has none.
       random: whether the function also takes a `key`: the seed's own, the same at every recording.
+
+    Raises: TypeError: `dims` is no tuple, as where the parentheses are left out.
     """
+    if not isinstance(dims, tuple):
+        example = '@observable(("neuron",)), or @observable() for a single number'
+        raise TypeError(f"observable takes a tuple of names of dimensions, as {example}, got {dims!r}")
 
     def wrap(function):
         return Observable(bind(function), dims, about, units, random)

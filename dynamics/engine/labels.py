@@ -1,0 +1,112 @@
+"""Labels that a loss cannot be trained on: refused by the first draw, before a run is compiled."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from dynamics import losses
+from dynamics.data.sample import Draw
+from dynamics.engine import layout
+from dynamics.keys import named_key, seed_key
+from dynamics.parts import merge, partition
+from dynamics.problem import Problem
+
+SIGNED = tuple(name for name in losses.MARGIN_LOSSES if name != "squared")
+"""Losses of the margin y f(x), which ask for labels -1 and +1."""
+
+
+def are_known(data: Any) -> bool:
+    """Whether data are this library's own, and what they are made of too: their labels need no check."""
+    sources = [value for value in getattr(data, "__dict__", {}).values() if hasattr(value, "sample")]
+    return type(data).__module__.startswith("dynamics.") and all(map(are_known, sources))
+
+
+def first_draw(problem: Problem, outputs: Sequence[int], seed: int, root: int) -> None:
+    """Refuse data of one's own by what they give to the first seed.
+
+    Args:
+      problem: with one value in the place of every axis.
+      outputs: shape of the network's outputs.
+
+    Raises: ValueError: labels that the loss cannot be trained on, or inputs that are not finite.
+    """
+    if are_known(problem.data):
+        return
+    numbers, rest = partition(problem.data)
+    numbers, _ = layout.lay_out(numbers, {}, 1)
+    labels, finite = jax.device_get(_look(rest, root, numbers, jnp.uint32(seed)))
+    check(problem, outputs, labels)
+    for name in ("train", "test"):
+        if not finite[name]:
+            raise ValueError(f"inputs must be finite, but the {name} inputs of the data hold NaN or infinity")
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _look(rest, root, numbers, seed):
+    draw = merge(numbers, rest).sample(named_key(seed_key(seed, root), "data"))
+    finite = {name: jnp.all(jnp.isfinite(getattr(draw, name).x)) for name in ("train", "test")}
+    return _labels(draw), finite
+
+
+def of_runs(problem: Problem, outputs: Sequence[int], draws: Draw, seeds: np.ndarray) -> None:
+    """The same of many runs' labels, each along its first axis."""
+    labels = jax.device_get(_labels(draws))
+    for run, seed in enumerate(seeds):
+        try:
+            check(problem, outputs, jax.tree.map(lambda leaf, i=run: leaf[i], labels))
+        except ValueError as error:
+            raise ValueError(f"seed {seed}: {error}") from None
+
+
+def _labels(draw):
+    return {name: (getattr(draw, name).y, getattr(draw, name).target) for name in ("train", "test")}
+
+
+def check(problem: Problem, outputs: Sequence[int], labels: PyTree) -> None:
+    """Refuse labels and class indices that the loss cannot be trained on.
+
+    What the loss does not look at may be anything.
+
+    Args:
+      labels: `y` and `target` by "train" and "test".
+    """
+    for name in ("train", "test"):
+        y, target = labels[name]
+        if len(outputs) == 2:
+            wrong = target[(target < 0) | (target >= outputs[1])]
+            if wrong.size:
+                raise ValueError(
+                    f"target must be class indices 0 .. {outputs[1] - 1} for a network with {outputs[1]} "
+                    f"logits, but the {name} samples have {_listed(wrong)}"
+                )
+        elif {problem.loss, problem.adversary_loss} & {*SIGNED}:
+            _refuse_unsigned(y, name, f"the {problem.loss} loss of a network with a single output")
+        elif not np.isfinite(y).all():
+            raise ValueError(f"labels must be finite, but y of the {name} samples holds NaN or infinity")
+    if len(outputs) == 1 and np.isin(labels["train"][0], (-1, 1)).all() and _zero_one(labels["test"][0]):
+        _refuse_unsigned(labels["test"][0], "test", "training labels -1 and +1")
+
+
+def _refuse_unsigned(y, name, why):
+    wrong = y[~np.isin(y, (-1, 1))]
+    if wrong.size:
+        way = (
+            ": take 2 * y - 1"
+            if _zero_one(y)
+            else "; for class indices use one logit a class and cross_entropy"
+        )
+        raise ValueError(f"y must be -1 or +1 for {why}, but the {name} samples have {_listed(wrong)}{way}")
+
+
+def _zero_one(y):
+    return np.isin(y, (0, 1)).all() and (y == 0).any()
+
+
+def _listed(values):
+    found = [f"{value:g}" for value in np.unique(values)]
+    return ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
