@@ -199,7 +199,7 @@ def steepest(
 def _number(name, value, optional=True):
     if isinstance(value, Axis) or (value is None and optional):
         return value
-    if value is None or isinstance(value, bool | str) or jnp.ndim(value) != 0:
+    if value is None or isinstance(value, bool | str) or np.ndim(value) != 0:
         raise ValueError(f"{name} must be one number, or an Axis for several side by side, got {value!r}")
     return jnp.asarray(value, float)
 

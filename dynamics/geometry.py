@@ -121,7 +121,7 @@ def first_layer(params: PyTree) -> Float[Array, "neurons dim"]:
         found = f"; here they are {', '.join(params)}" if isinstance(params, Mapping) else ""
         raise ValueError(
             f"what is said of neurons needs a first layer `W` (neurons, dim) among the parameters{found}: "
-            "name it so in a network of one's own"
+            "name it so in a network of your own"
         )
     return params["W"]
 

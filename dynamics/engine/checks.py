@@ -83,6 +83,8 @@ def observables(observe: Mapping[str, Observable], observe_end: Mapping[str, Obs
             if callable(what):
                 hint = ": decorate the function with @observable(...), and name its dimensions there"
             raise TypeError(f"observe[{name!r}] must be an Observable, got {type(what).__name__}{hint}")
+        if missing := what.missing:
+            raise TypeError(f"observable {name!r} needs {missing[0]}: give it by .given({missing[0]}=...)")
         if not isinstance(what.dims, tuple):
             raise TypeError(f"dims of observable {name!r} must be a tuple of names, got {what.dims!r}")
         for dim in what.dims:

@@ -89,15 +89,15 @@ def pre_activations(params: PyTree, x: Float[Array, "samples dim"]) -> Float[Arr
 def output_weights(model: nn.Module, params: PyTree) -> Float[Array, "outputs neurons"]:
     """The second layer, fixed or trained.
 
-    Raises: ValueError: the model has none, or its parameters are not those of one hidden layer.
+    Raises: ValueError: the model has none.
     """
-    if not ("a" in params or hasattr(model, "initial_output")) or set(params) - {"W", "b", "a"}:
+    if not ("a" in params or hasattr(model, "initial_output")):
         raise ValueError(
-            "what a neuron speaks for is known of networks with one hidden layer `W` and a second layer `a`, "
-            f"such as TwoLayer, and not of {type(model).__name__}"
+            f"{type(model).__name__} has no second layer: its weights must be the parameter `a` (outputs, "
+            "neurons), or a constant of the model as in TwoLayer"
         )
     if "a" in params:
-        return params["a"]
+        return params["a"].reshape(-1, params["a"].shape[-1])
     return jnp.asarray(model.initial_output, geometry.float_type(params))
 
 
@@ -109,6 +109,14 @@ def biases(params: PyTree) -> Float[Array, " neurons"]:
 
 
 def neuron_labels(model: nn.Module, params: PyTree) -> Float[Array, " neurons"]:
-    """What a neuron speaks for: the sign of its output weight (binary), or its class (multi-class)."""
+    """What a neuron speaks for: the sign of its output weight (binary), or its class (multi-class).
+
+    Raises: ValueError: a network of another form than one hidden layer `W` and a second layer.
+    """
+    if unknown := sorted(set(params) - {"W", "b", "a"}):
+        raise ValueError(
+            "what a neuron speaks for is known of networks with one hidden layer only, as TwoLayer, with "
+            f"parameters W, b and a; {type(model).__name__} also has {', '.join(unknown)}"
+        )
     a = output_weights(model, params)
     return jnp.sign(a[0]) if a.shape[0] == 1 else jnp.argmax(a, axis=0).astype(a.dtype)

@@ -59,6 +59,14 @@ class Observable:
         return dataclasses.replace(self, measure=bind(self.measure.function, **options))
 
     @property
+    def missing(self) -> list[str]:
+        """Options that have no default and are not given."""
+        declared = list(inspect.signature(self.measure.function).parameters.values())[3:]
+        given = {"key", *dict(self.measure.constants), *self.measure.numbers}
+        named = (p for p in declared if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        return [p.name for p in named if p.default is inspect.Parameter.empty and p.name not in given]
+
+    @property
     def coordinates(self) -> dict[str, np.ndarray]:
         """Coordinates of the dimensions that an option of the same name describes."""
         declared = inspect.signature(self.measure.function).parameters

@@ -39,6 +39,8 @@ def signed_inputs(params, problem, draw):
 def signed_tangents(params, problem, draw):
     r"""$y_i \nabla_\theta f(x_i)$, parameters in the order of `jax.tree.leaves`."""
     plain = geometry.plain(params)
+    if (found := jax.eval_shape(problem.apply, plain, draw.train.x)).ndim != 1:
+        raise ValueError(f"signed_tangents is for networks with a single output, got {found.shape[1]}")
 
     def output(p, x):
         return problem.apply(p, x[None])[0]

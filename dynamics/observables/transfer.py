@@ -38,4 +38,6 @@ def share_taken_for(
 ) -> Float[Array, ""]:
     """Share of the inputs `x` whose largest logit is that of the class `target`."""
     logits = problem.apply(geometry.plain(params), x)
+    if logits.ndim == 1:
+        raise ValueError("share_taken_for needs one logit a class, got a single output")
     return jnp.mean((jnp.argmax(logits, axis=1) == target).astype(logits.dtype))
