@@ -29,8 +29,16 @@ def part(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass and a pytree.
 
     `__post_init__` runs when a user makes a part, never when JAX rebuilds one around tracers, so it
-    may look at values.
+    may look at values. NumPy arrays in traced fields become `native` before.
     """
+    checks = getattr(cls, "__post_init__", lambda self: None)
+
+    def __post_init__(self):
+        for name in traced:
+            object.__setattr__(self, name, _natives(getattr(self, name), name))
+        checks(self)
+
+    cls.__post_init__ = __post_init__
     cls = dataclasses.dataclass(frozen=True)(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     constants = [field.name for field in dataclasses.fields(cls) if field.metadata.get("static")]
@@ -50,6 +58,30 @@ def part(cls: type[T]) -> type[T]:
     return cls
 
 
+def native(value: np.ndarray | np.generic, name: str = "an array") -> np.ndarray | np.generic:
+    """`value` as JAX can take it: in this machine's byte order, extended precision as double.
+
+    Raises: TypeError: what is no number.
+    """
+    dtype = value.dtype
+    if dtype.kind != "b" and not jax.dtypes.issubdtype(dtype, np.number):
+        raise TypeError(f"{name} must hold numbers, got the type {dtype}")
+    known = {"f": np.float64, "c": np.complex128}.get(dtype.kind, dtype)
+    if dtype.itemsize > np.dtype(known).itemsize:
+        dtype = np.dtype(known)
+    return value.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _natives(value, name):
+    if isinstance(value, np.ndarray | np.generic):
+        return native(value, name)
+    if type(value) is dict:
+        return {key: _natives(item, key) for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_natives(item, name) for item in value)
+    return value
+
+
 class Axis:
     """Values of one number, to be run side by side: `noise=Axis("noise", [0.0, 0.5, 1.0])`.
 
@@ -62,11 +94,11 @@ class Axis:
 
     def __init__(self, name: str, values: Sequence[int | float] | np.ndarray):
         names.check(name, "an axis")
-        array = np.asarray(values, dtype=float)
-        if array.ndim != 1 or array.size == 0:
+        array = np.asarray(values)
+        if array.dtype.kind not in "iuf" or array.ndim != 1 or array.size == 0:
             raise ValueError(f"axis {name!r} needs a list of at least one number, got {values!r}")
         self.name = name
-        self.values = array
+        self.values = array.astype(float)
 
     def __repr__(self) -> str:
         return f"Axis({self.name!r}, {self.values.tolist()})"

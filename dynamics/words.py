@@ -1,7 +1,9 @@
 """Numbers in sentences, in options and in arguments, and text that a terminal may be given."""
 
+import itertools
 import operator
 import re
+from collections.abc import Iterable
 from typing import Any
 
 MOST_SEEDS = 2**20
@@ -52,3 +54,9 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
         allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"{name} must be an integer {allowed}, got {value!r}")
     return number
+
+
+def listed(values: Iterable[object], most: int = 10) -> str:
+    """The first few of some values: "0, 1, 2", and "..." for the rest."""
+    shown = [str(value) for value in itertools.islice(values, most + 1)]
+    return ", ".join(shown[:most] + ["..."] * (len(shown) > most))

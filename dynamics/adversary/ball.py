@@ -5,6 +5,7 @@ its patches (rows along the last axis), whose ball lets every patch move by the 
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -12,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike, Shaped
 
+from dynamics.data import box as boxes
+from dynamics.data.box import Box
+from dynamics.data.sample import Draw
 from dynamics.parts import Axis
 
-Box = tuple[float, float] | None
 Arrays = Array | np.ndarray
 Radius = ScalarLike | Float[Array | np.ndarray, " samples"]
 
@@ -156,8 +159,34 @@ def check_box(box: Any) -> None:
     """Refuse what is neither None nor (low, high)."""
     if box is None:
         return
-    if not (isinstance(box, tuple) and len(box) == 2 and box[0] < box[1]):
+    numbers = isinstance(box, tuple) and len(box) == 2 and all(known(end) is not None for end in box)
+    if not (numbers and box[0] < box[1]):
         raise ValueError(f"box must be None or a tuple (low, high) with low < high, got {box!r}")
+
+
+def unproven_boxes(problem: Any, observables: Iterable[Any] = ()) -> set[tuple[float, float]]:
+    """Boxes that attacks of a problem and of what is observed keep to, but for the one that the data declare.
+
+    A distribution that declares a box was checked when it was made; any other by its first draw
+    (`check_draw`).
+    """
+    attacks, found = [problem.adversary], set()
+    for what in observables:
+        options = dict(what.measure.constants) | what.measure.numbers
+        attacks.append(options.get("attack"))
+        found.add(options.get("box"))
+    found |= {getattr(attack, "box", None) for attack in attacks}
+    return found - {None, boxes.of(problem.data)}
+
+
+def check_draw(draw: Draw, asked: Iterable[tuple[float, float]]) -> None:
+    """Refuse data that lie outside a box that attacks on them keep to.
+
+    Raises: ValueError: says how far outside they lie.
+    """
+    for box in asked:
+        for name in ("train", "test"):
+            boxes.refuse_outside(getattr(draw, name).x, box, f"the data's {name} inputs")
 
 
 def check_counts(steps: int, restarts: int, random_start: bool) -> None:

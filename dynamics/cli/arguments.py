@@ -21,6 +21,11 @@ class Parser(argparse.ArgumentParser):
 
     about = ""  # the experiment whose settings it knows
 
+    def __init__(self, *given: Any, **options: Any):
+        super().__init__(*given, **options)
+        # a value, not a flag: -1,1 as well as -1
+        self._negative_number_matcher = re.compile(r"-\.?\d")
+
     def error(self, message: str) -> NoReturn:
         """Refuse, with the way to help.
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from dynamics.data import box as boxes
 from dynamics.data.sample import Draw
 from dynamics.parts import part
 
@@ -26,6 +27,11 @@ class BinaryClasses:
     def class_signs(self) -> tuple[int, int]:
         """Binary label of each class."""
         return (1, -1)
+
+    @property
+    def box(self) -> boxes.Box:
+        """The source's box."""
+        return boxes.of(self.source)
 
     def sample(self, key: Key[Array, ""]) -> Draw:
         """The source's draw, relabelled."""

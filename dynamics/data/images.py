@@ -9,10 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from dynamics.data import box as boxes
+from dynamics.data.box import PIXELS, Box
 from dynamics.data.readers import Images, read
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import named_key
 from dynamics.parts import part, static
+from dynamics.words import listed
 
 INSTALL = 'pip install -e ".[images]"'
 
@@ -53,7 +56,7 @@ def _shipped(x, y):
     x, y = x.astype(np.float32), y.astype(np.int64)
     # every caller shares the cached arrays
     x.flags.writeable = y.flags.writeable = False
-    return Images(x, y)
+    return Images(x, y, box=PIXELS)
 
 
 @part
@@ -71,7 +74,10 @@ class LabelledImages:
       num_train, num_test: samples a draw.
       test_inputs, test_classes: test part of a fixed split; None: no fixed split.
       center: subtract the mean of the draw's training samples from all its samples.
-    Raises: ValueError: counts, labels or shapes that do not fit.
+      box: bounds (low, high) of every input, for attacks to keep to; None: there are none.
+    Raises: ValueError: counts, labels or shapes that do not fit, inputs outside the box, a box of images that
+      are centred.
+      TypeError: inputs that are no real numbers, classes that are no integers.
     """
 
     inputs: Float[Array | np.ndarray, "images dim"]
@@ -82,6 +88,7 @@ class LabelledImages:
     test_inputs: Float[Array | np.ndarray, "test_images dim"] | None = None
     test_classes: Int[Array | np.ndarray, " test_images"] | None = None
     center: bool = static(False)
+    box: Box = static(None)
 
     def __post_init__(self):
         if (self.test_inputs is None) != (self.test_classes is None):
@@ -101,12 +108,20 @@ class LabelledImages:
                     f"{name} must have shape (images, dim) with one class an image and one dim throughout, "
                     f"got inputs {np.shape(x)} and classes {np.shape(y)}"
                 )
+            x, y = np.asarray(x), np.asarray(y)
+            if not (jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer)):
+                raise TypeError(f"{name} must be real numbers, got the type {x.dtype}")
+            if not jnp.issubdtype(y.dtype, jnp.integer):
+                raise TypeError(f"classes must be integers, counted from 0, got the type {y.dtype}")
+            boxes.refuse_outside(x, self.box, name)
             low, high = (int(np.min(y)), int(np.max(y))) if len(y) else (0, 0)
             if low < 0 or high >= len(self.class_signs):
                 raise ValueError(
                     f"classes must lie in 0 .. {len(self.class_signs) - 1}, one for each of the "
                     f"{len(self.class_signs)} class_signs, got {low} .. {high}"
                 )
+        if self.center and self.box is not None:
+            raise ValueError(f"centred images have no box of their own: leave out center, or box={self.box}")
         if not set(self.class_signs) <= {-1, 1}:
             raise ValueError(f"class_signs must be -1 or +1, got {self.class_signs}")
         if self.num_train < 1 or self.num_test < 1:
@@ -186,6 +201,7 @@ def load(
     signs: str = "odd",
     center: bool = False,
     classes: Sequence[int] | None = None,
+    box: Sequence[float] = (),
 ) -> LabelledImages:
     """Images of a package or of a file, as a data distribution with classes 0 .. (largest label).
 
@@ -197,13 +213,18 @@ def load(
       center: subtract the mean of the training samples of each draw.
       classes: take the images of these labels only; they become classes 0, 1, ... in this order. With
         "odd" signs, (2, 7) makes the twos -1 and the sevens +1.
+      box: bounds (low, high) of the inputs of a file; none given: (0, 1) of image formats and bytes, no
+        bounds of floats or where `center` moves the inputs.
     Raises: ValueError: unknown `signs`, a bad file, a label without images, counts that are negative or more
-      than there is.
+      than there is, inputs outside the box or too large for the precision that is computed in.
       ImportError: the package that ships `source` is missing.
     """
     if signs not in SIGNS:
         raise ValueError(f"signs must be one of {', '.join(SIGNS)}, got {signs!r}")
     images = SHIPPED[source]() if source in SHIPPED else read(source)
+    for x in (images.x_train, images.x_test):
+        if x is not None:
+            _check_range(x, tuple(box) or None, f"the inputs of {source}")
     if classes is not None:
         images = _only(images, classes, source)
     fixed = images.x_test is not None
@@ -229,7 +250,16 @@ def load(
         num_test or rest,
         *test,
         center=center,
+        box=tuple(box) or (None if center else images.box),
     )
+
+
+def _check_range(x, box, what):
+    boxes.refuse_outside(x, box, what)
+    dtype = jnp.result_type(float)
+    most, largest = float(jnp.finfo(dtype).max), max(-float(x.min()), float(x.max()))
+    if largest > most:
+        raise ValueError(f"{what} must be at most {most:.3g} to be trained on in {dtype}, got {largest:.3g}")
 
 
 def _only(images, classes, source):
@@ -239,13 +269,17 @@ def _only(images, classes, source):
 
     def chosen(x, y):
         if missing := [label for label in classes if not np.any(y == label)]:
-            raise ValueError(f"the images of {source} have no label {missing[0]}")
+            raise ValueError(
+                f"the images of {source} have no label {missing[0]}: classes, given or by default, are "
+                f"{listed(classes)}, and the labels there, which count from 0, are {listed(np.unique(y))}"
+            )
         kept = np.isin(y, classes)
         order = np.argsort(classes)
         return x[kept], order[np.searchsorted(np.asarray(classes)[order], y[kept])]
 
     train = chosen(images.x_train, images.y_train)
-    return Images(*train) if images.x_test is None else Images(*train, *chosen(images.x_test, images.y_test))
+    test = (None, None) if images.x_test is None else chosen(images.x_test, images.y_test)
+    return Images(*train, *test, box=images.box)
 
 
 def _flat(x):

@@ -18,6 +18,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from dynamics.data.box import PIXELS, Box
+from dynamics.parts import native
+from dynamics.words import listed
+
 FORMATS = (
     "the four MNIST files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
     "t10k-labels-idx1-ubyte (plain or .gz), a .npz with x_train, y_train, x_test, y_test or x, y, the "
@@ -32,8 +36,10 @@ class Images:
 
     Attributes:
       x_train, x_test: (count, height, width), (count, height, width, channels) or (count, dim). Bytes are
-        scaled to float32 in [0, 1]; the floats of a `.npz` keep their values and dtype.
+        scaled to float32 in [0, 1]; the floats of a `.npz` keep their values and dtype, but for extended
+        precision, which becomes double.
       y_train, y_test: classes 0, 1, ... as int64.
+      box: bounds of every value: (0, 1) for bytes; None for floats, which have none.
     The test part is None where the file gives no split.
     """
 
@@ -41,10 +47,13 @@ class Images:
     y_train: Int[np.ndarray, " train"]
     x_test: Float[np.ndarray, "test *shape"] | None = None
     y_test: Int[np.ndarray, " test"] | None = None
+    box: Box = None
 
 
 def read(path: str | os.PathLike[str]) -> Images:
-    """The images of a file or folder, whose format is told from names and contents.
+    """The images of a file or folder, whose format is told from contents and, where those do not say, names.
+
+    Files compressed by gzip are read as what they hold, whatever they are called.
 
     A folder of IDX, CIFAR-10 or SVHN files must hold the whole data set and gives its training and test
     parts. One such file gives its own images without a split (an IDX images file needs its labels file
@@ -59,7 +68,9 @@ def read(path: str | os.PathLike[str]) -> Images:
         return _read_folder(path)
     if not path.exists():
         raise ValueError(f"{path} does not exist; give a file or folder that holds {FORMATS}")
-    return Images(*_read_file(path))
+    if not path.is_file():
+        raise ValueError(f"{path} is neither a file nor a folder; give one that holds {FORMATS}")
+    return _read_file(path)
 
 
 def _read_folder(folder):
@@ -82,12 +93,13 @@ def _read_folder(folder):
         )
     parts = []
     for group in (train, test):
-        pieces = [reader(folder / chosen[options]) for options in group if "labels" not in options[0]]
+        paths = [folder / chosen[options] for options in group if "labels" not in options[0]]
+        pieces = [reader(path, _contents(path)) for path in paths]
         parts.append([np.concatenate(arrays) for arrays in zip(*pieces, strict=True)])
     (x_train, y_train), (x_test, y_test) = parts
     if x_train.shape[1:] != x_test.shape[1:]:
         raise ValueError(_shapes_differ(folder, x_train, x_test))
-    return Images(x_train, y_train, x_test, y_test)
+    return Images(x_train, y_train, x_test, y_test, PIXELS)
 
 
 def _known_names(layout):
@@ -95,29 +107,52 @@ def _known_names(layout):
 
 
 def _read_file(path):
-    start = _contents(path, 12)
-    if path.suffix == ".npz" or start[:4] == b"PK\x03\x04":
-        return _read_npz(path)
-    if path.suffix == ".mat" or start == b"MATLAB 5.0 M":
-        return _read_svhn(path)
-    if path.suffix == ".bin":
-        return _read_cifar_binary(path)
-    if path.suffix == ".gz" or "ubyte" in path.name or start[:3] == b"\0\0\x08" or start[:2] == _GZIP:
-        return _read_idx(path)
-    # pickles of protocol 2 and later, CIFAR-10's among them, begin with this byte
-    if start[:1] == b"\x80" or path.name in _CIFAR_PYTHON:
-        return _read_cifar_python(path)
+    data, name = _contents(path), path.name.removesuffix(".gz")
+    if data[:4] in _ZIP:
+        return _read_npz(path, data)
+    if data[:12] == b"MATLAB 5.0 M":
+        return Images(*_read_svhn(path, data), box=PIXELS)
+    if name.endswith(".bin"):  # raw bytes: any may come first
+        return Images(*_read_cifar_binary(path, data), box=PIXELS)
+    if data[:3] == b"\0\0\x08":
+        return Images(*_read_idx(path, data), box=PIXELS)
+    if data[:1] == b"\x80":  # pickles of protocol 2 and later, CIFAR-10's among them
+        return Images(*_read_cifar_python(path, data), box=PIXELS)
+    if data[257:262] == b"ustar" or any(data.startswith(mark) for mark in _PACKED):
+        raise ValueError(f"{path} is an archive or packed by other than gzip; unpack it first")
+    # what remains is not what its name says: its reader knows what is wrong
+    for is_named, reader in (
+        (name.endswith(".npz"), _read_npz),
+        (name.endswith(".mat"), _read_svhn),
+        (name in _CIFAR_PYTHON, _read_cifar_python),
+        ("ubyte" in name and not (data and path.suffix == ".gz"), _read_idx),
+    ):
+        if is_named:
+            return reader(path, data)
+    if path.suffix == ".gz" and data:
+        raise ValueError(f"{path} is a broken gzip file; download it again")
     raise ValueError(f"{path} has no known format; those known are {FORMATS}")
 
 
-def _contents(path, limit=-1):
+_GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_PACKED = (b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")
+
+
+def _contents(path):
+    """The bytes of a file, without the compression by gzip that it may have."""
     try:
-        with path.open("rb") as file:
-            return file.read(limit)
+        data = path.read_bytes()
     except OSError as error:
         raise ValueError(
             f"{path} cannot be opened ({error.strerror}); give a file that can be read"
         ) from error
+    if data[:2] != _GZIP:
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is a broken gzip file; download it again") from error
 
 
 def _scaled(x):
@@ -131,7 +166,6 @@ def _require(condition, path, wrong, right):
 
 # --- IDX ---
 
-_GZIP = b"\x1f\x8b"
 _IDX_NAMES = {1: "labels", 3: "images"}
 
 
@@ -140,10 +174,10 @@ def _idx_spellings(stem, kind, dims):
     return (*names, *(name + ".gz" for name in names))
 
 
-def _read_idx(path):
-    x = _idx_array(path, 3)
+def _read_idx(path, data):
+    x = _idx_array(path, data, 3)
     labels_path = _labels_beside(path)
-    y = _idx_array(labels_path, 1)
+    y = _idx_array(labels_path, _contents(labels_path), 1)
     _require(
         len(x) == len(y),
         path,
@@ -166,13 +200,7 @@ def _labels_beside(path):
     )
 
 
-def _idx_array(path, dims):
-    data = _contents(path)
-    if path.suffix == ".gz" or data[:2] == _GZIP:
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is a broken gzip file; download it again") from error
+def _idx_array(path, data, dims):
     kind = _IDX_NAMES[dims]
     header = 4 + 4 * dims
     expected = bytes([0, 0, 8, dims])
@@ -203,10 +231,10 @@ _MAX_CLASSES = 10_000
 _NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test", "x", "y")
 
 
-def _read_npz(path):
-    _require(zipfile.is_zipfile(path), path, "is not a .npz file", "write it with numpy.savez")
+def _read_npz(path, data):
+    _require(zipfile.is_zipfile(io.BytesIO(data)), path, "is not a .npz file", "write it with numpy.savez")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: np.asarray(archive[name]) for name in archive.files if name in _NPZ_NAMES}
             names = sorted(archive.files)
     except Exception as error:  # a broken file can raise anything
@@ -218,23 +246,31 @@ def _read_npz(path):
         test = _npz_pair(path, arrays, "x_test", "y_test")
         if train[0].shape[1:] != test[0].shape[1:]:
             raise ValueError(_shapes_differ(path, train[0], test[0]))
-        return (*train, *test)
+        _require(
+            (train[2] is None) == (test[2] is None),
+            path,
+            f"has x_train of type {arrays['x_train'].dtype} but x_test of type {arrays['x_test'].dtype}",
+            "bytes are scaled and floats are not, so the two should agree",
+        )
+        return Images(*train[:2], *test)
     _require(
         {"x", "y"} <= arrays.keys(),
         path,
         f"holds arrays named {names}",
         "the names should be x_train, y_train, x_test, y_test, or x, y",
     )
-    return _npz_pair(path, arrays, "x", "y")
+    x, y, box = _npz_pair(path, arrays, "x", "y")
+    return Images(x, y, box=box)
 
 
 def _npz_pair(path, arrays, x_name, y_name):
+    """Inputs, labels, and the box of the inputs."""
     x, y = arrays[x_name], arrays[y_name]
     _require(
         x.dtype == np.uint8 or x.dtype.kind == "f",
         path,
         f"has {x_name} of type {x.dtype}",
-        "it should be uint8 (0 .. 255) or floating point",
+        "it should be uint8 (0 .. 255) or floating point: other integers have no range that is known",
     )
     _require(
         2 <= x.ndim <= 4,
@@ -243,10 +279,12 @@ def _npz_pair(path, arrays, x_name, y_name):
         "it should be (count, dim), (count, height, width) or (count, height, width, channels)",
     )
     _require(x.size > 0, path, f"has an empty {x_name} (shape {x.shape})", "it should hold images")
-    _require(y.dtype.kind in "iu", path, f"has {y_name} of type {y.dtype}", "labels should be integers")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     _require(y.ndim == 1, path, f"has {y_name} of shape {y.shape}", "it should be one label an image")
+    count_from_0 = "labels are integers that count the classes from 0: 0, 1, ..."
+    found = f" ({listed(np.unique(y).tolist())})" if y.dtype.kind in "fb" else ""
+    _require(y.dtype.kind in "iu", path, f"has {y_name} of type {y.dtype}{found}", count_from_0)
     _require(
         len(x) == len(y),
         path,
@@ -259,8 +297,12 @@ def _npz_pair(path, arrays, x_name, y_name):
         f"has labels from {y.min()} to {y.max()} in {y_name}",
         f"classes are numbered from 0 and lie below {_MAX_CLASSES}",
     )
+    if x.dtype == np.uint8:
+        return _scaled(x), y.astype(np.int64), PIXELS
+    with np.errstate(over="ignore"):  # extended precision reaches further than double
+        x = native(x)
     _require(np.isfinite(x).all(), path, f"has NaN or infinite values in {x_name}", "all must be finite")
-    return _scaled(x) if x.dtype == np.uint8 else x, y.astype(np.int64)
+    return x, y.astype(np.int64), None
 
 
 def _shapes_differ(path, x_train, x_test):
@@ -276,8 +318,7 @@ _CIFAR_PYTHON = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 _CIFAR_RECORD = 1 + 3 * 32 * 32
 
 
-def _read_cifar_binary(path):
-    data = _contents(path)
+def _read_cifar_binary(path, data):
     _require(data, path, "is empty", "a CIFAR-10 batch holds at least one image")
     _require(
         len(data) % _CIFAR_RECORD == 0,
@@ -289,20 +330,22 @@ def _read_cifar_binary(path):
     return _cifar_images(path, records[:, 1:], records[:, 0].tolist())
 
 
-def _read_cifar_python(path):
-    contents = _unpickle_arrays(path)
+def _read_cifar_python(path, data):
+    contents = _unpickle_arrays(path, data)
     _require(
         isinstance(contents, dict),
         path,
         f"holds a {type(contents).__name__}",
         "a CIFAR-10 batch is a dict with data and labels",
     )
-    data, labels = (
+    pixels, labels = (
         value.array if isinstance(value, _PickledArray) else value
         for value in (contents.get(name.encode(), contents.get(name)) for name in ("data", "labels"))
     )
     _require(
-        isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (_CIFAR_RECORD - 1,),
+        isinstance(pixels, np.ndarray)
+        and pixels.dtype == np.uint8
+        and pixels.shape[1:] == (_CIFAR_RECORD - 1,),
         path,
         "has no image array under 'data'",
         f"it should be uint8 of shape (count, {_CIFAR_RECORD - 1})",
@@ -315,14 +358,14 @@ def _read_cifar_python(path):
         "has no list of integers under 'labels'",
         "it should hold one class an image",
     )
-    _require(len(data) > 0, path, "is empty", "a CIFAR-10 batch holds at least one image")
+    _require(len(pixels) > 0, path, "is empty", "a CIFAR-10 batch holds at least one image")
     _require(
-        len(data) == len(labels),
+        len(pixels) == len(labels),
         path,
-        f"holds {len(data)} images but {len(labels)} labels",
+        f"holds {len(pixels)} images but {len(labels)} labels",
         "there should be one label an image",
     )
-    return _cifar_images(path, data, labels)
+    return _cifar_images(path, pixels, labels)
 
 
 def _cifar_images(path, pixels, labels):
@@ -404,8 +447,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         return admitted[current]
 
 
-def _unpickle_arrays(path):
-    data = _contents(path)
+def _unpickle_arrays(path, data):
     try:
         # bytes: the strings of Python 2, which wrote CIFAR-10, have no encoding
         return _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
@@ -420,10 +462,9 @@ def _unpickle_arrays(path):
 # --- SVHN ---
 
 
-def _read_svhn(path):
+def _read_svhn(path, data):
     import scipy.io  # half a second, which only these files need
 
-    data = _contents(path)
     try:
         arrays = scipy.io.loadmat(io.BytesIO(data), variable_names=["X", "y"])
     except Exception as error:  # a broken file can raise anything

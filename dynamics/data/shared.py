@@ -4,6 +4,7 @@ from typing import Any
 
 from jaxtyping import Array, Key
 
+from dynamics.data import box as boxes
 from dynamics.data.sample import Draw
 from dynamics.keys import named_key, seed_key
 from dynamics.parts import part, static
@@ -20,6 +21,11 @@ class Shared:
 
     source: Any
     seed: int = static(0)
+
+    @property
+    def box(self) -> boxes.Box:
+        """The source's box."""
+        return boxes.of(self.source)
 
     def sample(self, key: Key[Array, ""]) -> Draw:
         """The one draw; `key` is not looked at."""

@@ -175,10 +175,11 @@ def eigenfeatures(config: Any, engine: Any) -> xr.Dataset:
     from dynamics.data import images
 
     data = images.load(
-        config.data, num_train=config.num_images, num_test=config.num_test_images, classes=config.classes
-    )
+        config.data, num_train=config.num_images, num_test=config.num_test_images, classes=config.classes,
+        box=config.box,
+    )  # fmt: skip
     kernel = _deep(config)
-    attack = {"radius": config.radius, "norm": "linf", "steps": 1, "box": (0.0, 1.0)}
+    attack = {"radius": config.radius, "norm": "linf", "steps": 1, "box": data.box}
     end = {"usefulness": kernel_part.usefulness.given(kernel=kernel)}
     for dim, values in (("kept", config.kept), ("time", config.flow_times)):
         given = {"kernel": kernel, dim: values}
@@ -204,8 +205,12 @@ def distillation(config: Any, engine: Any) -> xr.Dataset:
     """A few images, learned for kernel regression on them to do well on all; dimension `support`."""
     from dynamics.data import images
 
-    data = images.load(config.data, num_train=config.num_images, num_test=config.num_test_images)
-    rule = within(named("adam", config.learning_rate), box=(0.0, 1.0), only=("support",))
+    data = images.load(
+        config.data, num_train=config.num_images, num_test=config.num_test_images, box=config.box
+    )
+    rule = named("adam", config.learning_rate)
+    if data.box is not None:
+        rule = within(rule, box=data.box, only=("support",))
     observe = {"accuracy": o.accuracy, "train_loss": mean_loss}
 
     def arm(name):

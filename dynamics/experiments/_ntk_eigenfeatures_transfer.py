@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import PyTree
 
+from dynamics.data import box as boxes
 from dynamics.data.sample import Draw
 from dynamics.data.shared import Shared
 from dynamics.descent import named
@@ -79,7 +80,7 @@ def run(config, engine, source, kernel, network) -> xr.Dataset:
             accuracy[i, j] = [
                 kernel_part.accuracy_at(f, draw.test.x, draw.test.y) for f in (nets[0], predict)
             ]
-            attacked[i, j] = _attacks(config, seed, nets, predict, draw)
+            attacked[i, j] = _attacks(config, seed, nets, predict, draw, boxes.of(source))
     about = {
         "gradient_cosine": (("seed", "width"), cosine, "cosine of network's and kernel's input gradients"),
         "clean_accuracy": (("seed", "width", "learner"), accuracy, "accuracy"),
@@ -122,17 +123,17 @@ def _network(problem, vector):
     return jax.jit(lambda x: problem.apply(params, x))
 
 
-def _attacks(config, seed, nets, predict, draw):
+def _attacks(config, seed, nets, predict, draw, box):
     """The first network's accuracy by radius and by who made the attack."""
     x, y = draw.test.x, draw.test.y
     rows = []
     for radius in config.radii:
-        attack = Attack(radius, config.norm, config.attack_steps, None, config.box)
+        attack = Attack(radius, config.norm, config.attack_steps, None, box)
         signs = jax.random.rademacher(named_key(seed_key(seed), "random signs"), x.shape, x.dtype)
         if config.norm == "l2":
             signs = signs / jnp.linalg.norm(signs, axis=1, keepdims=True)
         noisy = x + radius * signs
-        noisy = noisy if config.box is None else jnp.clip(noisy, *config.box)
+        noisy = noisy if box is None else jnp.clip(noisy, *box)
         moved = [attack.perturb(f, x, y) for f in (nets[0], predict, nets[1])]
         rows.append([kernel_part.accuracy_at(nets[0], at, y) for at in (*moved, noisy)])
     return rows

@@ -5,6 +5,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics import observables as o
+from dynamics.data import box as boxes
 from dynamics.data.images import LabelledImages
 from dynamics.descent import named
 from dynamics.engine.simulate import simulate
@@ -33,9 +34,10 @@ def run(config, engine, problem, kernel) -> xr.Dataset:
 def _arm(config, engine, problem, kernel, arm):
     learned = arm != "subset"
     distilled = problem(config, arm)
+    box = boxes.of(distilled.data)
     sets = simulate(
         distilled,
-        config.support_rule,
+        config.support_rule(box),
         steps=config.steps if learned else 0,
         observe_end={"support": own.support, "support_class": own.support_class},
         when=[config.steps] if learned else None,
@@ -56,7 +58,8 @@ def _arm(config, engine, problem, kernel, arm):
             draw.test.target,
         )
         values = np.linalg.eigvalsh(np.asarray(kernel(data.inputs, data.inputs)))
-        made = [_network(config, engine, kernel, arm, data, seed, 1 / values[-1], m) for m in config.widths]
+        rate = 1 / values[-1]
+        made = [_network(config, engine, kernel, arm, data, box, seed, rate, m) for m in config.widths]
         parts.append(
             xr.concat(made, xr.IndexVariable("width", list(config.widths)), combine_attrs="override")
         )
@@ -66,10 +69,10 @@ def _arm(config, engine, problem, kernel, arm):
     )
 
 
-def _network(config, engine, kernel, arm, data, seed, rate, width):
+def _network(config, engine, kernel, arm, data, box, seed, rate, width):
     classes = len(data.class_signs)
     under = o.accuracy_under.given(
-        radius=config.evaluation_radius, attack=ATTACKS, steps=config.test_steps, box=(0.0, 1.0),
+        radius=config.evaluation_radius, attack=ATTACKS, steps=config.test_steps, box=box,
         margin_steps=config.margin_steps, restarts=config.restarts,
     )  # fmt: skip
     if config.network == "standard":

@@ -19,12 +19,12 @@ from dynamics.experiments.base import Engine, run_arms
 from dynamics.models.mlp import MLP
 from dynamics.problem import Problem
 
-BOX = (0.0, 1.0)
-
 
 def split(config) -> tuple[LabelledImages, LabelledImages]:
     """The references' half and the examined networks' half, with the same test images."""
-    source = images.load(config.data, num_train=2 * config.num_samples, num_test=config.num_test)
+    source = images.load(
+        config.data, num_train=2 * config.num_samples, num_test=config.num_test, box=config.box
+    )
     n, m = config.num_samples, config.num_test
     order = np.random.default_rng(config.reference_seed).permutation(len(source.inputs))
     if source.test_inputs is None:
@@ -34,19 +34,30 @@ def split(config) -> tuple[LabelledImages, LabelledImages]:
 
     def half(rows):
         return LabelledImages(
-            source.inputs[rows], source.classes[rows], source.class_signs, n, m, test_x, test_y
+            source.inputs[rows],
+            source.classes[rows],
+            source.class_signs,
+            n,
+            m,
+            test_x,
+            test_y,
+            box=source.box,
         )
 
     return half(order[:n]), half(order[n : 2 * n])
 
 
-def run(config, engine: Engine, attack) -> xr.Dataset:
-    """Train both references, then the networks of each kind asked for, on the other half."""
+def run(config, engine: Engine, attack_within) -> xr.Dataset:
+    """Train both references, then the networks of each kind asked for, on the other half.
+
+    `attack_within(box)` is the adversary of training.
+    """
     first, second = split(config)
+    attack = attack_within(first.box)
     model = MLP((config.hidden,), len(first.class_signs))
     x = jnp.asarray(second.test_inputs)
     target = (jnp.asarray(second.test_classes) + 1) % len(second.class_signs)
-    goal = {"x": x, "target": target, "box": BOX, "steps": config.rate_steps}
+    goal = {"x": x, "target": target, "box": first.box, "steps": config.rate_steps}
     goal["radius"] = float(config.rate_radius or 2 * config.radius)
 
     def train(source, training, label, seeds, **observe):
@@ -70,7 +81,7 @@ def run(config, engine: Engine, attack) -> xr.Dataset:
         )  # fmt: skip
         examples[training] = jnp.asarray(made.examples.values[0])
 
-    robust = PGD(config.evaluation_radius, norm="linf", steps=config.test_steps or 1, box=BOX)
+    robust = PGD(config.evaluation_radius, norm="linf", steps=config.test_steps or 1, box=first.box)
     observe = {
         "training_loss": o.training_loss,
         "accuracy": o.accuracy,

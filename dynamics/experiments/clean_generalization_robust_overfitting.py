@@ -19,6 +19,7 @@ import xarray as xr
 from dynamics import observables
 from dynamics.adversary import PGD, FeatureAttack, FeatureShift
 from dynamics.config import TrainingConfig, setting
+from dynamics.data import box as boxes
 from dynamics.data.parity import Parity
 from dynamics.data.patches import SignalNoise
 from dynamics.data.shared import Shared
@@ -47,6 +48,7 @@ class Config(TrainingConfig):
     """
 
     data: str = setting("patches", "patches, parity, mnist, digits, or a path of image or feature files")
+    box: tuple[float, ...] = setting((), boxes.ABOUT)
     dim: int = setting(100, "dimension of a patch d; of parity D", low=2)
     num_patches: int = setting(2, "patches P of an input, the signal patch included", low=1)
     num_samples: tuple[int, ...] = setting((20,), "training samples N", low=1)
@@ -104,6 +106,8 @@ class Config(TrainingConfig):
             raise ValueError(f"radii must increase, got {', '.join(f'{r:g}' for r in self.radii)}")
         if self.radius and len(self.gamma) > 1:
             raise ValueError(f"radius is one number for all: give it or several gamma, got {self.gamma}")
+        of_file = self.on_images and self.data not in SHIPPED_COUNTS
+        boxes.asked(self.box, of_file=of_file, where=f"data={self.data!r}")
         if self.data == "parity":
             self._check_parity()
         elif self.data != "patches":
@@ -283,7 +287,7 @@ def data(config: Config, num_samples: int):
     if config.on_images:
         from dynamics.data import images
 
-        return images.load(config.data, num_train=num_samples, num_test=config.num_test)
+        return images.load(config.data, num_train=num_samples, num_test=config.num_test, box=config.box)
     if config.data == "parity":
         return Parity(config.dim, num_samples, config.num_test, signal=config.alpha)
     return SignalNoise(
@@ -303,12 +307,12 @@ def _radius(config: Config) -> float | Axis:
     return config.shifts[0] if len(config.shifts) == 1 else Axis("gamma", config.shifts)
 
 
-def adversary(config: Config) -> Any:
-    """The adversary of training, or None."""
+def adversary(config: Config, box: boxes.Box) -> Any:
+    """The adversary of training, which keeps to the data's box, or None."""
     if config.attack == "none" or config.adversarial_weight == 0 or config.data == "parity":
         return None
     if config.attack == "pgd":
-        norm, box = ("linf", (0.0, 1.0)) if config.on_images else ("l2", None)
+        norm = "linf" if config.on_images else "l2"
         return PGD(_radius(config), norm=norm, steps=config.train_attack_steps, box=box)
     return FeatureShift(_radius(config), either_way=config.attack == "model")
 
@@ -318,7 +322,7 @@ def problem(config: Config, num_samples: int, width: int) -> Problem:
     source = data(config, num_samples)
     if config.data == "parity":
         return _written_down(config, source)
-    attack = adversary(config)
+    attack = adversary(config, boxes.of(source))
     weight = config.adversarial_weight if attack is not None and config.adversarial_weight < 1 else None
     shared = {"adversary": attack, "adversarial_weight": weight}
     if config.on_images:
@@ -343,8 +347,8 @@ def _written_down(config, source):
     return Problem(source, memorised_balls.Towers(*shape), start=start)
 
 
-def observed(config: Config) -> tuple[dict, dict]:
-    """What is recorded at every recording time, and at the end."""
+def observed(config: Config, box: boxes.Box = None) -> tuple[dict, dict]:
+    """What is recorded at every recording time, and at the end; attacks keep to the data's box."""
     o = observables
     always = {
         "training_loss": o.training_loss,
@@ -354,7 +358,7 @@ def observed(config: Config) -> tuple[dict, dict]:
     if config.data == "parity":
         return always, _construction(config)
     if config.on_images:
-        return always, _on_images(config)
+        return always, _on_images(config, box)
     shift = FeatureShift(_radius(config))
     for points in ("train", "test"):
         always[f"robust_{points}"] = o.robust_accuracy.given(attack=shift, points=points)
@@ -403,11 +407,11 @@ def _construction(config):
     return end
 
 
-def _on_images(config):
+def _on_images(config, box):
     o, end = observables, {"num_parameters": observables.num_parameters}
     if not config.attack_steps:
         return end
-    attack = PGD(config.radius, norm="linf", steps=config.attack_steps, box=(0.0, 1.0))
+    attack = PGD(config.radius, norm="linf", steps=config.attack_steps, box=box)
     given = {"radius": jnp.asarray(config.evaluation_radii, float), "num_points": config.num_points}
     for points in ("train", "test"):
         one = {"attack": attack, "points": points, "num_points": config.num_points}
@@ -426,9 +430,10 @@ def run(config: Config, engine: Engine) -> xr.Dataset:
     """Train every network asked for; dimensions `arm` (samples and width) and `gamma` tell them apart."""
 
     def arm(name):
-        always, end = observed(config)
+        trained = problem(config, *config.arms[name])
+        always, end = observed(config, boxes.of(trained.data))
         dataset = simulate(
-            problem(config, *config.arms[name]),
+            trained,
             config.update_rule,
             steps=config.steps,
             observe=always,

@@ -19,6 +19,7 @@ import xarray as xr
 from dynamics import animations, observables
 from dynamics.adversary import PGD
 from dynamics.config import TrainingConfig, setting
+from dynamics.data import box as boxes
 from dynamics.data import clusters
 from dynamics.data.clusters import Clusters
 from dynamics.data.coarse import BinaryClasses
@@ -44,6 +45,7 @@ class Config(TrainingConfig):
     """Cluster data (or images), a two-layer network (or an MLP), labels coarse or fine."""
 
     data: str = setting("clusters", "clusters, mnist, digits, or a path of image or feature files")
+    box: tuple[float, ...] = setting((), boxes.ABOUT)
     supervision: Literal["binary", "fine", "both"] = setting("both", "labels trained on")
     dim: int = setting(1024, "input dimension d (clusters)", low=2)
     num_clusters: int = setting(10, "clusters k", low=2)
@@ -81,6 +83,8 @@ class Config(TrainingConfig):
     def check(self) -> None:
         """Refuse what does not fit together."""
         super().check()
+        of_file = self.on_images and self.data not in SHIPPED_COUNTS
+        boxes.asked(self.box, of_file=of_file, where=f"data={self.data!r}")
         if self.on_images:
             self._check_images()
         elif self.model == "mlp":
@@ -211,8 +215,9 @@ def data(config: Config):
         from dynamics.data import images
 
         source = images.load(
-            config.data, num_train=config.num_samples, num_test=config.num_test, signs=config.image_labels
-        )
+            config.data, num_train=config.num_samples, num_test=config.num_test, signs=config.image_labels,
+            box=config.box,
+        )  # fmt: skip
         return BinaryClasses(source) if config.num_labels == 2 else source
     return Clusters(
         dim=config.dim,
@@ -244,10 +249,10 @@ def problem(config: Config, supervision: str) -> Problem:
             activation=Activation(config.activation, power=config.power),
         )
         scale = {"W": config.init_scale} | ({"b": config.init_bias} if model.use_bias else {})
-    box = (0.0, 1.0) if config.on_images else None
     attack = None
     if config.train_radius:
-        attack = PGD(config.train_radius, norm="l2", steps=config.train_attack_steps, box=box)
+        size = {"norm": "l2", "steps": config.train_attack_steps, "box": boxes.of(source)}
+        attack = PGD(config.train_radius, **size)
     start = None
     if config.start != "random":
         mixing = config.mixing if config.start == "mixed" else 0.0
@@ -263,8 +268,8 @@ def problem(config: Config, supervision: str) -> Problem:
     )
 
 
-def observed(config: Config, supervision: str) -> tuple[dict, dict]:
-    """What is recorded at every recording time, and at the end."""
+def observed(config: Config, supervision: str, box: boxes.Box = None) -> tuple[dict, dict]:
+    """What is recorded at every recording time, and at the end; attacks keep to the data's box."""
     o = observables
     always = {
         "training_loss": o.training_loss,
@@ -282,12 +287,11 @@ def observed(config: Config, supervision: str) -> tuple[dict, dict]:
         end |= {"activation_pattern": o.activation_pattern, "dead": o.dead}
         if config.keep_weights:
             end |= {"weights": o.weights, "features": o.features}
-    return always, end | _robustness(config, supervision)
+    return always, end | _robustness(config, supervision, box)
 
 
-def _robustness(config: Config, supervision: str) -> dict:
+def _robustness(config: Config, supervision: str, box: boxes.Box) -> dict:
     o, points = observables, config.num_points
-    box = (0.0, 1.0) if config.on_images else None
     binary = supervision == "binary"
     end = {}
     positive = config.width if binary else positive_labels(config) * config.group_width
@@ -314,9 +318,10 @@ def run(config: Config, engine: Engine) -> xr.Dataset:
     """Train the network of each supervision asked for; dimension `supervision` tells them apart."""
 
     def arm(supervision):
-        always, end = observed(config, supervision)
+        trained = problem(config, supervision)
+        always, end = observed(config, supervision, boxes.of(trained.data))
         return simulate(
-            problem(config, supervision),
+            trained,
             config.update_rule,
             steps=config.steps,
             observe=always,

@@ -18,6 +18,8 @@ import jax
 import xarray as xr
 
 from dynamics.config import RunConfig, setting
+from dynamics.data import box as boxes
+from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.experiments import _kernels_data_physics_claims as claims
 from dynamics.experiments import _kernels_data_physics_data as from_data
 from dynamics.experiments import _kernels_data_physics_figures as figures
@@ -101,6 +103,7 @@ class Config(RunConfig):
     bias_std: float = setting(0.0, "sigma_b of the kernel (hypercube, distillation, eigenfeatures)", low=0)
     depth: int = setting(1, "hidden layers of the kernel (hypercube, distillation, eigenfeatures)", low=1)
     data: str = setting("digits", "digits, mnist, or a path of images (distillation, eigenfeatures)")
+    box: tuple[float, ...] = setting((), boxes.ABOUT)
     num_images: int = setting(1200, "training images (distillation, eigenfeatures)", low=2)
     num_test_images: int = setting(500, "test images (distillation, eigenfeatures)", low=1)
     support: tuple[int, ...] = setting((10, 20, 50), "numbers of learned images (distillation)", low=1)
@@ -145,7 +148,10 @@ class Config(RunConfig):
             raise ValueError("shared_data is not for learning_curves, whose seeds are draws of the data")
         if self.batch_size:
             raise ValueError(f"batch_size must be 0: theory is for full batches, got {self.batch_size}")
-        if self.part in ("distillation", "eigenfeatures"):
+        on_images = self.part in ("distillation", "eigenfeatures")
+        of_file = on_images and self.data not in SHIPPED_COUNTS
+        boxes.asked(self.box, of_file=of_file, where=f"part={self.part!r} and data={self.data!r}")
+        if on_images:
             from_data.check_images(self)
 
 

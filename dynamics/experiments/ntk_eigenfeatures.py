@@ -17,6 +17,7 @@ import xarray as xr
 from dynamics import observables as o
 from dynamics.adversary import FGSM, PGD
 from dynamics.config import RunConfig, setting
+from dynamics.data import box as boxes
 from dynamics.data.clusters import Clusters
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
@@ -45,6 +46,7 @@ class Config(RunConfig):
 
     part: Literal["features", "width", "evolution", "clusters"] = setting("features", "what is simulated")
     data: str = setting("spiked", "spiked, digits, mnist, or a path of images (not for clusters)")
+    box: tuple[float, ...] = setting((), boxes.ABOUT)
     classes: tuple[int, ...] = setting((3, 8), "labels of the two classes of images, -1 and +1", low=0)
     num_samples: int = setting(400, "training samples n", low=2)
     num_test: int = setting(500, "test samples", low=1)
@@ -92,6 +94,8 @@ class Config(RunConfig):
         super().check()
         if self.data != "spiked" and not self.on_images:
             raise ValueError(f"data must be spiked, digits, mnist or an existing path, got {self.data!r}")
+        of_file = self.data not in ("spiked", *SHIPPED_COUNTS) and self.part != "clusters"
+        boxes.asked(self.box, of_file=of_file, where=f"part={self.part!r} and data={self.data!r}")
         if self.data == "spiked" and self.robust_dim + self.nonrobust_dim < 1:
             raise ValueError("robust_dim and nonrobust_dim must not both be 0")
         if len(self.classes) != 2 or len(set(self.classes)) != 2:
@@ -133,13 +137,8 @@ class Config(RunConfig):
 
     @property
     def on_images(self) -> bool:
-        """Whether the data are images, whose pixels lie in [0, 1]."""
+        """Whether the data are images."""
         return self.data in SHIPPED_COUNTS or (self.data != "spiked" and Path(self.data).exists())
-
-    @property
-    def box(self) -> tuple[float, float] | None:
-        """Bounds of the inputs."""
-        return (0.0, 1.0) if self.on_images else None
 
 
 _FEATURES = Config()
@@ -184,8 +183,9 @@ def data(config: Config) -> Any:
         from dynamics.data import images
 
         return images.load(
-            config.data, num_train=config.num_samples, num_test=config.num_test, classes=config.classes
-        )
+            config.data, num_train=config.num_samples, num_test=config.num_test, classes=config.classes,
+            box=config.box,
+        )  # fmt: skip
     return Spiked(
         num_samples=config.num_samples,
         num_test=config.num_test,
@@ -232,7 +232,9 @@ def _still(problem: Problem, end: dict, engine: Engine, label: str) -> xr.Datase
 def _features(config: Config, engine: Engine) -> xr.Dataset:
     """The kernel's features; dimension `learner` tells the kernel from the networks trained beside it."""
     own = kernel(config)
-    attack = {"radius": config.radius, "norm": config.norm, "steps": config.attack_steps, "box": config.box}
+    inputs = source(config)
+    attack = {"radius": config.radius, "norm": config.norm, "steps": config.attack_steps}
+    attack["box"] = boxes.of(inputs)
     end = {
         "eigenvalues": kernel_part.eigenvalues.given(kernel=own),
         "usefulness": kernel_part.usefulness.given(kernel=own),
@@ -254,20 +256,21 @@ def _features(config: Config, engine: Engine) -> xr.Dataset:
         leading = tuple(k for k in (1, 2, 5, 10, 20) if k <= config.num_samples)
         end["overlap"] = kernel_part.overlap.given(kernel=own, others=others, leading=leading)
         end["agreement"] = kernel_part.agreement.given(kernel=own, others=others)
-    problem = Problem(source(config), NTKNetwork(2), loss="squared")
+    problem = Problem(inputs, NTKNetwork(2), loss="squared")
     dataset = _still(problem, end, engine, "features")
     if config.compare:
         dataset = dataset.assign_coords(other=list(config.compare))
-    return _with_networks(config, engine, dataset) if config.net_width else dataset
+    return _with_networks(config, engine, inputs, dataset) if config.net_width else dataset
 
 
-def _with_networks(config, engine, dataset):
+def _with_networks(config, engine, inputs, dataset):
     """Finite networks after as many steps of 1 / lambda_max as the kernel flows for."""
     steps = [int(time) for time in config.times]
-    one = FGSM(config.radius, norm=config.norm, box=config.box)
-    many = PGD(config.radius, norm=config.norm, steps=config.attack_steps, random_start=False, box=config.box)
+    size = {"norm": config.norm, "box": boxes.of(inputs)}
+    one = FGSM(config.radius, **size)
+    many = PGD(config.radius, steps=config.attack_steps, random_start=False, **size)
     attack = one if config.attack_steps == 1 else many
-    problem = Problem(source(config), network(config, config.net_width), loss="squared", reduction="sum")
+    problem = Problem(inputs, network(config, config.net_width), loss="squared", reduction="sum")
     observe = {
         "net_clean": o.accuracy,
         "net_robust": o.robust_accuracy.given(attack=attack, objective="margin"),
@@ -290,7 +293,8 @@ def _evolution(config: Config, engine: Engine) -> xr.Dataset:
         model, scale = SmallCNN(hidden=config.hidden), 1.0
     else:
         model, scale = network(config, config.hidden), 1.0
-    size = {"norm": config.norm, "box": config.box}
+    inputs = source(config)
+    size = {"norm": config.norm, "box": boxes.of(inputs)}
     pgd = PGD(config.radius, steps=config.train_steps, random_start=False, **size)
     shown = {"num_points": config.kernel_points}
     observe = {
@@ -303,7 +307,7 @@ def _evolution(config: Config, engine: Engine) -> xr.Dataset:
 
     def arm(training):
         adversary = {"standard": None, "fgsm": FGSM(config.radius, **size), "pgd": pgd}[training]
-        problem = Problem(source(config), model, init_scale=scale, adversary=adversary)
+        problem = Problem(inputs, model, init_scale=scale, adversary=adversary)
         return simulate(
             problem,
             named("gd", config.learning_rate),

@@ -17,6 +17,7 @@ import xarray as xr
 from dynamics import observables as o
 from dynamics.adversary import ATTACKS, PGD
 from dynamics.config import TrainingConfig, setting
+from dynamics.data import box as boxes
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.descent import Descent, named, within
@@ -31,15 +32,15 @@ from dynamics.problem import Problem
 from kernels.closed_form import DeepNTK
 
 ARMS = ("subset", "full", "kip", "adv_kip")
-BOX = (0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(TrainingConfig):
-    """Settings; symbols as in the paper. Radii are of linf balls; pixels lie in [0, 1]."""
+    """Settings; symbols as in the paper. Radii are of linf balls."""
 
     part: Literal["distillation", "networks", "rescaling"] = setting("distillation", "what is simulated")
     data: str = setting("digits", "digits, mnist, or a path of images")
+    box: tuple[float, ...] = setting((), boxes.ABOUT)
     num_samples: int = setting(1200, "training images", low=2)
     num_test: int = setting(200, "test images", low=1)
     arms: tuple[str, ...] = setting(ARMS, f"which sets are fitted: {', '.join(ARMS)}")
@@ -95,6 +96,7 @@ class Config(TrainingConfig):
                 f"num_samples + num_test must be at most the {count} images of {self.data}, "
                 f"got {self.num_samples} and {self.num_test}"
             )
+        boxes.asked(self.box, of_file=count is None, where=f"data={self.data!r}")
         if not self.arms or len(set(self.arms)) < len(self.arms) or set(self.arms) - set(ARMS):
             raise ValueError(f"arms must be different ones of {', '.join(ARMS)}, got {', '.join(self.arms)}")
         for name in ("num_support", "batch_size"):
@@ -134,10 +136,11 @@ class Config(TrainingConfig):
         """Radius of the evaluation's attacks."""
         return self.test_radius or self.radius
 
-    @property
-    def support_rule(self) -> Descent:
-        """The update rule of the support, which stays in the box and, if asked for, near the first images."""
-        return within(self.update_rule, box=BOX, ball=self.ball or None, only=("support",))
+    def support_rule(self, box: boxes.Box) -> Descent:
+        """The update rule of the support, which stays in the data's box and, if asked for, near its start."""
+        if box is None and not self.ball:
+            return self.update_rule
+        return within(self.update_rule, box=box, ball=self.ball or None, only=("support",))
 
 
 _DIGITS = Config()
@@ -173,14 +176,8 @@ def source(config: Config) -> Any:
     """The data, of seed 0 for every seed if asked for."""
     from dynamics.data import images
 
-    loaded = images.load(config.data, num_train=config.num_samples, num_test=config.num_test)
+    loaded = images.load(config.data, num_train=config.num_samples, num_test=config.num_test, box=config.box)
     return Shared(loaded) if config.shared_data else loaded
-
-
-def num_classes(config: Config) -> int:
-    """How many classes the data have."""
-    data = source(config)
-    return len((data.source if config.shared_data else data).class_signs)
 
 
 def kernel(config: Config) -> DeepNTK:
@@ -190,20 +187,22 @@ def kernel(config: Config) -> DeepNTK:
 
 def problem(config: Config, arm: str, **model: Any) -> Problem:
     """The problem of one arm; `model` replaces options of the kernel regression."""
+    data = source(config)
     options = {
         "num_support": config.num_samples if arm == "full" else config.num_support,
-        "num_outputs": num_classes(config),
+        "num_outputs": len((data.source if config.shared_data else data).class_signs),
         "ridge": config.ridge,
         "learn_labels": config.learn_labels,
         "logit_scale": config.logit_scale,
     }
     attack = None
     if arm == "adv_kip" and config.attack_steps:
-        attack = PGD(config.radius, norm="linf", steps=config.attack_steps, random_start=False, box=BOX)
+        size = {"norm": "linf", "steps": config.attack_steps, "box": boxes.of(data)}
+        attack = PGD(config.radius, random_start=False, **size)
     outer = config.outer if config.centred or config.outer != "squared" else "squared_one_hot"
     inner = config.attack_loss
     return Problem(
-        source(config),
+        data,
         KernelRegression(kernel(config), **(options | model)),
         loss=outer,
         adversary=attack,
@@ -212,8 +211,8 @@ def problem(config: Config, arm: str, **model: Any) -> Problem:
     )
 
 
-def evaluation(config: Config, *attacks: str) -> Any:
-    """The observable of accuracies under these attacks."""
+def evaluation(config: Config, box: boxes.Box, *attacks: str) -> Any:
+    """The observable of accuracies under these attacks, which keep to the data's box."""
     return o.accuracy_under.given(
         radius=config.evaluation_radius,
         attack=attacks,
@@ -222,13 +221,13 @@ def evaluation(config: Config, *attacks: str) -> Any:
         margin_steps=config.margin_steps,
         restarts=config.restarts,
         trials=config.trials,
-        box=BOX,
+        box=box,
     )
 
 
-def _observed(config: Config, arm: str) -> tuple[dict, dict]:
+def _observed(config: Config, arm: str, box: boxes.Box) -> tuple[dict, dict]:
     """What is recorded on the way, and at the end."""
-    size = {"norm": "linf", "steps": config.test_steps, "random_start": False, "box": BOX}
+    size = {"norm": "linf", "steps": config.test_steps, "random_start": False, "box": box}
     ascent = PGD(config.evaluation_radius, **size)
     always = {
         "outer_loss": own.outer_loss,
@@ -236,7 +235,7 @@ def _observed(config: Config, arm: str) -> tuple[dict, dict]:
         "pgd_accuracy": o.robust_accuracy.given(attack=ascent, objective="cross_entropy"),
         "margin_accuracy": o.robust_accuracy.given(attack=ascent, objective="margin"),
     }
-    end = {"under": evaluation(config, *ATTACKS), "masking": o.masking, "condition": own.condition}
+    end = {"under": evaluation(config, box, *ATTACKS), "masking": o.masking, "condition": own.condition}
     if arm != "full":
         end |= {"support": own.support, "support_class": own.support_class, "drift": own.drift}
     if config.curve_radii:
@@ -251,10 +250,12 @@ def _distillation(config: Config, engine: Engine) -> xr.Dataset:
 
     def arm(name):
         learned = name in ("kip", "adv_kip")
-        observe, end = _observed(config, name)
+        fitted = problem(config, name)
+        box = boxes.of(fitted.data)
+        observe, end = _observed(config, name, box)
         return simulate(
-            problem(config, name),
-            config.support_rule,
+            fitted,
+            config.support_rule(box),
             steps=config.steps if learned else 0,
             observe=observe if learned else {},
             observe_end=end,
@@ -268,11 +269,12 @@ def _distillation(config: Config, engine: Engine) -> xr.Dataset:
 
 def _rescaling(config: Config, engine: Engine) -> xr.Dataset:
     """One kernel predictor whose logits are multiplied by several factors; dimension `scale`."""
-    end = {"under": evaluation(config, "clean", "pgd", "margin", "worst"), "masking": o.masking}
 
     def arm(name):
         model = {"logit_scale": float(name), "probabilities": config.probabilities}
         made = problem(config, "subset", **model)
+        under = evaluation(config, boxes.of(made.data), "clean", "pgd", "margin", "worst")
+        end = {"under": under, "masking": o.masking}
         found = simulate(made, named("gd", 1.0), steps=0, observe_end=end, **engine.keywords(name))
         return found.drop_dims("step", errors="ignore")
 

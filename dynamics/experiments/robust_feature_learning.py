@@ -16,6 +16,7 @@ import xarray as xr
 from dynamics import observables as o
 from dynamics.adversary import FGSM, PGD, FeatureFlip, FeaturePlant, FeatureShift, GradientStep
 from dynamics.config import TrainingConfig, setting
+from dynamics.data import box as boxes
 from dynamics.data.patches import Labels, RobustNonRobust
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
@@ -40,6 +41,7 @@ class Config(TrainingConfig):
     """Patch data with robust and non-robust features (or images), trained plainly or adversarially."""
 
     data: str = setting("patches", "patches, digits, mnist, or a path of image files")
+    box: tuple[float, ...] = setting((), boxes.ABOUT)
     training: Training = setting("both", "training: on the data, on attacked data, or one network of each")
     dim: int = setting(16, "patch dimension d (patches)", low=2)
     num_classes: int = setting(4, "classes k (patches)", low=2)
@@ -90,6 +92,8 @@ class Config(TrainingConfig):
     def check(self) -> None:
         """Refuse what does not fit together."""
         super().check()
+        of_file = self.on_images and self.data not in SHIPPED_COUNTS
+        boxes.asked(self.box, of_file=of_file, where=f"data={self.data!r}")
         if self.on_images:
             self._check_images()
         else:
@@ -245,11 +249,10 @@ def data(config: Config) -> RobustNonRobust:
     )
 
 
-def training_attack(config: Config) -> Any:
-    """The adversary of training."""
+def training_attack(config: Config, box: boxes.Box = None) -> Any:
+    """The adversary of training, which keeps to the box of images."""
     radius = Axis("train_radius", config.radii) if config.radii else config.radius
     if config.on_images:
-        box = (0.0, 1.0)
         if config.attack == "one_step":
             return FGSM(radius, norm="linf", box=box)
         return PGD(radius, norm="linf", steps=config.attack_steps, box=box)
@@ -325,7 +328,7 @@ def observed(config: Config) -> tuple[dict, dict]:
 def run(config: Config, engine: Engine) -> xr.Dataset:
     """Train a network of each kind asked for; dimension `training` tells them apart."""
     if config.on_images:
-        return image_part.run(config, engine, training_attack(config))
+        return image_part.run(config, engine, lambda box: training_attack(config, box))
     always, end = observed(config)
 
     def arm(training):

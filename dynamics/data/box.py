@@ -1,0 +1,63 @@
+"""Boxes: the bounds (low, high) of every coordinate that belong to some data and to no other.
+
+Pixels lie in [0, 1]. Floats of a file have no bounds, even where all of them lie in [0, 1], unless the user
+says so.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Num
+
+Box = tuple[float, float] | None
+
+PIXELS = (0.0, 1.0)
+ABOUT = (
+    "bounds LOW,HIGH of every input of a data file, which attacks keep to; none given: 0,1 for image formats "
+    "and bytes, none for floats, even for those in [0, 1]"
+)
+
+
+def asked(box: Sequence[float], *, of_file: bool, where: str) -> None:
+    """Refuse the setting `box` if it is no box, or `where` says that no file is read.
+
+    Raises: ValueError: as above.
+    """
+    if not box:
+        return
+    if len(box) != 2 or not box[0] < box[1]:
+        raise ValueError(
+            f"box must be two numbers LOW,HIGH with LOW below HIGH, got {','.join(f'{v:g}' for v in box)}"
+        )
+    if not of_file:
+        raise ValueError(f"box is for the inputs of a data file, and there is none with {where}")
+
+
+def of(data: Any) -> Box:
+    """The box that a data distribution says its inputs lie in; None if it says nothing."""
+    return getattr(data, "box", None)
+
+
+def refuse_outside(x: Num[Array | np.ndarray, "*shape"], box: Box, what: str) -> None:
+    """Refuse inputs that a box does not hold; rounding is no reason to.
+
+    Raises: ValueError: says how far they lie outside, and on which side.
+    """
+    if box is None or not np.size(x):
+        return
+    low, high = box
+    least, most = float(x.min()), float(x.max())
+    eps = float(jnp.finfo(x.dtype).eps) if jnp.issubdtype(x.dtype, jnp.floating) else 0.0
+    rounding = 4 * eps * max(abs(low), abs(high))
+    sides = [
+        f"{distance:.3g} {side}"
+        for distance, side in ((low - least, f"below {low:g}"), (most - high, f"above {high:g}"))
+        if distance > rounding
+    ]
+    if sides:
+        raise ValueError(
+            f"{what} must lie in the box [{low:g}, {high:g}] that was asked for, but reach "
+            f"{' and '.join(sides)}; give a box that holds them, or none"
+        )
