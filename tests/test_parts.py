@@ -166,3 +166,61 @@ def test_description_is_json_and_tells_numbers_apart():
     assert describe(big) == describe(big.copy())
     assert describe(big) != describe(big + 1e-16 * (big == 0))
     assert describe(Spring(2, 1.0)) != describe(Spring(2, 1.5))
+
+
+# --- arrays of any byte order ---
+
+NATIVE = {">f4": np.float32, ">f8": np.float64, ">i2": np.int16, np.longdouble: np.float64, bool: bool,
+          np.float16: np.float16, ">c8": np.complex64, np.clongdouble: np.complex128}  # fmt: skip
+
+
+@part
+class Held:
+    """A part that holds whatever it is given."""
+
+    numbers: Any = None
+
+
+@pytest.mark.parametrize("dtype", NATIVE)
+def test_arrays_of_a_part_are_native(dtype):
+    given = np.array([0.0, 1.0, 3.0]).astype(dtype)
+    for held in (
+        Held(given).numbers,
+        Held({"W": given}).numbers["W"],
+        Held([given]).numbers[0],
+        bind(len, radius=given).numbers["radius"],
+    ):
+        assert held.dtype == NATIVE[dtype]
+        assert held.dtype.isnative
+        np.testing.assert_array_equal(held, given.astype(NATIVE[dtype]))
+        jnp.asarray(held)
+
+
+def test_numbers_and_native_arrays_are_kept_as_they_are():
+    array, axis = np.arange(3.0), Axis("noise", [1.0])
+    bfloat = np.asarray(jnp.ones(2, jnp.bfloat16))
+    for value in (array, axis, 2, 2.5, None, jnp.ones(2), bfloat):
+        assert Held(value).numbers is value or np.shares_memory(Held(value).numbers, value)
+    assert Held(np.longdouble(0.5)).numbers == 0.5
+    assert Held(np.longdouble(0.5)).numbers.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [object, "U3", "M8[s]", [("a", "f4")]])
+def test_arrays_of_no_numbers_are_refused(dtype):
+    with pytest.raises(TypeError, match="numbers must hold numbers, got the type ") as caught:
+        Held(np.zeros(2, dtype))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [[1 + 1j], ["1", "2"], [None, 1.0], [True, False], [[1.0]], []])
+def test_an_axis_takes_a_list_of_numbers_only(untyped, values):
+    with pytest.raises(ValueError, match="axis 'noise' needs a list of at least one number"):
+        Axis("noise", values)
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">i4", np.longdouble, np.float16])
+def test_an_axis_of_any_byte_order_is_one_of_doubles(dtype):
+    values = Axis("noise", np.array([1.0, 2.0]).astype(dtype)).values
+    assert values.dtype == np.float64
+    assert values.dtype.isnative
+    assert values.tolist() == [1.0, 2.0]

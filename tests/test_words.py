@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from dynamics.words import counted, printable, whole
+from dynamics.words import counted, listed, printable, whole
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 seeds"), (1, "1 seed"), (1024, "1,024 seeds")])
@@ -29,3 +29,10 @@ def test_printable():
 
 
 TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def test_listed():
+    assert listed([]) == ""
+    assert listed((3, 8)) == "3, 8"
+    assert listed(range(10)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert listed(range(10**9), 2) == "0, 1, ..."

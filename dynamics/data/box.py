@@ -7,7 +7,6 @@ says so.
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
@@ -20,7 +19,7 @@ ABOUT = (
 )
 
 
-def asked(box: Sequence[float], *, of_file: bool, where: str) -> None:
+def asked(box: Sequence[int | float], *, of_file: bool, where: str) -> None:
     """Refuse the setting `box` if it is no box, or `where` says that no file is read.
 
     Raises: ValueError: as above.
@@ -48,14 +47,12 @@ def refuse_outside(x: Num[Array | np.ndarray, "*shape"], box: Box, what: str) ->
     if box is None or not np.size(x):
         return
     low, high = box
-    least, most = float(x.min()), float(x.max())
-    eps = float(jnp.finfo(x.dtype).eps) if jnp.issubdtype(x.dtype, jnp.floating) else 0.0
-    rounding = 4 * eps * max(abs(low), abs(high))
-    sides = [
-        f"{distance:.3g} {side}"
-        for distance, side in ((low - least, f"below {low:g}"), (most - high, f"above {high:g}"))
-        if distance > rounding
-    ]
+    eps = 4 * float(np.finfo(np.float32).eps)  # doubles may have been floats once
+    distances = {
+        f"below {low:g}": (low - float(x.min()), low),
+        f"above {high:g}": (float(x.max()) - high, high),
+    }
+    sides = [f"{far:.3g} {side}" for side, (far, end) in distances.items() if far > eps * abs(end)]
     if sides:
         raise ValueError(
             f"{what} must lie in the box [{low:g}, {high:g}] that was asked for, but reach "

@@ -201,7 +201,7 @@ def load(
     signs: str = "odd",
     center: bool = False,
     classes: Sequence[int] | None = None,
-    box: Sequence[float] = (),
+    box: Sequence[int | float] = (),
 ) -> LabelledImages:
     """Images of a package or of a file, as a data distribution with classes 0 .. (largest label).
 
@@ -222,9 +222,11 @@ def load(
     if signs not in SIGNS:
         raise ValueError(f"signs must be one of {', '.join(SIGNS)}, got {signs!r}")
     images = SHIPPED[source]() if source in SHIPPED else read(source)
+    boxes.asked(box, of_file=source not in SHIPPED, where=f"source={source!r}")
+    asked = tuple(map(float, box)) or None
     for x in (images.x_train, images.x_test):
         if x is not None:
-            _check_range(x, tuple(box) or None, f"the inputs of {source}")
+            _check_range(x, asked, f"the inputs of {source}")
     if classes is not None:
         images = _only(images, classes, source)
     fixed = images.x_test is not None
@@ -250,7 +252,7 @@ def load(
         num_test or rest,
         *test,
         center=center,
-        box=tuple(box) or (None if center else images.box),
+        box=asked or (None if center else images.box),
     )
 
 

@@ -1,5 +1,7 @@
 """Norm balls: projections against plain NumPy, and gradients of every size."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamics.adversary import NORMS, ball, project
+from dynamics import observables
+from dynamics.adversary import FGSM, NORMS, PGD, ball, project
+from dynamics.data.images import LabelledImages
+from dynamics.data.spiked import Spiked
+from dynamics.models.linear import Linear
+from dynamics.problem import Problem
 
 SAMPLES = 6
 
@@ -97,3 +104,49 @@ def test_radii_that_are_none(untyped, radius):
         ball.check_radius(radius)
     with pytest.raises(ValueError, match=r"^norm must be one of l2, linf, max-l2, got 'l1'"):
         project(jnp.ones((2, 2)), 1.0, "l1")
+
+
+# --- boxes ---
+
+
+def spiked_problem(**options):
+    return Problem(Spiked(num_samples=4, num_test=4, robust_dim=2, nonrobust_dim=0), Linear(), **options)
+
+
+def images(**options):
+    return LabelledImages(np.ones((4, 2)), np.zeros(4, int), (1,), 2, 2, **options)
+
+
+def test_boxes_of_attacks_are_found_but_for_the_one_that_the_data_declare():
+    observed = [
+        observables.accuracy,
+        observables.robust_accuracy.given(attack=PGD(0.1, box=(-2.0, 2.0))),
+        observables.pgd_accuracy.given(radius=0.1, box=(-3.0, 3.0)),
+        observables.pgd_accuracy.given(radius=0.1),
+    ]
+    assert ball.unproven_boxes(spiked_problem(), observed) == {(-2.0, 2.0), (-3.0, 3.0)}
+    attack = FGSM(0.1, box=(0.0, 1.0))
+    assert ball.unproven_boxes(spiked_problem(adversary=attack), observed[:1]) == {(0.0, 1.0)}
+    declared = Problem(images(box=(0.0, 1.0)), Linear(), adversary=attack)
+    assert ball.unproven_boxes(declared, observed[:2]) == {(-2.0, 2.0)}
+    assert ball.unproven_boxes(Problem(images(center=True), Linear(), adversary=attack)) == {(0.0, 1.0)}
+
+
+@pytest.mark.parametrize("points", ["train", "test"])
+def test_a_draw_outside_a_box_is_refused(points):
+    draw = spiked_problem().sample(jax.random.key(0))
+    inside = jax.tree.map(jnp.zeros_like, draw)
+    ball.check_draw(inside, [(0.0, 1.0), (-1.0, 0.0)])
+    sample = dataclasses.replace(inside.train, x=inside.train.x.at[1, 1].set(-2.5))
+    outside = dataclasses.replace(inside, **{points: sample})
+    ball.check_draw(outside, [(-2.5, 1.0)])
+    wrong = f"the data's {points} inputs must lie .* reach 1.5 below -1;"
+    with pytest.raises(ValueError, match=wrong) as caught:
+        ball.check_draw(outside, [(-1.0, 1.0)])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("box", [("a", "b"), (1.0, 0.0), [0.0, 1.0], (0.0, 1.0, 2.0), (float("nan"), 1.0)])
+def test_what_is_no_box_is_refused(box):
+    with pytest.raises(ValueError, match="box must be None or a tuple"):
+        FGSM(0.1, box=box)

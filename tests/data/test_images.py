@@ -283,6 +283,9 @@ def test_load_refuses_more_than_either_part_of_a_split(tmp_path, num_train, num_
         ({"num_train": COUNT}, "more than the 24 images"),
         ({"num_train": COUNT + 1, "test_inputs": X, "test_classes": Y}, "24 training and 24 test"),
         ({"num_test": COUNT + 1, "test_inputs": X, "test_classes": Y}, "24 training and 24 test"),
+        ({"box": (0.0, 23.0)}, "inputs must lie in the box .* reach 0.5 above 23"),
+        ({"test_inputs": X - 1, "test_classes": Y, "box": (0.0, 24.0)}, "test_inputs .* reach 1 below 0"),
+        ({"center": True, "box": (0.0, 24.0)}, "centred images have no box"),
     ],
 )
 def test_labelled_images_refuse_what_does_not_fit(untyped, change, wrong):
@@ -290,3 +293,80 @@ def test_labelled_images_refuse_what_does_not_fit(untyped, change, wrong):
     with pytest.raises(ValueError, match=wrong) as caught:
         LabelledImages(**fields | change)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"inputs": X.astype(complex)}, "inputs must be real numbers, got the type complex128"),
+        ({"inputs": X > 1}, "inputs must be real numbers, got the type bool"),
+        ({"inputs": X.astype(object)}, "inputs must hold numbers, got the type object"),
+        ({"inputs": X.astype(str)}, "inputs must hold numbers"),
+        ({"classes": Y.astype(float)}, "classes must be integers, counted from 0, got the type float64"),
+        ({"classes": Y > 0}, "classes must be integers"),
+        ({"test_inputs": X.astype(complex), "test_classes": Y}, "test_inputs must be real numbers"),
+    ],
+)
+def test_labelled_images_refuse_what_are_no_numbers(untyped, change, wrong):
+    fields = {"inputs": X, "classes": Y, "class_signs": odd_even(4), "num_train": 3, "num_test": 2}
+    with pytest.raises(TypeError, match=wrong) as caught:
+        LabelledImages(**fields | change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [">f4", np.longdouble])
+def test_labelled_images_are_taken_in_native_byte_order(untyped, dtype):
+    fields = {"class_signs": odd_even(4), "num_train": 8, "num_test": 4}
+    native = X.astype(np.float16)  # what all of these types hold
+    expected = LabelledImages(native, Y, **fields).sample(jax.random.key(0))
+    fixed = LabelledImages(native.astype(dtype), Y.astype(">i8"), **fields)
+    jax.tree.map(np.testing.assert_array_equal, fixed.sample(jax.random.key(0)), expected)
+
+
+# --- boxes ---
+
+
+def test_shipped_images_have_the_box_of_pixels_unless_they_are_centred():
+    assert load("digits", num_train=10, num_test=5).box == (0, 1)
+    assert load("digits", num_train=10, num_test=5, classes=(2, 7)).box == (0, 1)
+    assert load("digits", num_train=10, num_test=5, center=True).box is None
+    with pytest.raises(
+        ValueError, match="box is for the inputs of a data file, and there is none with source='d"
+    ):
+        load("digits", num_train=10, num_test=5, box=(0, 1))
+
+
+def test_load_checks_the_box_that_is_asked_for(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=X, y_train=Y, x_test=X + 1, y_test=Y)
+    sizes = {"num_train": COUNT, "num_test": 0}
+    assert load(path, **sizes).box is None
+    assert load(path, **sizes, box=[0, 24.5]).box == (0, 24.5)
+    with pytest.raises(ValueError, match="centred images have no box"):
+        load(path, **sizes, center=True, box=(0, 24.5))
+    with pytest.raises(ValueError, match="two numbers LOW,HIGH with LOW below HIGH, got 1"):
+        load(path, **sizes, box=(1,))
+    with pytest.raises(ValueError, match=r"inputs of .*a\.npz must lie .* reach 0.5 above 24;") as caught:
+        load(path, **sizes, box=(0, 24))
+    assert "\n" not in str(caught.value)
+
+
+def test_load_refuses_what_the_precision_does_not_hold(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.where(X == 0, -1e300, X.astype(float)), y=Y)
+    with (
+        jax.enable_x64(False),
+        pytest.raises(ValueError, match=r"3.4e\+38 to be trained on in float32, got 1e"),
+    ):
+        load(path, num_train=4, num_test=4)
+    with jax.enable_x64(True):
+        assert float(load(path, num_train=4, num_test=4).inputs.min()) == -1e300
+
+
+def test_a_label_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    np.savez(tmp_path / "a.npz", x=X, y=Y % 2)
+    wrong = "no label 2: classes, given or by default, are 2, 7, and .*, which count from 0, are 0, 1$"
+    with pytest.raises(ValueError, match=wrong):
+        load(tmp_path / "a.npz", num_train=4, num_test=4, classes=(2, 7))
+    with pytest.raises(ValueError, match=r"are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9$"):
+        load("digits", num_train=4, num_test=4, classes=(2, 10))

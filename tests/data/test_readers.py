@@ -1,11 +1,14 @@
 """Each format is written by hand, byte for byte, and must come back exactly; each broken file is refused."""
 
 import builtins
+import bz2
 import gzip
 import io
+import lzma
 import os
 import pickle
 import struct
+import tarfile
 import zipfile
 from collections import OrderedDict
 
@@ -112,6 +115,43 @@ def test_mnist_labels_may_be_packed_beside_plain_images(tmp_path):
     file_agrees(tmp_path / "train-images-idx3-ubyte", train)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_gzip_is_told_by_contents_and_not_by_name(tmp_path, packed):
+    pack = gzip.compress if packed else lambda data: data
+    for name in ("{}-{}-idx{}-ubyte", "{}-{}-idx{}-ubyte.gz", "{}-{}.idx{}.gz", "{}-{}-idx{}.npz"):
+        folder = tmp_path / name.replace("{}", "")
+        folder.mkdir()
+        train, test = write_mnist(folder, name, pack)
+        file_agrees(folder / name.format("t10k", "images", 3), test)
+        if "ubyte" in name:
+            folder_agrees(folder, train, test)
+
+
+@pytest.mark.parametrize("name", ["a.npz.gz", "a.npz", "a.gz", "a"])
+def test_other_formats_may_be_packed_by_gzip(tmp_path, name):
+    x, y = pixels(6, 4), labels(6)
+    (tmp_path / name).write_bytes(gzip.compress(_savez(x=x, y=y)))
+    file_agrees(tmp_path / name, (x, y))
+    x, y = pixels(3, 32, 32, 3), labels(3)
+    (tmp_path / "b.bin.gz").write_bytes(gzip.compress(cifar_binary(x, y)))
+    file_agrees(tmp_path / "b.bin.gz", (x, y))
+
+
+def test_bytes_have_a_box_and_floats_have_none(tmp_path):
+    write_mnist(tmp_path)
+    for path in (tmp_path, tmp_path / "train-images-idx3-ubyte"):
+        assert read(path).box == (0, 1)
+    write_svhn(tmp_path / "a.mat", 2)
+    assert read(tmp_path / "a.mat").box == (0, 1)
+    (tmp_path / "b.bin").write_bytes(cifar_binary(pixels(2, 32, 32, 3), labels(2)))
+    assert read(tmp_path / "b.bin").box == (0, 1)
+    for x, box in ((pixels(4, 3), (0, 1)), (pixels(4, 3) / 255, None)):
+        np.savez(tmp_path / "a.npz", x=x, y=labels(4))
+        assert read(tmp_path / "a.npz").box == box
+        np.savez(tmp_path / "a.npz", x_train=x, y_train=labels(4), x_test=x, y_test=labels(4))
+        assert read(tmp_path / "a.npz").box == box
+
+
 def test_npz_with_a_split(tmp_path):
     train, test = (pixels(6, 4, 4), labels(6)), (pixels(3, 4, 4), labels(3))
     np.savez(tmp_path / "a.npz", x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])
@@ -124,14 +164,29 @@ def test_npz_without_a_split_and_with_a_column_of_labels(tmp_path):
     file_agrees(tmp_path / "a.npz", (x, y))
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_npz_floats_are_kept(tmp_path, dtype):
-    x = RNG.normal(size=(6, 5)).astype(dtype)
-    np.savez(tmp_path / "a.npz", x=x, y=labels(6).astype(np.int32))
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [
+        (np.float16, np.float16),
+        (np.float32, np.float32),
+        (np.float64, np.float64),
+        (">f2", np.float16),
+        (">f4", np.float32),
+        (">f8", np.float64),
+        (np.longdouble, np.float64),
+        (np.dtype(np.longdouble).newbyteorder(), np.float64),
+    ],
+)
+@pytest.mark.parametrize("label_type", ["<i4", ">i8", ">u2"])
+def test_npz_floats_are_kept_in_native_byte_order(tmp_path, dtype, kept, label_type):
+    x, y = RNG.normal(size=(6, 5)).astype(dtype), labels(6)
+    np.savez(tmp_path / "a.npz", x=np.asfortranarray(x), y=y.astype(label_type))
     images = read(tmp_path / "a.npz")
-    assert images.x_train.dtype == dtype
+    assert images.x_train.dtype == kept
+    assert images.x_train.dtype.isnative
     assert images.y_train.dtype == np.int64
-    np.testing.assert_array_equal(images.x_train, x)
+    np.testing.assert_array_equal(images.x_train, x.astype(kept))
+    np.testing.assert_array_equal(images.y_train, y)
 
 
 def test_npz_is_told_by_its_contents(tmp_path):
@@ -290,6 +345,11 @@ def folders_for_files(folder):
     return folder
 
 
+def device(folder):
+    os.mkfifo(folder / "images")
+    return folder / "images"
+
+
 def plain_zip(folder):
     with zipfile.ZipFile(folder / "a.npz", "w") as archive:
         archive.writestr("x", b"text")
@@ -320,6 +380,11 @@ BAD = {
     "idx counts differ": (mnist(LABELS, lambda _: idx(labels(6))), "7 images but"),
     "idx shapes differ": (two_shapes, "should agree"),
     "gzip broken": (mnist(IMAGES, lambda data: gzip.compress(data)[:-12], IMAGES), "broken gzip"),
+    "gzip by name, otherwise labels": (mnist(LABELS, lambda _: b"plain"), "magic number 00 00 08 01"),
+    "bzip2": (file("train-images-idx3-ubyte.bz2", lambda: bz2.compress(idx(pixels(4, 2, 2)))), "unpack"),
+    "xz": (file("a.npz.xz", lambda: lzma.compress(_savez(x=pixels(2, 2), y=labels(2)))), "unpack"),
+    "tar": (file("cifar-10-python.tar.gz", lambda: _tar(b"some text")), "unpack"),
+    "no file": (device, "neither a file nor a folder"),
     "gzip by name only": (file("train-images-idx3-ubyte.gz", b"plain"), "broken gzip"),
     "npz not a zip": (file("a.npz", b"plain"), "not a .npz"),
     "npz truncated": (file("a.npz", lambda: _savez(x=pixels(9, 9), y=labels(9))[:-30]), "not a .npz"),
@@ -331,7 +396,25 @@ BAD = {
     "npz integers": (npz(x=np.ones((2, 2), int), y=labels(2)), "int64"),
     "npz vector": (npz(x=pixels(2), y=labels(2)), "shape (2,)"),
     "npz empty": (npz(x=pixels(0, 3), y=labels(0)), "empty"),
-    "npz float labels": (npz(x=pixels(2, 2), y=np.ones(2)), "integers"),
+    "npz zip of others": (file("a.zip", lambda: _zip("photo.png")), "['photo.png']"),
+    "npz complex": (npz(x=np.ones((2, 2), complex), y=labels(2)), "complex128"),
+    "npz booleans": (npz(x=np.ones((2, 2), bool), y=labels(2)), "of type bool"),
+    "npz wide integers": (npz(x=pixels(2, 2).astype(">u2"), y=labels(2)), "no range that is known"),
+    "npz structured": (npz(x=np.zeros((2, 2), [("a", "f4")]), y=labels(2)), "it should be uint8"),
+    "npz number": (npz(x=np.float32(1), y=labels(1)), "shape ()"),
+    "npz without columns": (npz(x=np.ones((2, 0)), y=labels(2)), "empty x"),
+    "npz beyond double": (npz(x=np.full((2, 2), np.longdouble("1e4000")), y=labels(2)), "NaN or infinite"),
+    "npz bytes and floats": (
+        npz(x_train=pixels(2, 2), y_train=labels(2), x_test=np.ones((2, 2)), y_test=labels(2)),
+        "x_train of type uint8 but x_test of type float64",
+    ),
+    "npz float labels": (
+        npz(x=pixels(2, 2), y=np.array([-1.0, 1.0])),
+        "has y of type float64 (-1.0, 1.0); labels are integers that count the classes from 0",
+    ),
+    "npz boolean labels": (npz(x=pixels(2, 2), y=np.array([False, True])), "bool (False, True); labels are"),
+    "npz text labels": (npz(x=pixels(2, 2), y=np.array(["0", "1"])), "count the classes from 0"),
+    "npz one label": (npz(x=pixels(2, 2), y=np.int64(1)), "one label an image"),
     "npz one-hot labels": (npz(x=pixels(2, 2), y=np.eye(2, dtype=int)), "one label an image"),
     "npz counts differ": (npz(x=pixels(2, 2), y=labels(3)), "2 images in x but 3 labels"),
     "npz negative labels": (npz(x=pixels(2, 2), y=np.array([-1, 1])), "from -1 to 1"),
@@ -394,6 +477,20 @@ BAD = {
 def _savez(**arrays):
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _zip(name):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, b"some bytes")
+    return buffer.getvalue()
+
+
+def _tar(data):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("data_batch_1"), io.BytesIO(data))
     return buffer.getvalue()
 
 
