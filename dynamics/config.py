@@ -12,6 +12,7 @@ import numpy as np
 
 from dynamics import descent
 from dynamics.descent import Descent, Objective, StepRule
+from dynamics.words import quoted
 
 C = TypeVar("C", bound="Config")
 FIELDS = "__dataclass_fields__"  # a base class that is a dataclass already has them
@@ -77,7 +78,7 @@ class Config:
         Raises: ValueError: a name that is not a field, or a value that is not allowed.
         """
         if not isinstance(values, dict):
-            raise ValueError(f"a config must be a mapping of field names to values, got {values!r}")
+            raise ValueError(f"a config must be a mapping of field names to values, got {quoted(values)}")
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"{', '.join(unknown)}: no such field; fields are {', '.join(sorted(known))}")
@@ -162,7 +163,7 @@ def checked(field: dataclasses.Field, kind: Any, value: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         entry = typing.get_args(kind)[0]
         if not isinstance(value, tuple | list):
-            raise ValueError(f"{field.name} must be a list of {several(entry)}, got {value!r}")
+            raise ValueError(f"{field.name} must be a list of {several(entry)}, got {quoted(value)}")
         return tuple(_checked_one(field, entry, item) for item in value)
     return _checked_one(field, kind, value)
 
@@ -191,7 +192,7 @@ def _checked_one(field, kind, value):
         "below": lambda v, bound: v < bound,
     }
     if not ok or not all(compare[name](value, bound) for name, bound in limits.items()):
-        raise ValueError(f"{field.name} must be {allowed(kind, limits)}, got {value!r}")
+        raise ValueError(f"{field.name} must be {allowed(kind, limits)}, got {quoted(value)}")
     return kind(value) if kind in (int, float) else value
 
 

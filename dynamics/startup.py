@@ -14,6 +14,7 @@ import functools
 import hashlib
 import os
 import platform
+import sys
 import tempfile
 import time
 import warnings
@@ -30,7 +31,11 @@ SETTLED_SECONDS = 10  # a younger file may still be being written
 MOST_MAPS = 20_000
 LOOK_SECONDS = 10
 
+# what JAX and a small run were seen to take of addresses, with 1, 2 and 8 devices (CPU, 2026)
+ADDRESSES, ADDRESSES_A_CORE = int(1.52 * 2**30), int(0.16 * 2**30)
+
 _looked = 0.0
+_started = False
 _turned_off = False
 _warned: set[str] = set()
 
@@ -67,6 +72,80 @@ def prepare(cpu_devices: int | None = None, cache: str | os.PathLike | None = No
             f"the number of CPU devices cannot be set to {wanted} any more, because JAX has started: "
             "call dynamics.prepare() before anything is computed"
         ) from None
+
+
+def start() -> None:
+    """Let JAX find its devices, unless it has.
+
+    Raises:
+      ValueError: the environment keeps it from that (`JAX_PLATFORMS`, `XLA_FLAGS`): what JAX says of it.
+      MemoryError: as `check_address_space`.
+    """
+    global _started
+    if _started:
+        return
+    check_address_space()
+    import jax
+
+    _try_flags()
+    try:
+        jax.devices()
+    except Exception as error:  # JAX raises many kinds
+        names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
+        given = ", ".join(f"{name}={os.environ[name]}" for name in names if os.environ.get(name))
+        where = f" with {given}" if given else ""
+        why = str(error) or "there is no such device, or the package that drives it is not installed"
+        raise ValueError(f"JAX does not start{where}: {why}") from None
+    _started = True
+
+
+def check_address_space() -> None:
+    """Refuse a limit of this process's address space (`ulimit -v`) in which JAX would abort, or hang.
+
+    Raises: MemoryError: says how much JAX needs here before the first run.
+    """
+    limit, needed = address_space(), ADDRESSES + ADDRESSES_A_CORE * num_cores()
+    if limit is not None and limit < needed:
+        raise MemoryError(
+            f"this process may take {limit / 2**30:.2f} GiB of addresses (`ulimit -v`), and JAX needs "
+            f"{needed / 2**30:.2f} GiB on {num_cores()} cores before anything is computed"
+        )
+
+
+def address_space() -> int | None:
+    """Bytes of addresses that this process may take in all; None: without limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _try_flags() -> None:
+    """Let a child read `XLA_FLAGS` first: XLA ends its process at a flag that it does not know.
+
+    Raises: ValueError: it does; with its words.
+    """
+    if not os.environ.get("XLA_FLAGS") or sys.platform != "linux":
+        return
+    import jax
+
+    with tempfile.TemporaryFile() as said:
+        with warnings.catch_warnings(action="ignore"):  # of threads, which the child has no need of
+            child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                os.dup2(said.fileno(), 2)
+                jax.config.update("jax_platforms", "cpu")  # no accelerator is taken for a trial
+                jax.devices()
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        said.seek(0)
+        lines = said.read().decode(errors="replace").strip().splitlines()
+    if status != 0:
+        words = lines[0].rpartition("] ")[2] if lines else "no reason is given"
+        raise ValueError(f"JAX does not start with XLA_FLAGS={os.environ['XLA_FLAGS']}: {words}")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Numbers in sentences, in options and in arguments, and text that a terminal may be given."""
+"""Numbers and quotations in sentences, numbers in options and arguments, and text for a terminal."""
 
 import itertools
 import operator
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 MOST_SEEDS = 2**20
+MOST_QUOTED = 60
 
 # control characters but newline and tab, what turns the direction of text or its lines, lone surrogates
 _UNSAFE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -22,6 +23,22 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def quoted(value: object) -> str:
+    """A value as a sentence quotes it: its `repr`, of which 60 characters are enough."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= MOST_QUOTED else f"{text[: MOST_QUOTED - 3]}..."
+
+
+def brief(sentence: str) -> str:
+    """A sentence on one line, without the middle of words that nobody would read to the end."""
+    words = [word if len(word) <= 300 else f"{word[:MOST_QUOTED]}..." for word in sentence.split()]
+    text = " ".join(words)
+    return text if len(text) <= 3000 else f"{text[:2000]} ... {text[-200:]}"
+
+
 def whole(name: str, text: str, low: int, high: int) -> int:
     """An integer from `low` to `high`.
 
@@ -32,7 +49,7 @@ def whole(name: str, text: str, low: int, high: int) -> int:
     except ValueError:
         number = low - 1
     if not low <= number <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}, got {text!r}")
+        raise ValueError(f"{name} must be an integer from {low} to {high}, got {quoted(text)}")
     return number
 
 
@@ -52,7 +69,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     number = as_integer(value)
     if number is None or number < low or (high is not None and number > high):
         allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} must be an integer {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be an integer {allowed}, got {quoted(value)}")
     return number
 
 

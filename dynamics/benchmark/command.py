@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamics.files import check_writable, write_text
-from dynamics.words import whole
+from dynamics.words import quoted, whole
 
 EXIT_DISAGREES = 1
 NO_PEERS = (
@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if args.against not in chosen_rows:
         raise ValueError(f"--against {args.against} is not among the rows that run: {', '.join(chosen_rows)}")
     counts = [] if args.curve is None else [whole("--curve", c, 1, 2**20) for c in args.curve.split(",")]
+    if len(set(counts)) < len(counts):
+        raise ValueError(f"--curve must be different numbers of seeds, got {quoted(args.curve)}")
     chosen = [SETTINGS[name].resized(dim, samples) for name in names]
     curve_setting = SETTINGS["paper"].resized(dim, samples) if counts else None
     targets = _targets(args)
@@ -129,7 +131,7 @@ def _names(option: str, text: str | None, known: tuple[str, ...]) -> tuple[str, 
     names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in known:
-            raise ValueError(f"{option} must be among {', '.join(known)}, got {name!r}")
+            raise ValueError(f"{option} must be among {', '.join(known)}, got {quoted(name)}")
     return names
 
 

@@ -1,24 +1,33 @@
 """The command line. Bad input is one sentence and exit code 2."""
 
+import contextlib
 import os
 import sys
+import traceback
 import warnings
+from typing import Any, TextIO
 
+from dynamics import startup
 from dynamics.cli.arguments import Parser, parse
-from dynamics.words import printable
+from dynamics.words import brief, printable
 
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+EXIT_BAD_INPUT, EXIT_FAULT, EXIT_INTERRUPTED = 2, 3, 130
+COMPUTE = ("run", "sweep", "resume", "check", "plot", "figures", "report", "bench")
 _held: list[BaseException] = []
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 a claim failed, 2 bad input, 130 interrupted."""
+    """Run one command.
+
+    Returns: the exit code: 0 done, 1 a claim failed, 2 bad input, 3 a fault of this library (with its
+      traceback), 130 interrupted.
+    """
     argv = sys.argv[1:] if argv is None else argv
     warnings.showwarning = _show_warning
     try:
-        return _dispatch(argv)
-    except SystemExit as stop:  # argparse after --help
-        return int(stop.code or 0)
+        code = _carry_out(argv)
+        sys.stdout.flush()  # a full disk is noticed here
+        return code
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -32,18 +41,61 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dynamics: interrupted; what was finished is kept", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except Exception:  # in `check`, exit code 1 says that a claim failed, and nothing else
+        traceback.print_exc()
+        return EXIT_FAULT
 
 
 def entry() -> None:
     """The command `dynamics`: `main`, and then the process ends."""
     sys.unraisablehook = _unraisable
+    _open_streams()
     code = main()
     # threads of the device may still compute, a file on a full disk be half written: no crash in the end
-    if code in (EXIT_BAD_INPUT, EXIT_INTERRUPTED):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    if code in (EXIT_BAD_INPUT, EXIT_FAULT, EXIT_INTERRUPTED):
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
+
+
+class _Forgiving:
+    """A stream for what is said beside the results: that it cannot be written stops nothing."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _open_streams() -> None:
+    """Streams that are there, and write names that their encoding cannot spell as escapes."""
+    # a file that is opened where a stream was closed would get what libraries write to it by number
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+    sys.stderr = _Forgiving(sys.stderr)
+
+
+def _carry_out(argv: list[str]) -> int:
+    try:
+        return _dispatch(argv)
+    except SystemExit as stop:  # argparse after --help
+        return int(stop.code or 0)
 
 
 def _sentence(error: Exception) -> str:
@@ -51,16 +103,18 @@ def _sentence(error: Exception) -> str:
         place = f": {error.filename}" if error.filename else ""
         # HDF5 says where in its depths a write failed, in several lines
         reason = os.strerror(error.errno) if "errno = " in error.strerror else error.strerror
-        return printable(f"{reason}{place}")
-    return _line(error)
+        return _line(f"{reason}{place}")
+    if isinstance(error, MemoryError):
+        return _line(f"not enough memory{': ' * bool(str(error))}{error}")
+    return _line(str(error) or type(error).__name__)
 
 
-def _line(said: Exception) -> str:
-    return " ".join(printable(str(said)).split())
+def _line(said: str) -> str:
+    return brief(printable(said))
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print(f"dynamics: warning: {_line(message)}", file=sys.stderr)
+    print(f"dynamics: warning: {_line(str(message))}", file=sys.stderr)
 
 
 def _unraisable(what):
@@ -98,6 +152,8 @@ def _dispatch(argv: list[str]) -> int:
         commands.add_parser(name, help=text, add_help=False, allow_abbrev=False)
 
     command, rest = (argv[0], argv[1:]) if argv else (None, [])
+    if command in COMPUTE and rest[:1] not in (["-h"], ["--help"]):
+        startup.check_address_space()
     if command in ("run", "resume"):
         from dynamics.cli import run
 

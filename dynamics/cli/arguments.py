@@ -5,9 +5,9 @@ import dataclasses
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
-from dynamics.words import MOST_SEEDS, whole
+from dynamics.words import MOST_SEEDS, quoted, whole
 
 ENGINES = ("auto", "direct", "gram")
 MEASURE = "of a sweep: what to show, a measure or VARIABLE[dim=value,...]; may be repeated"
@@ -32,6 +32,10 @@ class Parser(argparse.ArgumentParser):
         Raises: ValueError: always.
         """
         raise ValueError(f"{message} (see `{' '.join([self.prog, self.about]).strip()} --help`)")
+
+    def print_help(self, file: TextIO | None = None) -> None:
+        """Print the help, and fail if that fails: argparse says nothing of it."""
+        print(self.format_help(), end="", file=file)
 
 
 def parse(parser: Parser, argv: list[str], commands: Mapping[str, Any] | None = None) -> argparse.Namespace:
@@ -98,7 +102,7 @@ def preset(experiment: Any, args: argparse.Namespace) -> Any:
     Raises: ValueError: there is none.
     """
     if args.preset not in experiment.presets:
-        raise ValueError(f"preset must be one of {', '.join(experiment.presets)}, got {args.preset!r}")
+        raise ValueError(f"preset must be one of {', '.join(experiment.presets)}, got {quoted(args.preset)}")
     return experiment.presets[args.preset]
 
 
@@ -143,7 +147,9 @@ def size(name: str, text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]i?B|B|)", text, re.ASCII)
     number = float(found[1]) * _UNITS[found[2]] if found else 0
     if not 1 <= number < 2**63:
-        raise ValueError(f"{name} must be a size such as 4GiB, 500MB or a number of bytes, got {text!r}")
+        raise ValueError(
+            f"{name} must be a size such as 4GiB, 500MB or a number of bytes, got {quoted(text)}"
+        )
     return int(number)
 
 
@@ -192,7 +198,7 @@ def engine(name: str) -> str:
     Raises: ValueError: there is none.
     """
     if name not in ENGINES:
-        raise ValueError(f"--engine must be one of {', '.join(ENGINES)}, got {name!r}")
+        raise ValueError(f"--engine must be one of {', '.join(ENGINES)}, got {quoted(name)}")
     return name
 
 

@@ -97,9 +97,12 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not the folder of a run: it has no run.json")
     about, verified = read_json(path)
     about = {"format": None, "experiment_sha256": "", **about}
-    kinds = {"experiment": str, "experiment_sha256": str, "config": dict, "seeds": list, "x64": bool}
-    sound = all(isinstance(about.get(name), kind) for name, kind in kinds.items())
-    sound &= isinstance(about.get("memory"), int | None)
+    needed = {"experiment": str, "experiment_sha256": str, "config": dict, "seeds": list, "x64": bool}
+    others = {"checkpoint": bool, "strategy": str, "engine": str, "command": str, "measure": list}
+    sound = all(isinstance(about.get(name), kind) for name, kind in needed.items())
+    sound &= all(isinstance(about.get(name, kind()), kind) for name, kind in others.items())
+    sound = sound and all(isinstance(name, str) for name in about.get("measure", ()))
+    sound &= type(about.get("memory")) in (int, type(None))
     if not sound or about.pop("format") != (FORMAT if verified else None):
         raise ValueError(f"{path} is damaged: it does not describe a run")
     return about

@@ -50,7 +50,7 @@ def run(argv: list[str]) -> int:
     write_run(found.path, about)
     try:
         return carry_out(experiment, config, about, found.path)
-    except (ValueError, ImportError) as error:
+    except Exception as error:
         take_back(found)
         if found.path.exists() and isinstance(error, ValueError):
             raise ValueError(f"{error}; what is finished is kept: `dynamics resume {found.path}`") from error

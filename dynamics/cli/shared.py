@@ -40,7 +40,7 @@ def run(experiment: Any, config: Any, about: dict[str, Any], out: str, meeting: 
     write_run(folder, about)
     try:
         return carry_out(experiment, config, about, folder, share)
-    except (ValueError, ImportError):
+    except Exception:
         take_back(found)
         raise
 

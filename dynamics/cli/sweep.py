@@ -44,13 +44,17 @@ def sweep(argv: list[str]) -> int:
     from dynamics.engine.batching import choose
 
     choose(args.strategy)
+    if args.measure:
+        from dynamics.sweep.foresight import check_measures
+
+        check_measures(experiment, grid, args.measure)
     found = new_folder(args.out, f"{experiment.name}-sweep")
     if found.chosen:
         print(f"writing to {found.path}")
     write_run(found.path, about)
     try:
         return _carry_out(experiment, grid, about, found.path)
-    except (ValueError, ImportError):
+    except Exception:
         take_back(found)
         raise
 
@@ -94,8 +98,8 @@ def resume(argv: list[str], folder: Path, about: dict[str, Any]) -> int:
     experiment = experiments.recorded(about["experiment"], about["experiment_sha256"], args.experiment)
     start = experiment.Config.from_dict(about["config"])
     try:
-        axes, ties = about["sweep"]["axes"], about["sweep"]["ties"]
-    except (KeyError, TypeError):
+        axes, ties = grids.read(about["sweep"])
+    except ValueError:
         raise ValueError(f"{folder / 'run.json'} is damaged: it does not describe a sweep") from None
     from dynamics.cli.start import start_jax
 

@@ -68,6 +68,7 @@ class Gather:
 def answer_all(
     points: Mapping[int, Gather],
     simulate: Callable[..., xr.Dataset],
+    check: Callable[..., None] = lambda *parts, **how: None,
     say: Callable[[str], None] = lambda line: None,
     checkpoint: Path | None = None,
     checkpoint_every: bool = True,
@@ -77,6 +78,7 @@ def answer_all(
     Args:
       points: by number; the same numbers find the same checkpoints again.
       simulate: the engine's door.
+      check: called with every program, but for those that are done, before the first one is run.
       say: called with a line before every program.
       checkpoint: a folder in which every program has its own.
       checkpoint_every: as of `simulate`.
@@ -85,23 +87,25 @@ def answer_all(
     for number, point in points.items():
         for label, call in point.asked.items():
             groups.setdefault((label, call.form()), []).append(number)
-    for count, ((label, _), members) in enumerate(groups.items(), 1):
+    programs = []
+    for (label, _), members in groups.items():
         calls = [points[number].asked[label] for number in members]
         joined, places = _side_by_side(calls)
-        say(f"program {count} of {len(groups)}: {label}, {len(set(places))} different runs of every seed")
-        name = f"{label}-{zlib.crc32(repr(members).encode()):08x}"
         with jax.enable_x64(calls[0].float64):
             problem, recipe, observe, observe_end = merge(joined, calls[0].rest)
-            result = simulate(
-                problem,
-                Descent(recipe),
-                observe=observe,
-                observe_end=observe_end,
-                label=label,
-                checkpoint=None if checkpoint is None else checkpoint / name,
-                checkpoint_every=checkpoint_every,
-                **calls[0].options,
-            )
+        name = f"{label}-{zlib.crc32(repr(members).encode()):08x}"
+        folder = None if checkpoint is None else checkpoint / name
+        asked = {"observe": observe, "observe_end": observe_end, "label": label, **calls[0].options}
+        programs.append((members, places, calls[0].float64, folder, (problem, Descent(recipe)), asked))
+    for _, _, float64, folder, parts, asked in programs:
+        if folder is None or not (folder / "result.nc").exists():
+            with jax.enable_x64(float64):
+                check(*parts, **asked)
+    for count, (members, places, float64, folder, parts, asked) in enumerate(programs, 1):
+        label = asked["label"]
+        say(f"program {count} of {len(programs)}: {label}, {len(set(places))} different runs of every seed")
+        with jax.enable_x64(float64):
+            result = simulate(*parts, checkpoint=folder, checkpoint_every=checkpoint_every, **asked)
         for number, place in zip(members, places, strict=True):
             alone = result.isel({POINT: place}, drop=True) if POINT in result.dims else result
             points[number].answers[label] = alone

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
+from dynamics import startup
+
 SHARE = 0.8  # of what is free, when the user sets no limit
 GIB = 2**30
 
@@ -77,7 +79,7 @@ def available(device: Any) -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    found = [_meminfo(), _cgroup()]
+    found = [_meminfo(), _cgroup(), _addresses()]
     known = [bytes_ for bytes_ in found if bytes_ is not None]
     return min(known) if known else 4 * GIB
 
@@ -98,6 +100,16 @@ def _cgroup() -> int | None:
         return None if most == "max" else int(most) - int((group / "memory.current").read_text())
     except (OSError, ValueError):
         return None
+
+
+def _addresses() -> int | None:
+    """What is left of a limit of this process's addresses (`ulimit -v`), where there is one."""
+    limit = startup.address_space()
+    try:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+    return None if limit is None else max(limit - taken, 0)
 
 
 def in_words(count: int) -> str:

@@ -106,10 +106,11 @@ def simulate(
     Returns: a Dataset with dims (axes ..., seed, step, ...) for `observe`, the same without step for
       `observe_end`, `first_nonfinite_step` (-1: none), and attributes that say how it was made.
     Raises:
-      ValueError, TypeError: bad arguments, or too little memory for one run, before anything is compiled.
+      ValueError, TypeError: bad arguments, too little memory for one run, or an environment in which JAX
+        does not start, before anything is compiled.
       Interrupted: Ctrl-C; carries the Dataset of what was recorded.
       Unfinished: the share is done, but not those of the other processes; or the call was noted by `gather`.
-      MemoryError: one run alone did not fit after all.
+      MemoryError: one run alone did not fit after all, or the process may not take what JAX needs.
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a Problem, got {type(problem).__name__}")
@@ -143,6 +144,7 @@ def simulate(
 
     hidden.refuse(problem=problem, descent=recipe, observe=observe, observe_end=observe_end)
     startup.use_cache()
+    startup.start()
     begun = time.perf_counter()
     numbers, rest = partition((problem, recipe, observe, observe_end))
     axes = layout.axes_of(numbers)
@@ -255,6 +257,33 @@ def simulate(
     return result
 
 
+def check(
+    problem: Problem,
+    descent: optax.GradientTransformation,
+    *,
+    steps: int,
+    observe: Mapping[str, Observable],
+    observe_end: Mapping[str, Observable],
+    when: Sequence[int],
+    seeds: Sequence[int],
+    batch_size: int | None,
+    engine: EngineName,
+    strategy: batching.Strategy,
+    memory: int | None,
+    **how: Any,
+) -> None:
+    """Refuse what `simulate` would refuse of a call: parts that do not fit, too little memory for a run.
+
+    Raises: ValueError, TypeError: as `simulate`.
+    """
+    recipe = recipe_of(descent)
+    axes = layout.axes_of(partition((problem, recipe, observe, observe_end))[0])
+    choice, _ = _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, len(when))
+    num_runs = math.prod(map(len, axes.values())) * len(seeds)
+    _, varied = layout.lay_out(partition((problem.data,))[0], axes, len(seeds))
+    choice.sized(batching.choose(strategy), num_runs, num_runs, memory, choice.fixed_data and not any(varied))
+
+
 # tracing costs more than a short run: do it once for a form of problem
 _CHOICES: dict[Any, tuple[Choice, tuple[int, ...]]] = {}
 
@@ -266,11 +295,15 @@ def _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, re
     key = (rest, layout.forms(numbers), engine, batch_size, steps, records, x64)
     if key not in _CHOICES:
         first = jax.tree.map(_first, (problem, recipe, observe, observe_end))
-        draw, params, outputs = checks.shapes(first[0], batch_size, first[2] | first[3], objective(recipe))
         if len(_CHOICES) >= 256:
             _CHOICES.clear()
-        checks.rule(first[1], params)
-        choice = choose_engine(engine, *first, batch_size, steps, records, draw, params)
+        with warnings.catch_warnings():  # sizes beyond int32 are refused by the estimate, in its words
+            warnings.filterwarnings("ignore", "Explicitly requested dtype int64", UserWarning)
+            draw, params, outputs = checks.shapes(
+                first[0], batch_size, first[2] | first[3], objective(recipe)
+            )
+            checks.rule(first[1], params)
+            choice = choose_engine(engine, *first, batch_size, steps, records, draw, params)
         _CHOICES[key] = choice, outputs.shape
     return _CHOICES[key]
 

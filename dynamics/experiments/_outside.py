@@ -43,6 +43,12 @@ def load(reference: str, sha256: str | None = None) -> Experiment:
             f"if you trust it, add --experiment {shlex.quote(reference)}"
         )
     path = path.resolve()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{path}: results name the file of their experiment, so it needs a name in UTF-8"
+        ) from None
     module = _module(path, content, found_sha256)
     experiment = getattr(module, name, None)
     if experiment is None:

@@ -241,7 +241,7 @@ class Experiment:
         if unknown := [name for name in claims or () if name not in known]:
             raise ValueError(f"{self.name} has no claim {unknown[0]!r}; it has {', '.join(known)}")
         listed = seed_list(seeds)
-        asked = self.claims if claims is None else [known[name] for name in claims]
+        asked = self.claims if claims is None else [known[name] for name in dict.fromkeys(claims)]
         for package in sorted({self.check_runs[name].package or "" for c in asked for name in c.runs} - {""}):
             if importlib.util.find_spec(package) is None:
                 raise ValueError(

@@ -9,6 +9,7 @@ import xarray as xr
 from dynamics import experiments
 from dynamics.experiments import _outside
 from dynamics.experiments.base import Experiment
+from dynamics.words import quoted
 
 _PARTS = {"base", "registry"}
 
@@ -32,7 +33,7 @@ def get(name: str) -> Experiment:
     if name not in names():
         near = difflib.get_close_matches(str(name), names(), n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names())}"
-        raise ValueError(f"no experiment {name!r}: {hint}")
+        raise ValueError(f"no experiment {quoted(name)}: {hint}")
     return importlib.import_module(f"dynamics.experiments.{name}").EXPERIMENT
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import operator
 import typing
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -14,8 +15,10 @@ import numpy as np
 import xarray as xr
 
 from dynamics.config import Config, annotation, checked, from_text
+from dynamics.words import quoted
 
 MOST_AXES, MOST_POINTS = 3, 10_000
+LONGEST, MOST_DIGITS = 300, 300  # of a formula: its letters, and the digits that it rounds to
 FORMS = "VALUES is a:b:n (evenly spaced), a:b:n:log, or a list x,y,z"
 
 
@@ -80,8 +83,8 @@ def make(
     for name, formula in ties.items():
         _field(cls, name)
         _parsed(cls, name, formula)
-    for name in settings:
-        _field(cls, name)
+    for name, value in settings.items():
+        checked(_field(cls, name), annotation(cls, name), value)
     for name in ties:
         if name in found or name in settings:
             raise ValueError(f"{name} is both tied and {'varied' if name in found else 'set'}; choose one")
@@ -102,14 +105,25 @@ def make(
     return Grid(tuple(configs), found, ties, refused[0] if refused else "")
 
 
+def read(about: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Axes and ties as `Grid.to_json` keeps them.
+
+    Raises: ValueError: anything else.
+    """
+    found = (about.get("axes"), about.get("ties")) if isinstance(about, dict) else ()
+    if not found or not all(isinstance(one, dict) for one in found):
+        raise ValueError("this does not describe a grid")
+    return found
+
+
 def of(cls: type[Config], dataset: xr.Dataset) -> Grid:
     """The grid that a Dataset was made on.
 
     Raises: ValueError: it is no sweep's, or damaged.
     """
     try:
-        about = json.loads(dataset.attrs["sweep"])
-        axes, ties, config = about["axes"], about["ties"], json.loads(dataset.attrs["config"])
+        axes, ties = read(json.loads(dataset.attrs["sweep"]))
+        config = json.loads(dataset.attrs["config"])
     except (KeyError, TypeError, ValueError):
         raise ValueError("this result is not of a sweep, or damaged: it does not hold the grid") from None
     return make(cls.from_dict(config), axes, ties)
@@ -135,7 +149,10 @@ def read_axis(cls: type[Config], text: str) -> tuple[str, list[Any]]:
         raise ValueError(f"--vary {text}: a range needs two finite ends and 2 to {MOST_POINTS} values")
     if parts[3:] and not (low > 0 and high > 0):
         raise ValueError(f"--vary {text}: a logarithmic range needs ends above 0")
-    spaced = np.geomspace(low, high, count) if parts[3:] else np.linspace(low, high, count)
+    with np.errstate(over="ignore", invalid="ignore"):
+        spaced = np.geomspace(low, high, count) if parts[3:] else np.linspace(low, high, count)
+    if not np.isfinite(spaced).all() or (kind is int and max(abs(low), abs(high)) >= 2**63):
+        raise ValueError(f"--vary {text}: the ends of a range must not lie that far out")
     return name, (np.rint(spaced).astype(int) if kind is int else spaced).tolist()
 
 
@@ -151,7 +168,7 @@ def _split(cls, text, flag, forms):
     name, found, rest = text.partition("=")
     name = name.strip().replace("-", "_")
     if not found or not rest.strip():
-        raise ValueError(f"{flag} needs NAME=..., got {text!r}; {forms}")
+        raise ValueError(f"{flag} needs NAME=..., got {quoted(text)}; {forms}")
     _field(cls, name)
     return name, rest.strip()
 
@@ -176,7 +193,7 @@ def _kind(cls, name):
 def _values(cls, name, values):
     field, kind = _field(cls, name), _kind(cls, name)
     if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
-        raise ValueError(f"the values of {name} must be a list, got {values!r}")
+        raise ValueError(f"the values of {name} must be a list, got {quoted(values)}")
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     if not values:
         raise ValueError(f"{name} needs at least one value to vary over")
@@ -193,10 +210,7 @@ def _config(start, settings, axes, ties):
     for name, value in axes.items():
         values[name] = (value,) if typing.get_origin(annotation(cls, name)) is tuple else value
     for name, formula in ties.items():
-        result = _evaluate(_parsed(cls, name, formula), values)
-        if annotation(cls, name) is int and math.isclose(result, round(result), rel_tol=1e-9):
-            result = round(result)
-        values[name] = result
+        values[name] = _tied(annotation(cls, name), name, str(formula), _parsed(cls, name, formula), values)
     return cls(**values)
 
 
@@ -208,23 +222,44 @@ _BINARY = {
     ast.FloorDiv: operator.floordiv,
     ast.Pow: math.pow,
 }
-_FUNCTIONS = {"sqrt": math.sqrt, "log": math.log, "exp": math.exp, "round": round, "min": min, "max": max}
+
+
+def _round(value, digits=0):
+    if not isinstance(digits, int) or abs(digits) > MOST_DIGITS:  # of huge ones it takes forever
+        raise ValueError(f"round takes whole numbers of digits up to {MOST_DIGITS}")
+    return round(value, digits) if digits else round(value)
+
+
+# functions, and how many numbers each takes
+_FUNCTIONS = {
+    "sqrt": (math.sqrt, (1,)),
+    "log": (math.log, (1, 2)),
+    "exp": (math.exp, (1,)),
+    "round": (_round, (1, 2)),
+    "min": (min, range(2, LONGEST)),
+    "max": (max, range(2, LONGEST)),
+}
 
 
 def _parsed(cls, name, formula):
     """The formula's syntax tree, of numbers, settings, + - * / // ** and a few functions only."""
     wrong = ValueError(
-        f"{name} is tied to {formula!r}, which is not arithmetic of other settings, such as 100*num_clusters"
+        f"{name} is tied to {quoted(formula)}, which is not arithmetic of other settings, "
+        "such as 100*num_clusters"
     )
+    if len(str(formula)) > LONGEST:
+        raise ValueError(f"{name} is tied to {quoted(formula)}, but a formula has at most {LONGEST} letters")
     try:
-        tree = ast.parse(str(formula).strip(), mode="eval").body
+        with warnings.catch_warnings(action="ignore"):  # of its spelling
+            tree = ast.parse(str(formula).strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise wrong from None
 
     def check(node):
         match node:
             case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-                return
+                if math.isinf(node.value):
+                    raise ValueError(f"{name} is tied to {quoted(formula)}, which is too large a number")
             case ast.Name(id=word) if word != name:
                 if annotation(cls, _field(cls, word).name) not in (int, float):
                     raise ValueError(f"{name} is tied to {word}, which is not a number")
@@ -234,6 +269,8 @@ def _parsed(cls, name, formula):
                 check(node.left)
                 check(node.right)
             case ast.Call(func=ast.Name(id=word), args=args, keywords=[]) if word in _FUNCTIONS:
+                if len(args) not in _FUNCTIONS[word][1]:
+                    raise wrong
                 for each in args:
                     check(each)
             case _:
@@ -243,18 +280,31 @@ def _parsed(cls, name, formula):
     return tree
 
 
-def _evaluate(node, values):
+def _tied(kind, name, formula, tree, values):
+    """The value of a tied field: whole where it is meant to be, and of a size that integers can have."""
     try:
-        match node:
-            case ast.Constant():
-                return node.value
-            case ast.Name():
-                return values[node.id]
-            case ast.UnaryOp():
-                return -_evaluate(node.operand, values)
-            case ast.BinOp():
-                return _BINARY[type(node.op)](_evaluate(node.left, values), _evaluate(node.right, values))
-            case _:
-                return _FUNCTIONS[node.func.id](*(_evaluate(each, values) for each in node.args))
-    except (ArithmeticError, TypeError, ValueError) as error:
-        raise ValueError(f"{ast.unparse(node)} cannot be computed: {error}") from None
+        result = _evaluate(tree, values)
+    except (ArithmeticError, ValueError) as error:
+        raise ValueError(f"{name} = {formula} cannot be computed: {error}") from None
+    if kind is int and math.isclose(result, round(result), rel_tol=1e-9):
+        result = round(result)
+    if kind is int and abs(result) >= 2**63:
+        raise ValueError(f"{name} = {formula} is too large: {result:.3g}")
+    return result
+
+
+def _evaluate(node, values):
+    match node:
+        case ast.Constant():
+            result = node.value
+        case ast.Name():
+            result = values[node.id]
+        case ast.UnaryOp():
+            result = -_evaluate(node.operand, values)
+        case ast.BinOp():
+            result = _BINARY[type(node.op)](_evaluate(node.left, values), _evaluate(node.right, values))
+        case _:
+            result = _FUNCTIONS[node.func.id][0](*(_evaluate(each, values) for each in node.args))
+    if not math.isfinite(result):
+        raise ValueError("a number on the way is too large")
+    return result

@@ -15,6 +15,10 @@ DEFAULTS = ("test_accuracy", "accuracy", "training_loss")
 _SELECTION = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<where>[^\[\]]*)\])?")
 
 
+class NoSuchValue(ValueError):
+    """A measure is asked for where its variable has no coordinate of this value."""
+
+
 class Measure(NamedTuple):
     """One number of a run.
 
@@ -59,7 +63,7 @@ def choose(
     """
     named = {one.name: one for one in declared if isinstance(one, Measure)}
     if asked:
-        wanted: Sequence[Measure | str] = [named.get(text, text) for text in asked]
+        wanted: Sequence[Measure | str] = [named.get(text, text) for text in dict.fromkeys(asked)]
     else:
         wanted = [one for one in declared if _is_there(one, dataset, grid)]
         if not wanted:
@@ -133,7 +137,7 @@ def _coordinate(text, values, dim, given):
         if str(value) == given or (isinstance(value, int | float) and _number(given) == value):
             return value
     shown = ", ".join(map(str, values.tolist()[:12]))
-    raise ValueError(f"--measure {text}: {dim} has the values {shown}, got {given}")
+    raise NoSuchValue(f"--measure {text}: {dim} has the values {shown}, got {given}")
 
 
 def _number(text):

@@ -13,7 +13,7 @@ import xarray as xr
 from dynamics import asides
 from dynamics.engine.checks import seed_list
 from dynamics.engine.gather import Gather, answer_all
-from dynamics.engine.simulate import Unfinished, simulate
+from dynamics.engine.simulate import Unfinished, check, simulate
 from dynamics.experiments.base import Engine, Experiment
 from dynamics.keys import fixed_generator
 from dynamics.sweep.grid import Grid
@@ -67,9 +67,9 @@ def run(
         asking = {number: points[number] for number in waiting if points[number].asked}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".* runs diverged")  # said below, by point
-            answer_all(asking, simulate, say, folder, checkpoint_every)
+            answer_all(asking, simulate, check, say, folder, checkpoint_every)
     _warn(grid, done, refused)
-    dataset = _joined(experiment, grid, done)
+    dataset = joined(experiment, grid, done)
     return dataset.assign_attrs(wall_s=round(time.perf_counter() - begun, 3))
 
 
@@ -90,7 +90,7 @@ def _warn(grid: Grid, done: Mapping[int, xr.Dataset], refused: Mapping[int, str]
         )
 
 
-def _joined(experiment: Experiment, grid: Grid, done: Mapping[int, xr.Dataset]) -> xr.Dataset:
+def joined(experiment: Experiment, grid: Grid, done: Mapping[int, xr.Dataset]) -> xr.Dataset:
     """The points' Datasets as one, with a dimension for every axis."""
     import pandas as pd
 
