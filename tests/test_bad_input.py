@@ -1,11 +1,15 @@
 """Bad input of every kind: one sentence, exit code 2, nothing written, nothing compiled."""
 
 import dataclasses
+import importlib.util
+import io
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+import time
 import typing
 from pathlib import Path
 
@@ -15,10 +19,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics import experiments
+from dynamics import cli, experiments, startup
 from dynamics.cli import main
 from dynamics.config import annotation
 from dynamics.engine.progress import Progress
+from dynamics.files import write_text
 
 NAME = "feature_averaging"
 EXPERIMENT = experiments.get(NAME)
@@ -38,6 +43,7 @@ TINY = {
     "attack_steps": 0,
 }
 COMPILED = []
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def _count(event, seconds, **kwargs):
@@ -115,17 +121,20 @@ def scene(material, tmp_path, monkeypatch):
     return folder
 
 
-def refused(argv, folder, capsys):
-    """Run one command that must be refused without a trace; returns its sentence."""
+def refused(argv, folder, capsys, ours=True):
+    """Run one command that must be refused without a trace; returns its sentence.
+
+    `ours`: it quotes no words that may hold any.
+    """
     before, compiled = snapshot(folder), len(COMPILED)
     capsys.readouterr()
     code = main(argv)
     lines = capsys.readouterr().err.splitlines()
-    assert code == 2
-    assert len(lines) == 1, lines
+    assert code == 2, argv
+    assert len(lines) == 1, (argv, lines)
     assert lines[0].startswith("dynamics: ")
     assert "Traceback" not in lines[0]
-    assert "Error" not in lines[0]
+    assert "Error" not in lines[0] or not ours
     assert snapshot(folder) == before
     assert COMPILED[compiled:] == []
     assert COMPILED  # the counter counts: the material was compiled
@@ -499,23 +508,168 @@ class TestPython:
                 use(dataset)
 
 
-@pytest.mark.parametrize(
-    "argv",
-    [["run", NAME, "--dim", "x"], ["plot", "text"], ["run", NAME, "--data", "text", *FEW, "--out", "new"]],
-    ids=["field", "plot", "data"],
-)
-def test_in_a_process_of_its_own(argv, scene):
-    before = snapshot(scene)
-    path = str(Path(__file__).resolve().parents[1])
-    done = subprocess.run(
-        [sys.executable, "-m", "dynamics", *argv],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"PYTHONPATH": path},
+# --- what is generated
+
+
+@pytest.fixture(scope="module")
+def generated():
+    """All lines, in an order of their own."""
+    spec = importlib.util.spec_from_file_location("bad_lines", ROOT / "tests" / "reference" / "bad_lines.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = list(module.lines({name: experiments.get(name) for name in experiments.names()}))
+    random.Random(0).shuffle(found)
+    return module, found
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.exhaustive)])
+def test_generated_lines(count, generated, tmp_path, monkeypatch, capsys):
+    module, lines = generated
+    assert len(lines) > 10 * count
+    module.scene(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for argv in lines[-count:] if count == 100 else lines[:count]:
+        begun = time.process_time()
+        sentence = refused(argv, tmp_path, capsys, ours=False)
+        assert time.process_time() - begun < 3, argv
+        assert len(sentence) < 3500, argv
+        assert sentence.isprintable() or "\\udc" in ascii(sentence), argv
+
+
+# --- processes of their own
+
+
+def process(argv, *, before="", after="", **environment):
+    """Run one command by a shell, with what comes before and after it; returns the finished process."""
+    ours = ("JAX_", "XLA_", "PYTHONIO", "DYNAMICS_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    command = [os.fsencode(sys.executable), b"-m", b"dynamics", *map(os.fsencode, argv)]
+    line = b" ".join([before.encode(), *(b"'" + word + b"'" for word in command), after.encode()])
+    there = {"PYTHONPATH": str(ROOT), "DYNAMICS_CACHE": os.environ["DYNAMICS_CACHE"]}
+    return subprocess.run(
+        ["bash", "-c", line], capture_output=True, timeout=300, check=False, env=clean | there | environment
     )
+
+
+def test_in_a_process_of_its_own(scene):
+    before = snapshot(scene)
+    done = process(["run", NAME, "--data", "text", *FEW, "--out", "new"])
     assert done.returncode == 2
-    assert done.stderr.startswith("dynamics: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(b"dynamics: ")
+    assert done.stderr.count(b"\n") == 1
     assert snapshot(scene) == before
+
+
+ENVIRONMENT = [
+    ({"JAX_PLATFORMS": "cuda"}, ["check", NAME, "--seeds", "1"], "JAX_PLATFORMS=cuda"),
+    ({"JAX_PLATFORMS": "abacus"}, ["run", NAME], "JAX_PLATFORMS=abacus"),
+    ({"JAX_PLATFORM_NAME": "abacus"}, ["resume", "stopped"], "JAX_PLATFORM_NAME=abacus"),
+    ({"XLA_FLAGS": "--xla_force_host_platform_device_count=0"}, ["bench"], "XLA_FLAGS="),
+    ({"XLA_FLAGS": "--xla_force_host_platform_device_count=x"}, ["run", NAME], "XLA_FLAGS="),
+    ({"XLA_FLAGS": "--nonsense"}, ["sweep", NAME, "--vary", "noise=1,2"], "Unknown flag"),
+    ({"XLA_FLAGS": "nonsense"}, ["figures", NAME], "Could not open file"),
+    ({"JAX_ENABLE_X64": "maybe"}, ["plot", "done"], "JAX_ENABLE_X64"),
+    ({"JAX_DEFAULT_MATMUL_PRECISION": "low"}, ["report", "done"], "jax_default_matmul_precision"),
+]
+
+
+@pytest.mark.parametrize(("environment", "argv", "words"), ENVIRONMENT, ids=[str(e) for e, *_ in ENVIRONMENT])
+def test_environment_in_which_jax_does_not_start(environment, argv, words, scene):
+    before = snapshot(scene)
+    done = process(argv, **environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert words in done.stderr.decode()
+    assert snapshot(scene) == before
+
+
+def test_in_python_too(monkeypatch):
+    monkeypatch.setattr(startup, "_started", False)
+    monkeypatch.setenv("JAX_PLATFORMS", "abacus")
+
+    def devices():
+        raise RuntimeError("no backend\nof that name")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(ValueError, match=r"JAX does not start with JAX_PLATFORMS=abacus.*: no backend"):
+        EXPERIMENT.run(Config(**TINY), seeds=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not count addresses so")
+@pytest.mark.parametrize("argv", [["run", NAME, "--out", "new"], ["check", NAME], ["plot", "done"]])
+def test_too_few_addresses(argv, scene):
+    """`ulimit -v`, in KiB."""
+    before = snapshot(scene)
+    done = process(argv, before="ulimit -v 1000000;")
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert b"0.95 GiB of addresses" in done.stderr
+    assert snapshot(scene) == before
+
+
+@pytest.mark.exhaustive
+def test_as_many_addresses_as_asked_for(scene):
+    needed = startup.ADDRESSES + startup.ADDRESSES_A_CORE * startup.num_cores()
+    argv = ["run", NAME, *flags(TINY), "--seeds", "1", "--out", "new"]
+    limit = f"ulimit -v {needed // 1024 + 1};"
+    done = process(argv, before=limit, DYNAMICS_CACHE="off")
+    assert done.returncode == 0, done.stderr
+    # what one run needs is held against what is left of them
+    done = process([*argv[:-1], "more", "--num-samples", "200000", "--dim", "1000"], before=limit)
+    assert done.returncode == 2
+    assert b"memory limit" in done.stderr
+    assert not (scene / "more").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "after", "code", "lines"),
+    [
+        (["nope"], "2>/dev/full", 2, 0),
+        (["nope"], "2>&-", 2, 0),
+        (["nope"], ">&-", 2, 1),
+        (["nope"], "<&- >&- 2>&-", 2, 0),
+        (["list"], ">/dev/full", 2, 1),
+        (["--help"], ">/dev/full", 2, 1),
+        (["run", "--help"], ">/dev/full", 2, 1),
+        (["list"], ">&-", 0, 0),
+        (["list"], "| true; exit ${PIPESTATUS[0]}", 0, 0),
+    ],
+)
+def test_streams_that_are_full_or_closed(argv, after, code, lines):
+    done = process(argv, after=after)
+    assert done.returncode == code
+    assert done.stderr.count(b"\n") == lines
+    assert b"Traceback" not in done.stderr
+
+
+def test_stdout_spells_what_it_cannot(monkeypatch):
+    bytes_ = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(bytes_, encoding="cp1252"))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict"))
+    cli._open_streams()
+    print("x\U0001f600", Path("x\udcff"), flush=True)
+    print("x\U0001f600", file=sys.stderr)
+    assert bytes_.getvalue() == b"x\\U0001f600 x\\udcff\n"
+    sys.stderr.close()
+    print("nobody hears", file=sys.stderr, flush=True)
+
+
+def test_texts_that_utf8_cannot_spell(tmp_path):
+    write_text(tmp_path / "page", "g\u00fcnstig x\udcff\n")
+    assert (tmp_path / "page").read_bytes() == b"g\xc3\xbcnstig x\\udcff\n"
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["x\udcff", "x\U0001f600"])
+def test_folders_that_stdout_cannot_spell(name, scene):
+    """A run's folder named by an emoji where stdout is cp1252, or by a byte that is no UTF-8."""
+    shutil.copytree("done", name)
+    path = Path(name)
+    values = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(values | {"command": f"dynamics run --out {name}"}))
+    done = process(["report", name], PYTHONIOENCODING="cp1252")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("cp1252").startswith(name.encode("ascii", "backslashreplace").decode())
+    assert done.stderr == b""
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    assert f"dynamics run --out {shown}" in (path / "report.html").read_text(encoding="utf-8")

@@ -40,7 +40,7 @@ def blank(
         lambda leaf: leaf.values[0] if isinstance(leaf, Axis) else leaf,
         (problem, recipe, observe, observe_end),
     )
-    draw, params = checks.shapes(problem, batch_size, observe | observe_end, objective(recipe))
+    draw, params = checks.shapes(problem, batch_size, {}, objective(recipe))
     key = jax.eval_shape(lambda: jax.random.key(0))
     runs = math.prod(map(len, axes.values())) * len(seeds)
 
