@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
