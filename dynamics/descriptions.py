@@ -34,7 +34,7 @@ MOST_LEVELS = 60  # of nesting; what is deeper is opaque
 
 # the key by which a description that is a mapping says what it is of; other mappings do not have any
 _KINDS = {"part", "class", "function", "partial", "array", "key", "number", "dict", "set", "module"}
-_KINDS |= {"above", "opaque"}
+_KINDS |= {"above", "again", "opaque"}
 # what an object's description may have beside its attributes
 _BESIDE = {"part", "code", "value", "made", "arguments", "state", "items", "pairs", "wraps", "opaque"}
 _BUILTINS = (int, float, complex, str, bytes, bytearray, tuple, list, set, frozenset, dict)
@@ -64,7 +64,8 @@ def opaque(description: Any, path: str = "") -> tuple[str, str] | None:
         return path, description["opaque"]
     inner = description.items() if isinstance(description, dict) else enumerate(description)
     for name, value in inner:
-        if isinstance(value, dict | list) and (found := opaque(value, f"{path}.{name}" if path else name)):
+        where = f"{path}.{name}" if path else str(name)
+        if isinstance(value, dict | list) and (found := opaque(value, where)) is not None:
             return found
     return None
 
@@ -74,13 +75,13 @@ class _Describer:
 
     Attributes:
       above: what the present value is inside of.
-      functions: those met so far; the first mention has all about them.
+      callables: those met so far; the first mention has all about them.
       classes: checksums of their code, "" while they are looked at.
     """
 
     def __init__(self, classes: dict[type, str] | None = None):
         self.above: list[Any] = []
-        self.functions: list[Any] = []
+        self.callables: list[Any] = []
         self.classes = {} if classes is None else classes
 
     def describe(self, value):
@@ -119,6 +120,11 @@ class _Describer:
             return {"class" if isinstance(value, type) else "function": name}
         if isinstance(value, type):
             return self._class(value)
+        if callable(value) and not dataclasses.is_dataclass(value):
+            for number, known in enumerate(self.callables):
+                if known is value:
+                    return {"again": number}
+            self.callables.append(value)
         return self._callable(value) or self._object(value)
 
     def _dict(self, value):
@@ -171,10 +177,6 @@ class _Describer:
         about: dict[str, Any] = {"function": f"{module}.{name}"}
         if _is_library(module) and "<" not in name:
             return about
-        for number, known in enumerate(self.functions):
-            if known is function:
-                return about | {"again": number}
-        self.functions.append(function)
         about["code"] = _digest(repr(_plain(function.__code__)).encode())
         if function.__defaults__:
             about["defaults"] = self.describe(function.__defaults__)

@@ -7,6 +7,7 @@ a number stands: the engine then runs every value of it beside every seed.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from dynamics import names
 from dynamics.descriptions import checksum, describe
+from dynamics.words import as_integer
 
 T = TypeVar("T")
 
@@ -29,14 +31,15 @@ def part(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass and a pytree.
 
     `__post_init__` runs when a user makes a part, never when JAX rebuilds one around tracers, so it
-    may look at values. NumPy arrays in traced fields become `native` before.
+    may look at values. NumPy arrays in traced fields become `native` before. Static fields annotated as
+    `int` take integers only (and no bool).
     """
-    checks = getattr(cls, "__post_init__", lambda self: None)
+    check = _counts_checked(getattr(cls, "__post_init__", lambda self: None))
 
     def __post_init__(self):
         for name in traced:
             object.__setattr__(self, name, _natives(getattr(self, name), name))
-        checks(self)
+        check(self)
 
     cls.__post_init__ = __post_init__
     cls = dataclasses.dataclass(frozen=True)(cls)
@@ -80,6 +83,27 @@ def _natives(value, name):
     if type(value) in (tuple, list):
         return type(value)(_natives(item, name) for item in value)
     return value
+
+
+def _counts_checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
+    """`check` of a part, and that what is declared an integer is one."""
+
+    def whole(self):
+        for field in dataclasses.fields(self):
+            counts = field.type in (int, "int") and field.metadata.get("static")
+            if counts and as_integer(value := getattr(self, field.name)) is None:
+                raise ValueError(f"{field.name} must be an integer, got {value!r}")
+
+    @functools.wraps(check)
+    def checked(self):
+        try:
+            check(self)
+        except TypeError:
+            whole(self)
+            raise
+        whole(self)
+
+    return checked
 
 
 class Axis:

@@ -2,9 +2,10 @@
 
 import unicodedata
 
+import numpy as np
 import pytest
 
-from dynamics.words import counted, listed, printable, whole
+from dynamics.words import as_integer, counted, integer, listed, printable, whole
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 seeds"), (1, "1 seed"), (1024, "1,024 seeds")])
@@ -17,6 +18,17 @@ def test_whole():
     for text in ("0", "21", "1.5", "many"):
         with pytest.raises(ValueError, match=f"--seeds must be an integer from 1 to 20, got '{text}'"):
             whole("--seeds", text, 1, 20)
+
+
+def test_integer():
+    for value in (5, np.int64(5), np.uint8(5), np.array(5)):
+        assert integer("steps", value, 0) == integer("steps", value, 5, 5) == 5
+        assert type(as_integer(value)) is int
+    for value in (-1, True, np.True_, 5.0, "5", None, [5]):
+        with pytest.raises(ValueError, match="steps must be an integer of at least 0, got"):
+            integer("steps", value, 0)
+    with pytest.raises(ValueError, match="root must be an integer from 0 to 7, got 8"):
+        integer("root", 8, 0, 7)
 
 
 def test_printable():

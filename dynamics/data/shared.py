@@ -6,8 +6,9 @@ from jaxtyping import Array, Key
 
 from dynamics.data import box as boxes
 from dynamics.data.sample import Draw
-from dynamics.keys import named_key, seed_key
+from dynamics.keys import MOST, named_key, seed_key
 from dynamics.parts import part, static
+from dynamics.words import integer
 
 
 @part
@@ -17,10 +18,14 @@ class Shared:
     Attributes:
       source: a part with `sample(key) -> Draw`.
       seed: whose data they are, for runs with `root` 0.
+    Raises: ValueError: a seed that is no integer from 0 to 2**32 - 1.
     """
 
     source: Any
     seed: int = static(0)
+
+    def __post_init__(self):
+        integer("seed", self.seed, 0, MOST)
 
     @property
     def box(self) -> boxes.Box:

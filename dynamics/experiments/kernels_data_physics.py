@@ -17,6 +17,7 @@ from typing import Literal
 import jax
 import xarray as xr
 
+from dynamics import keys
 from dynamics.config import RunConfig, setting
 from dynamics.data import box as boxes
 from dynamics.data.shipped import SHIPPED_COUNTS
@@ -68,7 +69,9 @@ class Config(RunConfig):
     target: Literal["xor", "linear", "random"] = setting(
         "xor", "labels on the sphere (width, linear, ensemble)"
     )
-    data_seed: int = setting(0, "the draw of points that all networks share (width, linear, ensemble)", low=0)
+    data_seed: int = setting(
+        0, "the draw of points that all networks share (width, linear, ensemble)", low=0, high=keys.MOST
+    )
     great_circle: bool = setting(False, "test points along a great circle (width, ensemble)")
     amplitude: float = setting(1.0, "factor A on targets (width, linear, ensemble)")
     mean_field: bool = setting(

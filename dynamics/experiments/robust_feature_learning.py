@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from dynamics import keys
 from dynamics import observables as o
 from dynamics.adversary import FGSM, PGD, FeatureFlip, FeaturePlant, FeatureShift, GradientStep
 from dynamics.config import TrainingConfig, setting
@@ -85,7 +86,9 @@ class Config(TrainingConfig):
     hidden: int = setting(128, "hidden neurons (images)", low=1)
     rate_radius: float = setting(0.0, "radius of images' targeted examples; 0: twice `radius`", low=0)
     rate_steps: int = setting(30, "PGD steps of images' targeted examples", low=1)
-    reference_seed: int = setting(0, "seed of the split and of the two reference networks (images)", low=0)
+    reference_seed: int = setting(
+        0, "seed of the split and of the two reference networks (images)", low=0, high=keys.MOST
+    )
     keep_weights: bool = setting(False, "keep final weights and features in the result")
     records: int = setting(24, "recording times", low=2)
 

@@ -1,12 +1,15 @@
 """Checkpoints: an interrupted or killed run that goes on is the whole run, bit for bit."""
 
+import functools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -17,11 +20,12 @@ import pytest
 
 from dynamics import results
 from dynamics.data.clusters import Clusters
-from dynamics.descent import named, traced
+from dynamics.descent import named, steepest, traced
 from dynamics.engine import batching, direct
 from dynamics.engine.checkpoint import Checkpoint, Part, differences
 from dynamics.engine.progress import Progress
 from dynamics.engine.simulate import Interrupted, simulate
+from dynamics.models.activations import Activation
 from dynamics.models.two_layer import TwoLayer
 from dynamics.observables.base import observable
 from dynamics.problem import Problem
@@ -256,6 +260,109 @@ def test_another_run_is_refused(interrupted, case):
     assert "\n" not in str(caught.value)
 
 
+def constant(rate):
+    return lambda step: rate
+
+
+def scaled(step, rate):
+    return rate
+
+
+@dataclass(frozen=True)
+class Rate:
+    rate: float
+
+    def __call__(self, step):
+        return self.rate
+
+
+@observable()
+def weighed(params, problem, draw, weight=None):
+    return weight(jnp.sum(params["W"]))
+
+
+def noise(key):
+    return {"descent": traced(optax.noisy_sgd, learning_rate=0.1, key=jax.random.key(key))}
+
+
+UNLIKE = {
+    "code": [{"descent": steepest("l2", schedule)} for schedule in (lambda step: 0.01, lambda step: 0.5)],
+    "jit": [{"descent": steepest("l2", jax.jit(constant(rate)))} for rate in (0.01, 0.5)],
+    "partial": [{"descent": steepest("l2", functools.partial(scaled, rate=rate))} for rate in (0.01, 0.5)],
+    "object": [{"descent": steepest("l2", Rate(rate))} for rate in (0.01, 0.5)],
+    "option": [{"observe": {"x": weighed.given(weight=constant(weight))}} for weight in (1, 2)],
+    "key": [noise(0), noise(1)],
+    "activation": [
+        {"problem": Problem(Clusters(6, 2, 12, 3), TwoLayer(2, activation=Activation(name)))}
+        for name in ("relu", "gelu")
+    ],
+    "integer and float": [{"descent": steepest("l2", constant(rate))} for rate in (1, 1.0)],
+}
+
+
+@pytest.mark.parametrize("case", UNLIKE)
+def test_runs_are_told_apart_by_all_they_are_made_of(tmp_path, monkeypatch, case):
+    begun = []
+
+    def begin(self, mine, parts):  # far enough for the folder to say whose it is
+        begun.append(mine)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dynamics.engine.chunk.Job.work", begin)
+    first, other = UNLIKE[case]
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, **first)
+    with pytest.raises(ValueError, match="holds a checkpoint of another run") as caught:
+        run(tmp_path, **other)
+    assert "\n" not in str(caught.value)
+    assert len(begun) == 2
+
+
+def test_what_cannot_be_told_apart_is_not_kept(tmp_path):
+    class Locked:
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __call__(self, step):
+            return 0.1
+
+    with pytest.raises(TypeError, match=r"cannot tell this run from others: .*\.lock is of _thread\.lock"):
+        run(tmp_path / "run", descent=steepest("l2", Locked()))
+    assert not (tmp_path / "run").exists()
+
+
+def test_jaxs_settings_that_change_numbers_are_part_of_a_run(interrupted):
+    before = jax.config.jax_random_seed_offset
+    jax.config.update("jax_random_seed_offset", 1)
+    try:
+        with pytest.raises(ValueError, match=r"jax_settings\.jax_random_seed_offset: 0 there, 1 here"):
+            run(interrupted)
+    finally:
+        jax.config.update("jax_random_seed_offset", before)
+
+
+def test_a_checkpoint_of_another_version_is_refused(interrupted):
+    about = interrupted / "run.json"
+    stored = json.loads(about.read_text())
+    del stored["format"]
+    about.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match="holds a checkpoint of another version of this library"):
+        run(interrupted)
+    about.write_text("[1]")
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        run(interrupted)
+
+
+def test_a_rule_with_randomness_goes_on_with_its_own(tmp_path, monkeypatch):
+    whole = run(**noise(0))
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        with pytest.raises(Interrupted):
+            run(tmp_path, **noise(0))
+    assert_same(run(tmp_path, **noise(0)), whole)
+
+
 def test_another_precision_is_refused(interrupted):
 
     with jax.enable_x64(False), pytest.raises(ValueError, match="float64: true there, false here"):
@@ -400,6 +507,9 @@ def test_differences():
     assert differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}) == "b.c: 2 there, 3 here"
     assert differences({"a": 1}, {"b": 2}) == "a: 1 there, null here; b: null there, 2 here"
     assert len(differences({"a": "x" * 500}, {"a": "y" * 500})) < 140
+    assert differences({"a": float("nan")}, {"a": float("nan")}) == ""
+    assert differences([{"a": 1}, 2], [{"a": True}, 2]) == "0.a: 1 there, true here"
+    assert differences({"a": [1, 2]}, {"a": [1, 3]}) == "a: [1, 2] there, [1, 3] here"
 
 
 def test_rates_of_a_traced_rule_tell_runs_apart(tmp_path):

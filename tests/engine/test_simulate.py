@@ -630,7 +630,57 @@ def test_float32(reference):
     close(ds.W.values[0], [path[t]["W"] for t in ds.step.values], 1e-5)
 
 
+# --- randomness ---
+
+
+@pytest.mark.parametrize("setting", ["rbg", "threefry as it was"])
+def test_jaxs_settings_change_no_number(setting):
+    how = {"descent": steepest("l2", 0.1), "steps": 3, "observe": {"W": first_layer}}
+    expected = simulate(binary(), seeds=3, **how)
+    settings = {"rbg": jax.default_prng_impl("rbg"), "threefry as it was": jax.threefry_partitionable(False)}
+    with settings[setting]:
+        assert_same(simulate(binary(), seeds=3, **how), expected)
+        close(simulate(binary(), seeds=[2], **how).W.values[0], expected.W.values[2], 1e-12)
+    assert "jax_random_seed_offset" in expected.attrs["jax_settings"]
+
+
+def noisy(learning_rate, key):
+    return optax.chain(optax.scale(0.0), optax.add_noise(learning_rate, 0.0, key=key))
+
+
+def old_noise():
+    """Noise from a key as JAX had them before typed ones."""
+
+    def update(grads, state, params=None):
+        state, key = jax.random.split(state)
+        return jax.tree.map(lambda g: jax.random.normal(key, g.shape), grads), state
+
+    return optax.GradientTransformation(lambda params: jax.random.PRNGKey(0), update)
+
+
+@pytest.mark.parametrize(
+    "rule", [traced(noisy, learning_rate=1.0, key=jax.random.key(1)), optax.MultiSteps(old_noise(), 1)]
+)
+def test_a_rules_own_randomness_is_each_seeds_own(rule):
+    rule = getattr(rule, "gradient_transformation", lambda: rule)()
+    how = {"observe": {"W": first_layer}, "when": [0, 2], "steps": 2}
+    moved = simulate(binary(), rule, seeds=3, **how).W.diff("step").values[:, 0].reshape(3, -1)
+    between = np.corrcoef(moved)[np.triu_indices(3, 1)]
+    assert (np.abs(between) < 5 / np.sqrt(moved.shape[1])).all()
+    alone = simulate(binary(), rule, seeds=[2], **how).W.diff("step").values[0, 0].ravel()
+    np.testing.assert_allclose(alone, moved[2], rtol=1e-12)
+
+
 # --- bad arguments ---
+
+
+class Dropping(nn.Module):
+    """A network with dropout."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(nn.Dropout(0.5, deterministic=False)(x))[:, 0]
+
 
 GOOD = {"problem": binary(), "descent": steepest("l2", 0.1), "steps": 3, "seeds": 1}
 BAD = {
@@ -648,6 +698,17 @@ BAD = {
     "seeds floats": ({"seeds": [0.5, 1]}, ValueError, "seeds must be a number"),
     "seeds list negative": ({"seeds": [-1]}, ValueError, "seeds must be different"),
     "seeds too large": ({"seeds": [2**32]}, ValueError, "seeds must be different"),
+    "seeds bools": ({"seeds": [True]}, ValueError, "seeds must be a number"),
+    "too many seeds": ({"seeds": 2**40}, ValueError, "seeds must be at most 1048576"),
+    "root too large": ({"root": 2**32 + 5}, ValueError, "root must be an integer from 0 to 4294967295, got"),
+    "root negative": ({"root": -1}, ValueError, "root must be an integer from 0"),
+    "root bool": ({"root": True}, ValueError, "root must be an integer from 0"),
+    "root float": ({"root": 1.5}, ValueError, "root must be an integer from 0"),
+    "root None": ({"root": None}, ValueError, "root must be an integer from 0"),
+    "memory bool": ({"memory": True}, ValueError, "memory must be an integer of at least 1"),
+    "share bools": ({"share": (False, 2), "checkpoint": "here"}, ValueError, r"share must be \(i, n\)"),
+    "share number": ({"share": 2, "checkpoint": "here"}, ValueError, r"share must be \(i, n\)"),
+    "when bools": ({"when": [False, True]}, ValueError, "when must be a list of steps"),
     "when unsorted": ({"when": [2, 1]}, ValueError, "when must increase"),
     "when twice": ({"when": [1, 1]}, ValueError, "when must increase"),
     "when beyond": ({"when": [0, 4]}, ValueError, "when must lie between 0 and steps=3"),
@@ -676,6 +737,11 @@ BAD = {
         {"problem": Problem(Blobs(), TwoLayer(2, 2), "cross_entropy")},
         ValueError,
         "2 logits.*3 classes",
+    ),
+    "dropout": (
+        {"problem": Problem(Blobs(), Dropping())},
+        ValueError,
+        "the model Dropping asks for random numbers when it is applied",
     ),
     "axis lengths": (
         {"descent": steepest("l2", Axis("s", [1, 2])), "problem": binary(init_scale=Axis("s", [1, 2, 3]))},

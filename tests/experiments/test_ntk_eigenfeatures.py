@@ -10,8 +10,11 @@ from scipy.optimize import brentq
 
 from dynamics import experiments
 from dynamics.claims import Run
+from dynamics.experiments import _ntk_eigenfeatures_transfer as transfer
 from dynamics.experiments import ntk_eigenfeatures as module
 from dynamics.keys import named_key, seed_key
+from dynamics.models.ntk_mlp import NTKNetwork
+from dynamics.problem import Problem
 from dynamics.sweep.figures import Shown
 from kernels import closed_form
 
@@ -138,6 +141,20 @@ def test_networks_beside_the_kernel_and_attacks_across():
     assert (found.gradient_cosine.isel(width=-1) > 0.3).all()
     assert EXPERIMENT.plot(found).get_axes()
     assert "gradient cosine" in EXPERIMENT.summary(found)
+
+
+@pytest.mark.parametrize("seed", [0, 17, 2**31, 2**32 - 1])
+def test_the_first_of_two_networks_is_that_of_any_run_of_the_seed(seed):
+    source = module.data(Config(**TINY))
+    key = seed_key(seed)
+
+    def weights(start):
+        problem = Problem(source, NTKNetwork(4), start=start)
+        return problem.init(named_key(key, "init"), named_key(key, "data"))["W"]
+
+    first, second = (weights(transfer.Pair(seed, number)) for number in (0, 1))
+    np.testing.assert_array_equal(first, weights(None))
+    assert not np.isclose(first, second).any()
 
 
 @pytest.mark.exhaustive

@@ -215,3 +215,13 @@ def test_sizes_that_do_not_fit_are_refused(untyped):
         kd.distill(what, rule, x[None], y[None], x[None, :4], labels, keys, steps=-1)
     with pytest.raises(ValueError, match="depth must be an integer"):
         closed_form.DeepNTK(depth=-1)
+
+
+def test_a_rules_own_randomness_is_each_seeds_own():
+    x, y = points(0, count=6)
+    x, labels = jnp.stack([x, x]), jnp.stack([kd.one_hot(y[:3], 3)] * 2)
+    rule = optax.chain(optax.scale(0.0), optax.add_noise(1.0, 0.0, key=0))
+    keys = jax.random.split(jax.random.key(3), 2)
+    what = kd.Distillation(linear, box=None)
+    state, _ = kd.distill(what, rule, x, jnp.stack([y, y]), x[:, :3], labels, keys, steps=1)
+    assert not np.isclose(*(state.support - x[:, :3])).any()
