@@ -93,11 +93,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> tuple[dict[str, Any], bool]:
     """An object that `write_json` wrote, without its checksum; and whether it had one.
 
-    Raises: ValueError: not there, not the JSON of an object, or the checksum is that of another content.
+    Raises:
+      ValueError: not the JSON of an object, or the checksum is that of another content.
+      OSError: the file cannot be read.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError):
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged: it is not the JSON of an object")

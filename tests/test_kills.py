@@ -248,7 +248,8 @@ def test_pairs_of_processes_killed_at_any_moment(nurseries, tmp_path, whole):
         ended = together(begun, tmp_path, moments)
         for (code, said), moment in zip(ended, moments, strict=True):
             killed += code == -signal.SIGKILL
-            assert code == 0 or (moment is not None and code == -signal.SIGKILL), said
+            stopped = moment is not None and code == -signal.SIGKILL
+            assert code == 0 or stopped or "process 0 has not begun" in said, said
         kept += any(folder.rglob("*.npz"))
         assert_nothing_false(folder, dataset)
         if not (folder / "run.json").exists():

@@ -66,7 +66,7 @@ class Checkpoint:
     def __init__(self, folder: Path, identity: dict[str, Any]):
         self.folder = Path(folder)
         self.identity = {"format": FORMAT} | json.loads(json.dumps(identity))
-        self._run = identity_of(self.identity)
+        self._run = identity_of(identity)
         about = self.folder / "run.json"
         if about.exists():
             stored, verified = read_json(about)

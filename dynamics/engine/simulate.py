@@ -175,6 +175,7 @@ def simulate(
     }
     if checkpoint is not None:
         checks.told_apart(identity)
+    known_by = identity_of(identity)
     kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity)
     if kept is not None and kept.result.exists():
         return kept.finished()
@@ -199,7 +200,7 @@ def simulate(
         attrs |= {"steps": steps, "root": root, "batch_size": batch_size or 0}
         attrs |= {"engine": choice.name, "strategy": strategy, "chunk": plan.size, "shared": int(plan.shared)}
         attrs |= {"memory_estimate": sized.estimate, "complete": int(complete)}
-        attrs |= {"identity": identity_of(identity)}
+        attrs |= {"identity": known_by}
         attrs |= {"wall_s": round(time.perf_counter() - begun, 3)}
         return results.assemble(
             recorded,
