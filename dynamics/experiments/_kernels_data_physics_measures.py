@@ -8,7 +8,6 @@ from jaxtyping import Float
 
 from dynamics.claims import MORE_RECORDS, Bracketed, Run
 from dynamics.experiments._kernels_data_physics_networks import kernel_of
-from dynamics.results import passed_between
 from kernels import spectra
 
 Runs = Mapping[str, Run]
@@ -119,18 +118,45 @@ def hitting_times(dataset: xr.Dataset, left: float = 0.1) -> xr.DataArray:
     return xr.DataArray(values, dims=rest.dims[:-1], coords={d: rest[d] for d in rest.dims[:-1]})
 
 
+def hitting_range(
+    times: Float[np.ndarray, " times"], rest: Float[np.ndarray, " times"], left: float = 0.1
+) -> tuple[float, float]:
+    """What that time lies between: where the lines through this, the last and the next two records pass.
+
+    A curve whose logarithm bends to one side lies between them; beside the first or last record it may pass
+    anywhere between the two, and after the last one any time later.
+    """
+    below = np.flatnonzero(rest < left)
+    if not below.size:
+        return float(times[-1]), np.inf
+    i = below[0]
+    if i == 0:
+        return 0.0, 0.0
+    if i < 2 or i + 1 == len(times):
+        return float(times[i - 1]), float(times[i])
+    height = np.log(np.maximum(np.abs(rest[i - 2 : i + 2]), 1e-300)) - np.log(left)
+    near = times[i - 2 : i + 2]
+    with np.errstate(divide="ignore"):
+        passes = near[:-1] - height[:-1] * np.diff(near) / np.diff(height)
+    passes = np.clip(np.nan_to_num(passes, nan=near[2]), near[1], near[2])
+    return float(passes.min()), float(passes.max())
+
+
 def time_ratio(run: str, frequencies: tuple[int, ...]) -> Measure:
     """Largest distance from 1, over frequencies, of measured over predicted times.
 
-    A time lies between two records; one that is never reached is later than the last.
+    One that is never reached is later than the last record.
     """
 
     def measure(runs: Runs) -> Bracketed:
         chosen = {"frequency": list(frequencies), "amplitude": runs[run].dataset.amplitude[0]}
         dataset = runs[run].dataset.sel(chosen)
-        before, after = passed_between(1 - dataset.fit < 0.1)
         times = hitting_times(runs[run].dataset).sel(chosen).fillna(dataset.step[-1])
-        values, low, high = (at / dataset.predicted_time for at in (times, before, after))
+        ends = xr.apply_ufunc(
+            hitting_range, dataset.step.astype(float), 1 - dataset.fit,
+            input_core_dims=[["step"], ["step"]], output_core_dims=[[], []], vectorize=True,
+        )  # fmt: skip
+        values, low, high = (at / dataset.predicted_time for at in (times, *ends))
         nearest = np.maximum(np.maximum(low - 1, 1 - high), 0)
         farthest = np.maximum(np.abs(low - 1), np.abs(high - 1))
         found = (np.abs(values - 1), nearest, farthest)

@@ -218,23 +218,42 @@ def test_refusals(change, sentence):
         dataclasses.replace(PRESETS["small"], **change)
 
 
+def test_the_time_of_a_smooth_curve_is_known_better_than_its_records():
+    """exp(-t/T) passes a tenth at T log 10 wherever it is recorded; what bends lies between its secants."""
+    for steps in (np.array([0, 10, 100, 300, 400.0]), np.array([0, 150, 200, 260, 300.0])):
+        low, high = measures.hitting_range(steps, np.exp(-steps / 100))
+        np.testing.assert_allclose([low, high], 100 * np.log(10), rtol=1e-12)
+    for power in (0.5, 2.0):
+        rest = np.exp(-((np.arange(0, 400, 20.0) / 100) ** power))
+        low, high = measures.hitting_range(np.arange(0, 400, 20.0), rest)
+        exact = 100 * np.log(10) ** (1 / power)
+        if exact < 380:
+            assert low <= exact <= high < low + 20
+    steps = np.array([0, 50, 100.0])
+    assert measures.hitting_range(steps, np.array([1, 0.5, 0.05])) == (50, 100)  # nothing after it
+    assert measures.hitting_range(steps, np.array([1, 0.05, 0.01])) == (0, 50)  # nothing before it
+    assert measures.hitting_range(steps, np.array([1, 0.5, 0.2])) == (100, np.inf)
+    assert measures.hitting_range(steps, np.array([0.05, 0.01, 0.0])) == (0, 0)
+
+
 def test_times_of_frequencies_between_two_records_decide_what_they_can():
     claim = {claim.id: claim for claim in EXPERIMENT.claims}["X5-times"]
-    config, frequencies = PRESETS["small"], [2, 4, 6, 8]
 
-    def holds(steps, learned_at):
-        steps = np.asarray(steps)
-        fit = np.where(steps >= learned_at, 0.95, 0.1) * np.ones((4, 1, 2, 1))
+    def judged(steps, time):
+        """Learned as exp(-t), to a tenth at `time`, where 100 is predicted."""
+        fit = (1 - 0.1 ** (np.asarray(steps) / time)) * np.ones((4, 1, 2, 1))
         dims = ("frequency", "amplitude", "seed", "step")
-        coords = {"frequency": frequencies, "amplitude": [0.1], "seed": [0, 1], "step": steps}
+        coords = {"frequency": [2, 4, 6, 8], "amplitude": [0.1], "seed": [0, 1], "step": steps}
         predicted = ("frequency", np.full(4, 100.0))
         made = xr.Dataset({"fit": (dims, fit), "predicted_time": predicted}, coords)
-        return judge(claim, {"circle": Run(config, made)})
+        return judge(claim, {"circle": Run(PRESETS["small"], made)})
 
-    assert holds([0, 95, 105, 200], 105).holds is True
-    assert holds([0, 80, 105, 200], 105).holds is None
-    assert holds([0, 120, 130, 200], 130).holds is False
-    assert holds([0, 60, 80], 80).holds is False  # too early
-    assert holds([0, 60, 105], 200).holds is None  # not yet
-    assert holds([0, 60, 120], 200).holds is False  # too late, whenever it will be
-    assert "--records" in holds([0, 80, 105, 200], 105).needs
+    assert judged([0, 40, 80, 150, 200], 105).holds is True
+    assert judged([0, 40, 80, 150, 200], 115).holds is False
+    assert judged([0, 200], 105).holds is None
+    assert judged([0, 95, 108], 105).holds is True  # wherever between the last two
+    assert judged([0, 60, 105], 200).holds is None  # not yet
+    assert judged([0, 60, 120], 200).holds is False  # too late, whenever it will be
+    found = judged([0, 200], 105)
+    assert "--records" in found.needs
+    np.testing.assert_allclose(found.per_seed, [0.05, 0.05], rtol=1e-9)
