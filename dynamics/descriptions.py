@@ -21,6 +21,7 @@ import json
 import math
 import sys
 import types
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -111,7 +112,8 @@ class _Describer:
         if kind in (set, frozenset):
             return {"set": self._in_order(value)}
         if kind in (bytes, bytearray, complex):
-            return {"part": kind.__name__, "value": repr(value)}
+            text = repr(value)
+            return {"part": kind.__name__, "value": text if len(text) <= 100 else _digest(text.encode())}
         if isinstance(value, jax.Array | np.generic) or kind is np.ndarray:
             return self._array(value)
         if isinstance(value, types.ModuleType):
@@ -137,10 +139,8 @@ class _Describer:
 
     def _array(self, value):
         if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
-            return {
-                "key": str(jax.random.key_impl(value)),
-                "value": self.describe(jax.random.key_data(value)),
-            }
+            words = self.describe(jax.random.key_data(value))
+            return {"key": str(jax.random.key_impl(value)), "value": words}
         array = np.asarray(value)
         if array.ndim == 0 and array.dtype in (np.float64, jax.dtypes.canonicalize_dtype(float)):
             return self.describe(float(array))  # the engine takes it as it takes a float
@@ -159,6 +159,8 @@ class _Describer:
         if type(value) is functools.partial:
             made = {"arguments": self.describe(value.args), "keywords": self.describe(value.keywords)}
             return {"partial": self.describe(value.func)} | made | self._extras(value)
+        if isinstance(value, weakref.ReferenceType):  # wrappers that check types hold themselves like this
+            return {"part": "weakref.ReferenceType", "value": self.describe(value())}
         if isinstance(value, types.MethodType):
             return self.describe(value.__func__) | {"self": self.describe(value.__self__)}
         if isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType):

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxtyping import jaxtyped
 
 from dynamics.descent import named, recipe_of, steepest
 from dynamics.descriptions import checksum, describe, opaque
@@ -220,6 +221,7 @@ SAME = {
     "infinity": lambda: -np.float64("inf"),
     "a named rule": lambda: recipe_of(named("adam", 0.1)),
     "a network": lambda: Net(),
+    "a function that checks its types": lambda: jaxtyped(typechecker=None)(constant(0.1)),
     "a logger": lambda: logging.getLogger("dynamics"),
     "a module that is closed over": lambda: (lambda module: lambda x: module.sin(x))(jnp),
 }

@@ -80,6 +80,7 @@ def simulate(
     Args:
       problem: data, model, loss and adversary.
       descent: an optax transformation; one made by `steepest`, `named` or `traced` has its numbers traced.
+        Random keys in its state (typed ones, and pairs of uint32) are folded into each seed's own.
       steps: number of steps; 0 records the initial state only.
       observe: what to record at every recording time, by name.
       observe_end: what to record once, at the end, by name.

@@ -290,7 +290,7 @@ UNLIKE = {
     "jit": [{"descent": steepest("l2", jax.jit(constant(rate)))} for rate in (0.01, 0.5)],
     "partial": [{"descent": steepest("l2", functools.partial(scaled, rate=rate))} for rate in (0.01, 0.5)],
     "object": [{"descent": steepest("l2", Rate(rate))} for rate in (0.01, 0.5)],
-    "option": [{"observe": {"x": weighed.given(weight=constant(weight))}} for weight in (1, 2)],
+    "option": [{"observe": {"x": weighed.given(weight=w)}} for w in (lambda x: x, lambda x: 2 * x)],
     "key": [noise(0), noise(1)],
     "activation": [
         {"problem": Problem(Clusters(6, 2, 12, 3), TwoLayer(2, activation=Activation(name)))}
