@@ -208,10 +208,10 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, data,
         grads = grads[1] | {"W": jax.lax.optimization_barrier(grads[0])}
         if _is_normalised(recipe):
             moved = grads["W"] @ gram.train
-            size = _norm(grads, moved)
-            rate = recipe.numbers["learning_rate"] / jnp.where(size > 0, size, 1)
-            updates, opt_state = jax.tree.map(lambda g: -rate * g, grads), state.opt_state
-            inner = state.inner - rate * moved
+            size, rate = _norm(grads, moved), recipe.numbers["learning_rate"]
+            over = 1 / jnp.where(size > 0, size, 1)
+            updates, opt_state = jax.tree.map(lambda g: -rate * (over * g), grads), state.opt_state
+            inner = state.inner - rate * (over * moved)
         else:
             updates, opt_state = rule.update(grads, state.opt_state, state.params, value=loss)
             inner = state.inner + updates["W"] @ gram.train

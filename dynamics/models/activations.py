@@ -79,7 +79,8 @@ class Activation:
             return jnp.where(z > 0, z, self.slope * z)
         if self.name == "prelu":
             norms = jnp.broadcast_to(norms, z.shape)
-            size = exponent(norms[..., None], axis=-1)  # of degree 1: powers are taken in units of the norm
+            # of degree 1 in its weights, so that powers are taken in units of their norm
+            size = jnp.where(norms > 0, exponent(norms[..., None], axis=-1), 0)
             unit = shifted(jnp.where(norms > 0, norms, 1), -size)
             bent = unit * _power(shifted(jax.nn.relu(z), -size) / unit, self.power)
             return jnp.where(norms > 0, shifted(bent, size), 0)

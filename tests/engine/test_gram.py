@@ -195,6 +195,22 @@ def test_normalised_descent_on_a_tiny_gradient():
     np.testing.assert_allclose(moved, 0.01, rtol=1e-2)
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("size", [2.0**-660, 2.0**560])
+def test_the_scale_of_inputs_is_undone_by_that_of_weights(size):
+    """Squares of these inputs leave the range of float64; a run is that of inputs of the usual size."""
+    runs = []
+    for scale in (1.0, size):
+        data = Clusters(40, 4, 24, 15, noise=0.3 * scale, centre_norm=3.0 * scale)
+        problem = Problem(data, TwoLayer(3, use_bias=False), init_scale=0.3 / scale)
+        rule = steepest("l2", 0.05 / scale, normalize=True)
+        runs.append(
+            both(problem, rule, 1e-8, observe={"a": o.alignment, "m": o.margins, "off": o.off_span})[1]
+        )
+    for name in ("a", "m", "off"):
+        close(runs[1][name].values, runs[0][name].values, 1e-8, name)
+
+
 def test_axes_and_divergence():
     with pytest.warns(UserWarning, match="2 of 4 runs diverged and were frozen"):
         ds = simulate(

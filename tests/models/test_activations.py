@@ -119,6 +119,8 @@ def test_prelu_is_of_degree_1_however_small_the_weights(scale):
     slope = jax.grad(lambda z, norms: jnp.sum(act(z, norms)), argnums=(0, 1))(*given)
     np.testing.assert_allclose(slope[0], 3 * np.maximum(z, 0) ** 2 / norms**2, rtol=1e-5)
     np.testing.assert_allclose(slope[1], (-2 * np.maximum(z, 0) ** 3 / norms**3)[0], rtol=1e-5)
+    zero = jax.grad(lambda z: jnp.sum(act(z, jnp.zeros(3, jnp.float32))))(jnp.asarray(9 * z, jnp.float32))
+    np.testing.assert_array_equal(zero, 0)  # weights of zero beside a bias
 
 
 @pytest.mark.parametrize("name", ["odd_power", "relu_power"])
