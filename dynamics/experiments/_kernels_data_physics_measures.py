@@ -156,7 +156,9 @@ def time_ratio(run: str, frequencies: tuple[int, ...]) -> Measure:
             hitting_range, dataset.step.astype(float), 1 - dataset.fit,
             input_core_dims=[["step"], ["step"]], output_core_dims=[[], []], vectorize=True,
         )  # fmt: skip
-        values, low, high = (at / dataset.predicted_time for at in (times, *ends))
+        predicted = dataset.predicted_time
+        # any time is none of one that is never to come
+        values, low, high = ((at / predicted).where(np.isfinite(predicted), 0.0) for at in (times, *ends))
         nearest = np.maximum(np.maximum(low - 1, 1 - high), 0)
         farthest = np.maximum(np.abs(low - 1), np.abs(high - 1))
         found = (np.abs(values - 1), nearest, farthest)

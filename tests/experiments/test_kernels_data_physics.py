@@ -239,12 +239,12 @@ def test_the_time_of_a_smooth_curve_is_known_better_than_its_records():
 def test_times_of_frequencies_between_two_records_decide_what_they_can():
     claim = {claim.id: claim for claim in EXPERIMENT.claims}["X5-times"]
 
-    def judged(steps, time):
-        """Learned as exp(-t), to a tenth at `time`, where 100 is predicted."""
+    def judged(steps, time, expected=100.0):
+        """Learned as exp(-t), to a tenth at `time`."""
         fit = (1 - 0.1 ** (np.asarray(steps) / time)) * np.ones((4, 1, 2, 1))
         dims = ("frequency", "amplitude", "seed", "step")
         coords = {"frequency": [2, 4, 6, 8], "amplitude": [0.1], "seed": [0, 1], "step": steps}
-        predicted = ("frequency", np.full(4, 100.0))
+        predicted = ("frequency", np.full(4, expected))
         made = xr.Dataset({"fit": (dims, fit), "predicted_time": predicted}, coords)
         return judge(claim, {"circle": Run(PRESETS["small"], made)})
 
@@ -254,6 +254,9 @@ def test_times_of_frequencies_between_two_records_decide_what_they_can():
     assert judged([0, 95, 108], 105).holds is True  # wherever between the last two
     assert judged([0, 60, 105], 200).holds is None  # not yet
     assert judged([0, 60, 120], 200).holds is False  # too late, whenever it will be
+    for time in (105, np.inf):  # learned or not, where the theory says never
+        never = judged([0, 40, 80, 150, 200], time, np.inf)
+        assert (never.holds, never.measured) == (False, 1.0)
     found = judged([0, 200], 105)
     assert "--records" in found.needs
     np.testing.assert_allclose(found.per_seed, [0.05, 0.05], rtol=1e-9)
