@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from dynamics.words import as_integer, counted, integer, listed, printable, whole
+from dynamics.words import as_integer, brief, counted, integer, listed, printable, quoted, whole
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 seeds"), (1, "1 seed"), (1024, "1,024 seeds")])
@@ -48,3 +48,19 @@ def test_listed():
     assert listed((3, 8)) == "3, 8"
     assert listed(range(10)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
     assert listed(range(10**9), 2) == "0, 1, ..."
+
+
+def test_quoted():
+    assert quoted("x\n") == r"'x\n'"
+    assert quoted("n" * 58) == "'" + "n" * 58 + "'"
+    assert quoted("n" * 100_000) == "'" + "n" * 56 + "..."
+    assert quoted(10**5000) == "an integer of thousands of digits"
+    assert len(quoted(list(range(1000)))) == 60
+
+
+def test_brief():
+    assert brief("a sentence\n  in three\r\nlines ") == "a sentence in three lines"
+    assert brief(f"no {'n' * 400} here") == f"no {'n' * 60}... here"
+    path = "/".join(["folder"] * 40)
+    assert path in brief(f"{path} is a file")
+    assert len(brief("word " * 10_000)) < 3000

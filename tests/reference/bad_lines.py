@@ -70,7 +70,8 @@ def of_fields(name, experiment):
             yield ["run", name, f"{flag}={word}"]
             if word == word.strip() != "" and "," not in word and kind is not bool:
                 yield ["sweep", name, "--vary", f"{field.name}={word}"]
-        for word in NO_RANGE if kind in (int, float) else ("1:2:3",):
+        entry = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+        for word in NO_RANGE if entry in (int, float) else ("1:2:3",):
             yield ["sweep", name, "--vary", f"{field.name}={word}"]
         yield ["run", name, flag] if kind is not bool else ["run", name, flag, "true"]
         yield ["run", name, f"--{field.name}z", "1"]

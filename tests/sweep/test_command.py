@@ -1,5 +1,6 @@
 """`dynamics sweep` from end to end: figures, exponents, measures, a folder to redraw and to resume."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from dynamics import experiments
 from dynamics.cli import main, sweep
 from dynamics.cli.folder import read_run, write_run
 from dynamics.results import load, save
+from dynamics.sweep import foresight, grid
 from dynamics.sweep.figures import Shown
 from dynamics.sweep.measures import Measure
 
@@ -76,7 +78,23 @@ def test_is_redrawn_and_resumed(swept, tmp_path, capsys):
         ([OWN, "--vary", "dim=2,3", "--seeds", "0"], "--seeds"),
         ([OWN, "--vary", "dim=2,3", "--preset", "large"], "preset must be one of small"),
         ([OWN, "--vary", "dim=2,3", "--engine", "fast"], "--engine"),
-        ([OWN, "--vary", "descent=gd,newton", "--steps", "-1"], "no point of the sweep is possible"),
+        ([OWN, "--vary", "descent=newton,huber"], "no point of the sweep is possible"),
+        (
+            [OWN, "--vary", "descent=gd,newton", "--steps", "-1"],
+            "steps must be an integer at least 0, got -1",
+        ),
+        (
+            [OWN, "--vary", "dim=2,3", "--steps", "x", "--tie", "num_samples=2*steps"],
+            "steps must be an integer",
+        ),
+        ([OWN, "--vary", "dim=2,3", "--memory", "1KiB"], "the memory limit is 1,024 bytes"),
+        ([OWN, "--vary", "dim=2,3", "--measure", "colour"], "there are test_accuracy, training_loss"),
+        (
+            [OWN, "--vary", "dim=2,3", "--measure", "test_accuracy[arm=a]"],
+            "no 'arm' to choose from; it has step",
+        ),
+        ([OWN, "--vary", "dim=2,3", "--measure", "test_accuracy[step=-1]"], "step has the values 0"),
+        ([OWN, "--vary", "dim=2,3", *["--measure", "a", "--measure", "b"] * 3], "at most 4 measures"),
         ([OWN, "--vary", "dim=2,3", "--distributed"], "unknown argument --distributed"),
     ],
 )
@@ -122,8 +140,6 @@ def synthetic(swept):
 
 
 def test_measures_theory_and_exponents_against_what_was_put_in(swept):
-    import dataclasses
-
     dataset = synthetic(swept)
     loss = Measure(
         "loss",
@@ -238,8 +254,6 @@ def test_a_dataset_is_drawn_fitted_and_not_judged_in_python(swept):
 
 
 def test_theory_is_only_where_a_measure_applies(swept):
-    import dataclasses
-
     dataset = load(swept)
     loss = Measure(
         "loss",
@@ -254,7 +268,36 @@ def test_theory_is_only_where_a_measure_applies(swept):
     assert "at the 2 points that it is about" in shown.summary()
 
 
-def test_a_wrong_measure_leaves_the_result(tmp_path, capsys):
+def test_a_measure_that_only_points_between_the_ends_have(monkeypatch):
+    """What may be there is not refused beforehand; names are known of points at the ends."""
+    experiment = experiments.get(OWN)
+    made = grid.make(experiment.presets["small"], {"steps": [2, 5, 9]})
+    foresight.check_measures(experiment, made, ["training_loss", "test_accuracy[step=5]"])
+    with pytest.raises(ValueError, match="no such measure"):
+        foresight.check_measures(experiment, made, ["training_loss", "loss"])
+    # an experiment that cannot work on blank results is believed
+    broken = dataclasses.replace(experiment, simulate=lambda config, engine: 1 / 0)
+    foresight.check_measures(broken, made, ["loss"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *experiments.names()[:1],
+        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in experiments.names()[1:]),
+    ],
+)
+def test_names_are_foreseen_in_every_experiment(name):
+    experiment = experiments.get(name)
+    made = grid.make(experiment.presets["small"], {"steps": [3]})
+    dataset = foresight._foreseen(experiment, made, 0)
+    assert "first_nonfinite_step" in dataset
+    with pytest.raises(ValueError, match="no such measure"):
+        foresight.check_measures(experiment, made, ["colour"])
+
+
+def test_a_measure_that_turns_out_wrong_leaves_the_result(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(foresight, "check_measures", lambda *given: None)
     folder = tmp_path / "out"
     argv = ["sweep", OWN, "--vary", "init_scale=0,1", "--seeds", "2", "--out", str(folder), "--measure", "no"]
     assert main(argv) == 2

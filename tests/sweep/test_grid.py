@@ -1,6 +1,7 @@
 """The grid of a sweep: values, ties and points, and what is refused."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -37,6 +38,8 @@ def test_reads_an_axis(text, name, values):
     ("text", "words"),
     [
         ("noise", "needs NAME="),
+        ("noise=1e308:-1e308:3", "far out"),
+        ("dim=1:1e19:3", "far out"),
         ("noise=", "needs NAME="),
         ("nois=1,2", "did you mean noise?"),
         ("noise=0:2", "a:b:n"),
@@ -109,3 +112,66 @@ def test_a_list_is_varied_over_lists_of_one():
     made = grid.make(Config(), {"radii": [1.0, 2.0]})
     assert made.axes["radii"] == (1.0, 2.0)
     assert [config.radii for config in made.configs] == [(1.0,), (2.0,)]
+
+
+@pytest.mark.parametrize(
+    ("formula", "words"),
+    [
+        ("1e308*10", "too large"),
+        ("1e308*10-1e308*10", "too large"),
+        ("1e400", "too large"),
+        ("noise*1e308*1e308", "too large"),
+        ("10**19", "too large: 1e[+]19"),
+        ("9223372036854775808", "too large: 9.22e[+]18"),
+        ("dim" + "*dim" * 70, "too large"),
+        ("exp(710)", "cannot be computed"),
+        ("2**99999999", "cannot be computed"),
+        ("9**9**9**9", "cannot be computed"),
+        ("(-1)**0.5", "cannot be computed"),
+        ("0/0", "cannot be computed: division by zero"),
+        ("round(7,-999999999)", "round takes whole numbers of digits up to 300"),
+        ("round(7,0.5)", "round takes whole numbers of digits"),
+        ("-" * 2000 + "1", "at most 300 letters"),
+        ("+".join(["1"] * 1500), "at most 300 letters"),
+        ("9" * 5000, "at most 300 letters"),
+        ("(" * 200 + "1", "not arithmetic"),
+        ("max()", "not arithmetic"),
+        ("min(dim)", "not arithmetic"),
+        ("exp(1, 2)", "not arithmetic"),
+        ("max(*[1, 2])", "not arithmetic"),
+        ("1or 2", "not arithmetic"),
+        ("2.5", "num_samples must be an integer"),
+    ],
+)
+def test_refuses_a_formula(formula, words):
+    begun = time.process_time()
+    with pytest.raises(ValueError, match=words) as caught:
+        grid.make(Config(), {"noise": [1.0, 2.0]}, {"num_samples": formula})
+    assert time.process_time() - begun < 1
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("formula", "value"),
+    [
+        ("-" * 296 + "3000", 3000),
+        ("+".join(["20"] * 100), 2000),
+        ("max(1, " * 30 + "2000" + ")" * 30, 2000),
+        ("round(2000.4)", 2000),
+        ("round(2**11, -2)", 2000),
+        ("2000*log(8, 2)/3", 2000),
+    ],
+)
+def test_computes_a_formula(formula, value):
+    made = grid.make(Config(), {"noise": [1.0]}, {"num_samples": formula})
+    assert made.base.num_samples == value
+    assert type(made.base.num_samples) is int
+
+
+@pytest.mark.parametrize(
+    "about",
+    [None, 3, "x", [], {}, {"axes": {}}, {"axes": [], "ties": {}}, {"axes": {"noise": [1]}, "ties": None}],
+)
+def test_refuses_what_is_no_grid(about):
+    with pytest.raises(ValueError, match="does not describe a grid"):
+        grid.read(about)
