@@ -20,7 +20,7 @@ MOST = 2**32 - 1
 """The largest seed, and the largest root."""
 
 
-def seed_key(seed: int | Integer[Array, ""], root: int = 0) -> Key[Array, ""]:
+def seed_key(seed: int | np.integer | Integer[Array, ""], root: int = 0) -> Key[Array, ""]:
     """The key of one seed; it does not depend on how many seeds run beside it.
 
     Raises: ValueError: a seed or root that is no integer from 0 to 2**32 - 1.

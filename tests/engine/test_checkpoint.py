@@ -25,6 +25,7 @@ from dynamics.engine import batching, direct
 from dynamics.engine.checkpoint import Checkpoint, Part, differences
 from dynamics.engine.progress import Progress
 from dynamics.engine.simulate import Interrupted, simulate
+from dynamics.files import read_json, write_json
 from dynamics.models.activations import Activation
 from dynamics.models.two_layer import TwoLayer
 from dynamics.observables.base import observable
@@ -344,9 +345,8 @@ def test_jaxs_settings_that_change_numbers_are_part_of_a_run(interrupted):
 
 def test_a_checkpoint_of_another_version_is_refused(interrupted):
     about = interrupted / "run.json"
-    stored = json.loads(about.read_text())
-    del stored["format"]
-    about.write_text(json.dumps(stored))
+    stored, _ = read_json(about)
+    write_json(about, stored | {"format": 1})
     with pytest.raises(ValueError, match="holds a checkpoint of another version of this library"):
         run(interrupted)
     about.write_text("[1]")
@@ -496,9 +496,7 @@ def test_files_in_each_others_place_are_refused(tmp_path):
 def test_a_file_of_before_checksums_is_refused(tmp_path):
     about = {"rate": 0.1, "seeds": [0, 1]}
     (tmp_path / "run.json").write_text(json.dumps(about))
-    with pytest.raises(
-        ValueError, match="of before checkpoints had checksums: it cannot be verified; delete"
-    ):
+    with pytest.raises(ValueError, match="kept no checksums: it cannot be verified; delete"):
         Checkpoint(tmp_path, about)
 
 
