@@ -221,8 +221,8 @@ def load(
     """
     if signs not in SIGNS:
         raise ValueError(f"signs must be one of {', '.join(SIGNS)}, got {signs!r}")
-    images = SHIPPED[source]() if source in SHIPPED else read(source)
     boxes.asked(box, of_file=source not in SHIPPED, where=f"source={source!r}")
+    images = SHIPPED[source]() if source in SHIPPED else read(source)
     asked = tuple(map(float, box)) or None
     for x in (images.x_train, images.x_test):
         if x is not None:

@@ -194,12 +194,13 @@ def images(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     shown = dataset.learned.isel(seed=0)
     shown = shown.isel(support=0) if "support" in shown.dims else shown
     count = dataset.sizes["image"]
+    ends = shown.isel(step=[0, -1])
+    limits = {"vmin": min(0, float(ends.min())), "vmax": max(1, float(ends.max()))}  # features lie anywhere
     figure, axes = plots.new_figure(2, count, 0.94 * count, 2.6)
     for row, (step, words) in enumerate(((0, "at the start"), (-1, "learned"))):
         for ax, i in zip(axes[row], range(count), strict=True):
-            ax.imshow(
-                shown.isel(step=step, image=i).values.reshape(side, side), cmap="gray_r", vmin=0, vmax=1
-            )
+            pixels = shown.isel(step=step, image=i).values.reshape(side, side)
+            ax.imshow(pixels, cmap="gray_r", **limits)
             ax.set_xticks([])
             ax.set_yticks([])
         axes[row, 0].set_ylabel(words)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from dynamics import plots
 from dynamics.adversary.evaluation import suspicions
+from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.experiments._robust_data_distillation_measures import overestimate
 from dynamics.words import counted
 
@@ -94,7 +95,8 @@ def _radii(ax, config, dataset, arms):
     ax.axvline(config.radius, color=plots.GREY, linewidth=0.8)
     ax.annotate(r" $\epsilon$ of training", (config.radius, 1.0), fontsize=7.5, color="#555555")
     ax.set_ylim(0, 1.06)
-    ax.set_xlabel(r"radius of the attack ($\ell_\infty$, pixels in [0, 1])")
+    scale = ", pixels in [0, 1]" if config.data in SHIPPED_COUNTS else ""
+    ax.set_xlabel(rf"radius of the attack ($\ell_\infty${scale})")
     ax.set_ylabel("test accuracy")
     ax.set_title("robust accuracy by radius")
     ax.legend(loc="upper right", bbox_to_anchor=(1.0, 0.95))
@@ -219,10 +221,13 @@ def images(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     count = min(10, dataset.sizes["point"])
     figure, axes = plots.new_figure(len(arms), count, 0.84 * count + 1.2, 1.0 * len(arms) + 0.5)
     one = dataset.isel(seed=0)
+    # features of a file may lie anywhere
+    supports = one.support.sel(training=arms).isel(point=range(count))
+    limits = {"vmin": min(0, float(supports.min())), "vmax": max(1, float(supports.max()))}
     for row, arm in zip(axes, arms, strict=True):
         for i, ax in enumerate(row):
             values = one.support.sel(training=arm).isel(point=i).values.reshape(side, side)
-            shown = ax.imshow(values, cmap="gray", vmin=0, vmax=1)
+            shown = ax.imshow(values, cmap="gray", **limits)
             ax.set_xticks([])
             ax.set_yticks([])
             ax.spines[:].set_visible(False)
