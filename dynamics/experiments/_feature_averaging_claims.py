@@ -80,7 +80,7 @@ CLAIMS = (
         f"{T1}, Figure 2(a)",
         "binary labels: no own-class cosine is far below the mean",
         block("binary", "min"),
-        lambda runs: at_least(near_block(runs, -4.0)),
+        lambda runs: at_least(near_block(runs, -2.8, -4.0)),
         LARGE_INIT,
         applies=on_clusters("binary"),
     ),
@@ -89,7 +89,7 @@ CLAIMS = (
         f"{T1}, Figure 2(a)",
         "binary labels: no own-class cosine is far above the mean",
         block("binary", "max"),
-        lambda runs: at_most(near_block(runs, 4.5)),
+        lambda runs: at_most(near_block(runs, 3.9, 4.5)),
         Ablation(
             "pReLU activation with p = 3, which picks single centres", {"activation": "prelu", "power": 3.0}
         ),

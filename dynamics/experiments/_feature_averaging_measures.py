@@ -321,15 +321,18 @@ def scatter(config) -> float:
     return 1 - grown(config, 1 - spread(config))
 
 
-def near_block(runs: Runs, deviations: float) -> float:
+def near_block(runs: Runs, many: float, few: float) -> float:
     """The larger class's law for a cluster of so many standard deviations more samples; or the smaller's.
 
-    A cosine is also the larger the less the neuron's other centres have, to second order.
+    `many` deviations are of clusters that have 100 samples on average. Of fewer, whose numbers are not normal
+    any more, it is `few`; their cosines are also larger the less the neuron's other centres have, to second
+    order.
     """
     config = runs["main"].config
-    law = (max if deviations > 0 else min)(block_cosines(config))
-    others = 2.5 * scatter(config) ** 2 if deviations > 0 else 0.0
-    return grown(config, 1 + deviations * spread(config)) * (1 + others) * law
+    plenty = config.num_samples >= 100 * config.num_clusters
+    law = (max if many > 0 else min)(block_cosines(config))
+    others = 2.5 * scatter(config) ** 2 if few > 0 and not plenty else 0.0
+    return grown(config, 1 + (many if plenty else few) * spread(config)) * (1 + others) * law
 
 
 def mean_alignment(config) -> float:
