@@ -86,15 +86,22 @@ def with_bias(
 
     def shares(variance):
         total = jnp.sqrt(jnp.where(variance + bias > 0, variance + bias, 1))
-        return jnp.sqrt(variance) / total, jnp.sqrt(bias) / total
+        return total, jnp.sqrt(variance) / total, jnp.sqrt(bias) / total
 
-    (a, p), (b, q) = shares(A), shares(B)
+    (total, a, p), (_, b, q) = shares(A), shares(B)
+    norms = jnp.sqrt(A) + jnp.sqrt(B)
+    slant = difference(A, B) / jnp.where(norms > 0, norms, 1) / total * q
     ahead = angle.cos > 0
     gap = jnp.where(ahead, angle.sin**2 / jnp.where(ahead, 1 + angle.cos, 1), 1 - angle.cos)  # 1 - cos
-    square = (a * b * angle.sin) ** 2 + (a * q - b * p) ** 2 + 2 * a * b * p * q * gap
+    square = (a * b * angle.sin) ** 2 + slant**2 + 2 * a * b * p * q * gap
     some = (A + bias > 0) & (B + bias > 0)
     cos = jnp.where(some, a * b * angle.cos + p * q, 0)
     return Angle(jnp.clip(cos, -1, 1), jnp.where(some, jnp.sqrt(jnp.minimum(square, 1)), 1))
+
+
+def difference(A: Float[Array, "*#pairs"], B: Float[Array, "*#pairs"]) -> Float[Array, "*pairs"]:
+    """A - B; variances that are the same up to round-off have none."""
+    return jnp.where(jnp.abs(A - B) > 16 * jnp.finfo(A.dtype).eps * (A + B), A - B, 0)
 
 
 @jax.jit

@@ -48,7 +48,7 @@ def _over(a, b):
 
 
 @jax.custom_jvp
-def _transverse(A, B, C, apart):
+def _transverse(A, B, C, cos, apart):
     """C, whose derivative leaves out what comes with the norms: nothing is left of it where a pair coincides.
 
     Further in, derivatives are those along it, and in A and B at a fixed angle: no two large ones cancel.
@@ -58,8 +58,10 @@ def _transverse(A, B, C, apart):
 
 @_transverse.defjvp
 def _transverse_jvp(primals, tangents):
-    (A, B, C, apart), (dA, dB, dC, _) = primals, tangents
-    return _transverse(A, B, C, apart), jnp.where(apart, dC - C * (_over(dA, A) + _over(dB, B)) / 2, 0)
+    (A, B, C, cos, apart), (dA, dB, dC, *_) = primals, tangents
+    exact = C + jax.lax.stop_gradient(jnp.sqrt(A) * jnp.sqrt(B) * cos - C)  # C as the angle has it
+    change = dC - exact * (_over(dA, A) + _over(dB, B)) / 2
+    return _transverse(*primals), jnp.where(apart, change, 0)
 
 
 def _pair(A, B, C, angle):
@@ -69,7 +71,7 @@ def _pair(A, B, C, angle):
     else:
         angle = jax.lax.stop_gradient(angle)
         apart = angle.sin > 0
-    return A, B, _transverse(A, B, C, jnp.broadcast_to(apart, C.shape)), *angle
+    return A, B, _transverse(A, B, C, angle.cos, jnp.broadcast_to(apart, C.shape)), *angle
 
 
 @jax.custom_jvp
@@ -200,7 +202,7 @@ def _erf_slopes(A, B, C, angle=None):
 def _erf_turned(A, B, angle):
     # odd, so that obtuse angles turn as acute ones do: there no two cosines cancel
     c, rest = _erf_ratio(A, B, A, jnp.abs(angle.cos), angle.sin)
-    gap = (A - B) / (0.5 + A) / (0.5 + B) / 2
+    gap = angles.difference(A, B) / (0.5 + A) / (0.5 + B) / 2
 
     def side(V, other, gap):
         """The angle whose sine is that of the variance, and how far it is from that of c."""
