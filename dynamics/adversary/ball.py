@@ -180,7 +180,7 @@ def unproven_boxes(problem: Any, observables: Iterable[Any] = ()) -> set[tuple[f
 
 
 def check_draw(draw: Draw, asked: Iterable[tuple[float, float]]) -> None:
-    """Refuse data that lie outside a box that attacks on them keep to.
+    """Refuse data, of one run or many, that lie outside a box that attacks on them keep to.
 
     Raises: ValueError: says how far outside they lie.
     """

@@ -1,6 +1,7 @@
-"""Labels that a loss cannot be trained on: refused by the first draw, before a run is compiled."""
+"""Labels that a loss cannot be trained on, and inputs outside of a box: refused before a run is compiled."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from dynamics import losses
+from dynamics.adversary import ball
 from dynamics.data.sample import Draw
 from dynamics.engine import layout
 from dynamics.keys import named_key, seed_key
+from dynamics.observables.base import Observable
 from dynamics.parts import merge, partition
 from dynamics.problem import Problem
 
@@ -26,37 +29,57 @@ def are_known(data: Any) -> bool:
     return type(data).__module__.startswith("dynamics.") and all(map(are_known, sources))
 
 
-def first_draw(problem: Problem, outputs: Sequence[int], seed: int, root: int) -> None:
-    """Refuse data of one's own by what they give to the first seed.
+def first_draw(
+    problem: Problem, observed: Iterable[Observable], outputs: Sequence[int], seed: int, root: int
+) -> None:
+    """Refuse data of one's own, and data in the box of an attack, by what they give to the first seed.
 
     Args:
       problem: with one value in the place of every axis.
       outputs: shape of the network's outputs.
 
-    Raises: ValueError: labels that the loss cannot be trained on, or inputs that are not finite.
+    Raises: ValueError: labels that the loss cannot be trained on, or inputs that are not finite or lie
+      outside of a box.
     """
-    if are_known(problem.data):
+    asked = ball.unproven_boxes(problem, observed)
+    if are_known(problem.data) and not asked:
         return
     numbers, rest = partition(problem.data)
     numbers, _ = layout.lay_out(numbers, {}, 1)
-    labels, finite = jax.device_get(_look(rest, root, numbers, jnp.uint32(seed)))
-    check(problem, outputs, labels)
-    for name in ("train", "test"):
-        if not finite[name]:
-            raise ValueError(f"inputs must be finite, but the {name} inputs of the data hold NaN or infinity")
+    draw = jax.device_get(_look(rest, root, numbers, jnp.uint32(seed)))
+    if not are_known(problem.data):
+        check(problem, outputs, _labels(draw))
+        for name in ("train", "test"):
+            if not np.isfinite(getattr(draw, name).x).all():
+                raise ValueError(
+                    f"inputs must be finite, but the {name} inputs of the data hold NaN or infinity"
+                )
+    ball.check_draw(draw, asked)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _look(rest, root, numbers, seed):
+    """A draw, whose inputs are their smallest and largest entry only."""
     draw = merge(numbers, rest).sample(named_key(seed_key(seed, root), "data"))
-    finite = {name: jnp.all(jnp.isfinite(getattr(draw, name).x)) for name in ("train", "test")}
-    return _labels(draw), finite
+    ends = {}
+    for name in ("train", "test"):
+        sample = getattr(draw, name)
+        x = jnp.stack([sample.x.min(), sample.x.max()]) if sample.x.size else sample.x
+        ends[name] = dataclasses.replace(sample, x=x)
+    return dataclasses.replace(draw, **ends)
 
 
-def of_runs(problem: Problem, outputs: Sequence[int], draws: Draw, seeds: np.ndarray) -> None:
-    """The same of many runs' labels, each along its first axis."""
-    labels = jax.device_get(_labels(draws))
-    for run, seed in enumerate(seeds):
+def of_runs(
+    problem: Problem,
+    observed: Iterable[Observable],
+    outputs: Sequence[int],
+    draws: Draw,
+    seeds: np.ndarray,
+) -> None:
+    """The same of many runs' labels and inputs, each along its first axis."""
+    ball.check_draw(draws, ball.unproven_boxes(problem, observed))
+    labels = {} if are_known(problem.data) else jax.device_get(_labels(draws))
+    for run, seed in enumerate(seeds) if labels else ():
         try:
             check(problem, outputs, jax.tree.map(lambda leaf, i=run: leaf[i], labels))
         except ValueError as error:

@@ -158,7 +158,8 @@ def simulate(
     num_runs = math.prod(map(len, axes.values())) * len(seeds)
     chosen = _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, len(times))
     choice, outputs = chosen
-    labels.first_draw(jax.tree.map(_first, problem), outputs, seeds[0], root)
+    observed = [*observe.values(), *observe_end.values()]
+    labels.first_draw(jax.tree.map(_first, problem), observed, outputs, seeds[0], root)
 
     identity = {
         "problem": describe(problem),
@@ -234,7 +235,7 @@ def simulate(
             interrupts=interrupts,
             kept=kept,
             on_the_way=checkpoint_every,
-            check=None if labels.are_known(problem.data) else partial(labels.of_runs, problem, outputs),
+            check=partial(labels.of_runs, problem, observed, outputs),
         )
         try:
             job.work(mine, parts)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from dynamics import descent as rules
 from dynamics import observables as o
 from dynamics import results
+from dynamics.adversary import FGSM
 from dynamics.data.clusters import Clusters
 from dynamics.data.sample import Draw, Sample
 from dynamics.data.shared import Shared
@@ -207,7 +208,7 @@ def test_labels_that_a_loss_does_not_look_at_may_be_anything():
         (Mine(y=ZERO_ONE), (8, 2), "cross_entropy"),
         (Mine(without=("y",)), (8, 2), "squared"),
     ):
-        labels.first_draw(Problem(data, Own(), loss), shape, 0, 0)
+        labels.first_draw(Problem(data, Own(), loss), [], shape, 0, 0)
 
 
 def test_test_labels_are_those_of_training():
@@ -233,7 +234,7 @@ def test_labels_of_a_later_seed():
 
 def _first_draw_is_fine(problem, seed):
     try:
-        labels.first_draw(problem, (8,), seed, 0)
+        labels.first_draw(problem, [], (8,), seed, 0)
     except ValueError:
         return False
     return True
@@ -243,6 +244,25 @@ def test_the_librarys_own_data_need_no_look():
     assert [labels.are_known(data) for data in (DATA, Shared(DATA))] == [True, True]
     assert [labels.are_known(data) for data in (Mine(), Shared(Mine()))] == [False, False]
     refused(ValueError, "y must be -1 or +1", Problem(Shared(Mine(y=ZERO_ONE)), Own()))
+
+
+def test_inputs_outside_of_the_box_of_an_attack():
+    """Of data of one's own and of the library's, for training and for an observable, in any seed."""
+    for problem, observed in (
+        (Problem(Mine(), Own(), adversary=FGSM(0.1, box=(0.0, 0.5))), {}),
+        (Problem(DATA, Own(), adversary=FGSM(0.1, box=(0.0, 0.5))), {}),
+        (Problem(DATA, Own()), {"pgd": o.pgd_accuracy.given(radius=0.1, box=(-0.5, 0.5))}),
+    ):
+        with pytest.raises(ValueError, match=r"inputs must lie in the box .* that was asked for") as caught:
+            simulate(problem, RULE, steps=1, seeds=2, observe=observed)
+        assert "\n" not in str(caught.value)
+    problem = Problem(Mine(), Own(), adversary=FGSM(0.1, box=(-50.0, 50.0)))
+    labels.first_draw(problem, [], (8,), 0, 0)
+    draws = jax.vmap(problem.data.sample)(jax.random.split(jax.random.key(0), 3))
+    labels.of_runs(problem, [], (8,), draws, np.arange(3))
+    beyond = dataclasses.replace(draws.test, x=draws.test.x.at[2, 0, 0].set(60.0))
+    with pytest.raises(ValueError, match=r"test inputs .* reach 10 above 50"):
+        labels.of_runs(problem, [], (8,), dataclasses.replace(draws, test=beyond), np.arange(3))
 
 
 @dataclasses.dataclass(frozen=True)
