@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.util
 import io
-import json
 import os
 import random
 import shutil
@@ -23,7 +22,7 @@ from dynamics import cli, experiments, startup
 from dynamics.cli import main
 from dynamics.config import annotation
 from dynamics.engine.progress import Progress
-from dynamics.files import write_text
+from dynamics.files import read_json, write_json, write_text
 
 NAME = "feature_averaging"
 EXPERIMENT = experiments.get(NAME)
@@ -293,7 +292,7 @@ def attributes(name, **attrs):
 
 def about(folder, **changes):
     path = folder / "stopped" / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    write_json(path, read_json(path)[0] | changes)
 
 
 def whole_images_alone(folder):
@@ -442,9 +441,9 @@ OTHER = [
 
 def about_done(folder):
     path = folder / "done" / "run.json"
-    values = json.loads(path.read_text())
+    values, _ = read_json(path)
     values["config"]["steps"] = 7
-    path.write_text(json.dumps(values))
+    write_json(path, values)
 
 
 @pytest.mark.parametrize(("argv", "words", "prepare"), OTHER, ids=[" ".join(argv)[:60] for argv, *_ in OTHER])
@@ -665,8 +664,8 @@ def test_folders_that_stdout_cannot_spell(name, scene):
     """A run's folder named by an emoji where stdout is cp1252, or by a byte that is no UTF-8."""
     shutil.copytree("done", name)
     path = Path(name)
-    values = json.loads((path / "run.json").read_text())
-    (path / "run.json").write_text(json.dumps(values | {"command": f"dynamics run --out {name}"}))
+    values, _ = read_json(path / "run.json")
+    write_json(path / "run.json", values | {"command": f"dynamics run --out {name}"})
     done = process(["report", name], PYTHONIOENCODING="cp1252")
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode("cp1252").startswith(name.encode("ascii", "backslashreplace").decode())

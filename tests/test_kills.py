@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from dynamics.cli import main
+from dynamics.cli.folder import write_run
 from dynamics.results import load
 
 pytestmark = pytest.mark.slow
@@ -418,7 +419,7 @@ def test_a_file_in_the_place_of_the_checkpoint(tmp_path, capsys):
         assert main([*RUN, "--out", str(tmp_path / "other"), "--memory", "1"]) == 2
         capsys.readouterr()
         about = {"experiment": "feature_averaging", "config": {"steps": 2, "dim": 16, "num_clusters": 2}}
-        (tmp_path / "run" / "run.json").write_text(json.dumps(about | {"seeds": [0], "x64": False}))
+        write_run(tmp_path / "run", about | {"seeds": [0], "x64": False})
         (tmp_path / "run" / "checkpoint").write_text("a file")
         assert main(["resume", str(tmp_path / "run")]) == 2
     finally:

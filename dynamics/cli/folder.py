@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,7 +89,7 @@ def write_run(folder: Path, about: dict[str, Any]) -> None:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What is being run in a folder; a file that names no format is of before checksums, and not verified.
+    """What is being run in a folder; of a file that names no format, from before checksums, with a warning.
 
     Raises: ValueError: nothing, or the file is damaged.
     """
@@ -105,6 +106,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     sound &= type(about.get("memory")) in (int, type(None))
     if not sound or about.pop("format") != (FORMAT if verified else None):
         raise ValueError(f"{path} is damaged: it does not describe a run")
+    if not verified:
+        warnings.warn(f"{path} was made before such files had checksums: it is not verified", stacklevel=2)
     return about
 
 
