@@ -33,10 +33,11 @@ def quoted(value: object) -> str:
 
 
 def brief(sentence: str) -> str:
-    """A sentence on one line, without the middle of words that nobody would read to the end."""
+    """A sentence on one line that a terminal may show, its words no longer than anybody would read."""
     words = [word if len(word) <= 300 else f"{word[:MOST_QUOTED]}..." for word in sentence.split()]
     text = " ".join(words)
-    return text if len(text) <= 3000 else f"{text[:2000]} ... {text[-200:]}"
+    text = text if len(text) <= 3000 else f"{text[:2000]} ... {text[-200:]}"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def whole(name: str, text: str, low: int, high: int) -> int:

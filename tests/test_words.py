@@ -61,6 +61,7 @@ def test_quoted():
 def test_brief():
     assert brief("a sentence\n  in three\r\nlines ") == "a sentence in three lines"
     assert brief(f"no {'n' * 400} here") == f"no {'n' * 60}... here"
+    assert brief("\x1b[31mred\udcff\u00fc") == r"\x1b[31mred\udcff" "\u00fc"
     path = "/".join(["folder"] * 40)
     assert path in brief(f"{path} is a file")
     assert len(brief("word " * 10_000)) < 3000

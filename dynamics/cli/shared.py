@@ -40,7 +40,7 @@ def run(experiment: Any, config: Any, about: dict[str, Any], out: str, meeting: 
     write_run(folder, about)
     try:
         return carry_out(experiment, config, about, folder, share)
-    except Exception:
+    except (ValueError, ImportError, MemoryError):
         take_back(found)
         raise
 

@@ -17,12 +17,12 @@ from dynamics.sweep.grid import Grid
 MOST_ROUNDS = 8  # of asking, in which a point may build on what it was answered
 
 
-def check_measures(experiment: Experiment, grid: Grid, asked: Sequence[str], seed: int = 0) -> None:
+def check_measures(experiment: Experiment, grid: Grid, asked: Sequence[str]) -> None:
     """Refuse a measure that no point of the sweep will have.
 
     The experiment is given blank results in place of trained ones, at the ends of axes of numbers and at all
     values of others. Where it cannot work on those, nothing is refused; what it computes without training
-    is computed, for one seed.
+    is computed, for seed 0.
 
     Raises: ValueError: no such measure, or too many of them.
     """
@@ -35,7 +35,7 @@ def check_measures(experiment: Experiment, grid: Grid, asked: Sequence[str], see
         places = zip(grid.axes, np.unravel_index(number, grid.shape), strict=True)
         axes = {name: (grid.axes[name][place],) for name, place in places}
         point = Grid((grid.configs[number],), axes, grid.ties, "")
-        dataset = _foreseen(experiment, point, seed)
+        dataset = _foreseen(experiment, point)
         if dataset is None:
             return
         dims = list(run.dims_of(dataset).values())
@@ -67,14 +67,14 @@ def _corners(grid: Grid) -> Iterator[int]:
             yield number
 
 
-def _foreseen(experiment, point, seed) -> xr.Dataset | None:
+def _foreseen(experiment, point) -> xr.Dataset | None:
     """The sweep of one point and seed, of blank results; None where the experiment needs trained ones."""
     gather = Gather()
     try:
         with warnings.catch_warnings(action="ignore"):  # of means over nothing
             for _ in range(MOST_ROUNDS):
                 try:
-                    dataset = experiment.simulate(point.base, Engine([seed], gather=gather))
+                    dataset = experiment.simulate(point.base, Engine([0], gather=gather))
                     return run.joined(experiment, point, {0: dataset})
                 except Unfinished:
                     answer_all({0: gather}, blank)

@@ -290,7 +290,7 @@ def test_a_measure_that_only_points_between_the_ends_have(monkeypatch):
 def test_names_are_foreseen_in_every_experiment(name):
     experiment = experiments.get(name)
     made = grid.make(experiment.presets["small"], {"steps": [3]})
-    dataset = foresight._foreseen(experiment, made, 0)
+    dataset = foresight._foreseen(experiment, made)
     assert "first_nonfinite_step" in dataset
     with pytest.raises(ValueError, match="no such measure"):
         foresight.check_measures(experiment, made, ["colour"])
