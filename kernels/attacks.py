@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from kernels import checks, products
@@ -76,7 +77,7 @@ class Attack:
         checks.one_of("norm", self.norm, Norm)
         checks.one_of("raised", self.raised, Raised)
         checks.whole("steps", self.steps, 1)
-        if jnp.ndim(self.radius) or not jnp.issubdtype(jnp.result_type(self.radius), jnp.number):
+        if np.ndim(self.radius) or not jnp.issubdtype(jnp.result_type(self.radius), jnp.number):
             raise ValueError(f"radius must be one number, got {self.radius!r}")
         if checks.known(self.radius) and not float(self.radius) >= 0:
             raise ValueError(f"radius must not be negative, got {self.radius}")

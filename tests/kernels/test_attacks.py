@@ -94,6 +94,7 @@ def test_nothing_to_follow_is_no_move():
     ("options", "message"),
     [
         ({"radius": -0.1}, "radius must not be negative"),
+        ({"radius": [0.1, 0.2]}, r"radius must be one number, got \[0.1, 0.2\]"),
         ({"radius": 0.1, "norm": "l1"}, "norm must be one of"),
         ({"radius": 0.1, "steps": 0}, "steps must be an integer of at least 1"),
         ({"radius": 0.1, "box": (1, 0)}, "box must be"),
@@ -102,6 +103,26 @@ def test_nothing_to_follow_is_no_move():
 def test_bad_input(untyped, options, message):
     with pytest.raises(ValueError, match=message):
         Attack(**options)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("start", [False, True])
+def test_a_box_moves_no_input_out_of_its_ball(norm, start):
+    x = jnp.asarray([[2.0, -1.0, 0.5], [0.95, 0.05, 3.0]])
+    attack = Attack(0.1, norm, 3, box=(0.0, 1.0), random_start=start)
+    found = np.asarray(
+        attack.perturb(lambda p: jnp.sin(3 * p).sum(1), x, jnp.asarray([1.0, -1.0]), jax.random.key(0))
+    )
+    size = np.linalg.norm(found - x, np.inf if norm == "linf" else 2, axis=1)
+    assert 0 < size.max() <= 0.1 + 1e-12
+    assert np.all(found >= np.minimum(x, 0))
+    assert np.all(found <= np.maximum(x, 1))
+
+
+def test_integer_inputs_are_attacked_as_numbers(untyped):
+    x = jnp.asarray([[3, 4], [0, 1]])
+    found = Attack(0.25).perturb(lambda p: p @ jnp.asarray([1.0, -1.0]), x, jnp.ones(2))
+    np.testing.assert_allclose(found, x + jnp.asarray([[-0.25, 0.25]]))
 
 
 def test_a_random_start_needs_a_key(untyped):

@@ -63,6 +63,36 @@ def test_sphere_agrees_with_another_quadrature_and_sums_to_the_diagonal(dim):
     assert 1.5 - total[79] == pytest.approx((1.5 - total[39]) / 2, rel=0.15)
 
 
+def test_sphere_resolves_high_degrees_and_says_where_it_does_not():
+    # k = 1600 with 1700, 2048 and 4096 nodes: 3.88199e-11, 3.88199e-11, 3.88199e-11
+    with jax.enable_x64(False):  # eigenvalues below single precision's round-off
+        found = spectra.sphere(both, [2, 500, 1600], 3)
+    np.testing.assert_allclose(found, [5 / 128, 1.2694687e-9, 3.88199e-11], rtol=1e-5)
+    k = 1800
+    wanted = closed_form.circle_spectrum(k)
+    assert spectra.sphere(both, k, 2)[0] == pytest.approx(wanted, rel=1e-5)
+    assert spectra.circle(both, k)[0] == pytest.approx(wanted, rel=5e-3)  # up to aliasing
+
+
+def test_sphere_in_high_dimensions_has_the_coefficients_of_its_series():
+    """Of (1 + t)^2: with P_2 = (d t^2 - 1) / (d - 1), the harmonics have 1 + 1/d, 2 and 1 - 1/d."""
+    dim = 1_000
+    shares = np.array([1 + 1 / dim, 2, 1 - 1 / dim])
+
+    def kernel(x, z):
+        return (1 + x @ z.T) ** 2
+
+    multiples = np.array([spectra.multiplicity(k, dim) for k in range(3)], float)
+    np.testing.assert_allclose(spectra.sphere(kernel, range(3), dim) * multiples, shares, rtol=1e-9)
+    assert np.isfinite(spectra.harmonic(dim, dim, np.array([1.0, 0.1]))).all()
+
+
+def test_hypercube_in_high_dimensions_has_the_coefficients_of_its_series():
+    dim = 1_100  # whose 2^d is no double
+    found = spectra.hypercube(lambda x, z: (1 + x @ z.T / dim) ** 2, [0, 1, 2, 3, dim], dim)
+    np.testing.assert_allclose(found, [1 + 1 / dim, 2 / dim, 2 / dim**2, 0, 0], rtol=1e-9, atol=1e-15)
+
+
 def test_multiplicities_count_the_harmonics():
     assert [spectra.multiplicity(k, 3) for k in range(5)] == [1, 3, 5, 7, 9]
     assert [spectra.multiplicity(k, 2) for k in range(5)] == [1, 2, 2, 2, 2]
@@ -117,6 +147,13 @@ def test_grid_interpolant_is_kernel_regression_on_the_grid():
         (lambda: spectra.circle(both, -1), "degrees must be an integer of at least 0, got -1"),
         (lambda: spectra.circle(both, 40, 64), "frequencies must be at most points / 2 = 32, got 40"),
         (lambda: spectra.sphere(both, 1, 1), "dim must be an integer of at least 2, got 1"),
+        (
+            lambda: spectra.sphere(both, 65, 3, 64),
+            "degrees must be at most 64, what 64 nodes resolve, got 65",
+        ),
+        (lambda: spectra.sphere(both, 9000, 3), "degrees must be at most 8192"),
+        (lambda: spectra.sphere(both, 1, 500, 64), "dim must be at most 40, what 64 nodes resolve, got 500"),
+        (lambda: spectra.circle(both, 10_000), "frequencies must be at most 8192"),
         (lambda: spectra.hypercube(both, 5, 4), "degrees must be at most dim=4, got 5"),
         (lambda: spectra.grid_interpolant(1, 0, np.zeros(1), lambda k: 1.0), "count must be an integer"),
     ],
