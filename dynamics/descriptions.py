@@ -45,7 +45,7 @@ _BOOKKEEPING = {
     *("__annotate__", "__annotate_func__", "__annotations_cache__", "__type_params__", "__parameters__"),
     *("__dataclass_fields__", "__dataclass_params__", "__match_args__", "__abstractmethods__", "_abc_impl"),
     *("__orig_bases__", "__static_attributes__", "__firstlineno__", "__slots__", "__slotnames__"),
-    *("__wrapped__", "_fun", "_jit_info"),
+    *("__wrapped__", "__signature__", "_fun", "_jit_info"),
 }
 
 

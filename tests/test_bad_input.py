@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics import cli, experiments, startup
+from dynamics import cli, experiments, results, startup
 from dynamics.cli import main
 from dynamics.config import annotation
 from dynamics.engine.progress import Progress
@@ -285,7 +285,7 @@ def attributes(name, **attrs):
             dataset.attrs.pop(key, None)
             if value is not None:
                 dataset.attrs[key] = value
-        dataset.to_netcdf(folder / name, engine="h5netcdf")
+        results.save(dataset, folder / name)
 
     return change
 
@@ -522,7 +522,7 @@ def generated():
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.exhaustive)])
-def test_generated_lines(count, generated, tmp_path, monkeypatch, capsys):
+def test_generated_lines(count, generated, material, tmp_path, monkeypatch, capsys):
     module, lines = generated
     assert len(lines) > 10 * count
     module.scene(tmp_path)

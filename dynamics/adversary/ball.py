@@ -5,7 +5,7 @@ its patches (rows along the last axis), whose ball lets every patch move by the 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike, Shaped
 
 from dynamics.data import box as boxes
 from dynamics.data.box import Box
-from dynamics.data.sample import Draw
 from dynamics.parts import Axis
 
 Arrays = Array | np.ndarray
@@ -168,7 +167,7 @@ def unproven_boxes(problem: Any, observables: Iterable[Any] = ()) -> set[tuple[f
     """Boxes that attacks of a problem and of what is observed keep to, but for the one that the data declare.
 
     A distribution that declares a box was checked when it was made; any other by its first draw
-    (`check_draw`).
+    (`check_inputs`).
     """
     attacks, found = [problem.adversary], set()
     for what in observables:
@@ -179,14 +178,17 @@ def unproven_boxes(problem: Any, observables: Iterable[Any] = ()) -> set[tuple[f
     return found - {None, boxes.of(problem.data)}
 
 
-def check_draw(draw: Draw, asked: Iterable[tuple[float, float]]) -> None:
-    """Refuse data, of one run or many, that lie outside a box that attacks on them keep to.
+def check_inputs(inputs: Mapping[str, Float[Array, "..."]], asked: Iterable[tuple[float, float]]) -> None:
+    """Refuse inputs that lie outside a box that attacks on them keep to.
+
+    Args:
+      inputs: of some samples, by the name of the samples.
 
     Raises: ValueError: says how far outside they lie.
     """
     for box in asked:
-        for name in ("train", "test"):
-            boxes.refuse_outside(getattr(draw, name).x, box, f"the data's {name} inputs")
+        for name, x in inputs.items():
+            boxes.refuse_outside(x, box, f"the data's {name} inputs")
 
 
 def check_counts(steps: int, restarts: int, random_start: bool) -> None:

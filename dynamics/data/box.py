@@ -13,6 +13,7 @@ from jaxtyping import Array, Num
 Box = tuple[float, float] | None
 
 PIXELS = (0.0, 1.0)
+FARTHEST = 1e30  # the largest bound: differences of two stay in float32
 ABOUT = (
     "bounds LOW,HIGH of every input of a data file, which attacks keep to; none given: 0,1 for image formats "
     "and bytes, none for floats, even for those in [0, 1]"

@@ -1,6 +1,5 @@
 """Labels that a loss cannot be trained on, and inputs outside of a box: refused before a run is compiled."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -46,27 +45,23 @@ def first_draw(
         return
     numbers, rest = partition(problem.data)
     numbers, _ = layout.lay_out(numbers, {}, 1)
-    draw = jax.device_get(_look(rest, root, numbers, jnp.uint32(seed)))
+    labels, ends = jax.device_get(_look(rest, root, numbers, jnp.uint32(seed)))
     if not are_known(problem.data):
-        check(problem, outputs, _labels(draw))
+        check(problem, outputs, labels)
         for name in ("train", "test"):
-            if not np.isfinite(getattr(draw, name).x).all():
+            if not np.isfinite(ends.get(name, 0)).all():
                 raise ValueError(
                     f"inputs must be finite, but the {name} inputs of the data hold NaN or infinity"
                 )
-    ball.check_draw(draw, asked)
+    ball.check_inputs(ends, asked)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _look(rest, root, numbers, seed):
-    """A draw, whose inputs are their smallest and largest entry only."""
+    """The labels of a draw, and the smallest and largest entry of its inputs."""
     draw = merge(numbers, rest).sample(named_key(seed_key(seed, root), "data"))
-    ends = {}
-    for name in ("train", "test"):
-        sample = getattr(draw, name)
-        x = jnp.stack([sample.x.min(), sample.x.max()]) if sample.x.size else sample.x
-        ends[name] = dataclasses.replace(sample, x=x)
-    return dataclasses.replace(draw, **ends)
+    ends = {name: jnp.stack([x.min(), x.max()]) for name, x in _inputs(draw).items() if x.size}
+    return _labels(draw), ends
 
 
 def of_runs(
@@ -77,13 +72,17 @@ def of_runs(
     seeds: np.ndarray,
 ) -> None:
     """The same of many runs' labels and inputs, each along its first axis."""
-    ball.check_draw(draws, ball.unproven_boxes(problem, observed))
+    ball.check_inputs(_inputs(draws), ball.unproven_boxes(problem, observed))
     labels = {} if are_known(problem.data) else jax.device_get(_labels(draws))
     for run, seed in enumerate(seeds) if labels else ():
         try:
             check(problem, outputs, jax.tree.map(lambda leaf, i=run: leaf[i], labels))
         except ValueError as error:
             raise ValueError(f"seed {seed}: {error}") from None
+
+
+def _inputs(draw):
+    return {name: getattr(draw, name).x for name in ("train", "test")}
 
 
 def _labels(draw):

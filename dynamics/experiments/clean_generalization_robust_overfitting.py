@@ -48,7 +48,7 @@ class Config(TrainingConfig):
     """
 
     data: str = setting("patches", "patches, parity, mnist, digits, or a path of image or feature files")
-    box: tuple[float, ...] = setting((), boxes.ABOUT)
+    box: tuple[float, ...] = setting((), boxes.ABOUT, low=-boxes.FARTHEST, high=boxes.FARTHEST)
     dim: int = setting(100, "dimension of a patch d; of parity D", low=2)
     num_patches: int = setting(2, "patches P of an input, the signal patch included", low=1)
     num_samples: tuple[int, ...] = setting((20,), "training samples N", low=1)

@@ -45,7 +45,7 @@ class Config(TrainingConfig):
     """Cluster data (or images), a two-layer network (or an MLP), labels coarse or fine."""
 
     data: str = setting("clusters", "clusters, mnist, digits, or a path of image or feature files")
-    box: tuple[float, ...] = setting((), boxes.ABOUT)
+    box: tuple[float, ...] = setting((), boxes.ABOUT, low=-boxes.FARTHEST, high=boxes.FARTHEST)
     supervision: Literal["binary", "fine", "both"] = setting("both", "labels trained on")
     dim: int = setting(1024, "input dimension d (clusters)", low=2)
     num_clusters: int = setting(10, "clusters k", low=2)

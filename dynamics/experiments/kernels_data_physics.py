@@ -106,7 +106,7 @@ class Config(RunConfig):
     bias_std: float = setting(0.0, "sigma_b of the kernel (hypercube, distillation, eigenfeatures)", low=0)
     depth: int = setting(1, "hidden layers of the kernel (hypercube, distillation, eigenfeatures)", low=1)
     data: str = setting("digits", "digits, mnist, or a path of images (distillation, eigenfeatures)")
-    box: tuple[float, ...] = setting((), boxes.ABOUT)
+    box: tuple[float, ...] = setting((), boxes.ABOUT, low=-boxes.FARTHEST, high=boxes.FARTHEST)
     num_images: int = setting(1200, "training images (distillation, eigenfeatures)", low=2)
     num_test_images: int = setting(500, "test images (distillation, eigenfeatures)", low=1)
     support: tuple[int, ...] = setting((10, 20, 50), "numbers of learned images (distillation)", low=1)

@@ -46,7 +46,7 @@ class Config(RunConfig):
 
     part: Literal["features", "width", "evolution", "clusters"] = setting("features", "what is simulated")
     data: str = setting("spiked", "spiked, digits, mnist, or a path of images (not for clusters)")
-    box: tuple[float, ...] = setting((), boxes.ABOUT)
+    box: tuple[float, ...] = setting((), boxes.ABOUT, low=-boxes.FARTHEST, high=boxes.FARTHEST)
     classes: tuple[int, ...] = setting((3, 8), "labels of the two classes of images, -1 and +1", low=0)
     num_samples: int = setting(400, "training samples n", low=2)
     num_test: int = setting(500, "test samples", low=1)

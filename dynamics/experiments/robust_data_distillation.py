@@ -40,7 +40,7 @@ class Config(TrainingConfig):
 
     part: Literal["distillation", "networks", "rescaling"] = setting("distillation", "what is simulated")
     data: str = setting("digits", "digits, mnist, or a path of images")
-    box: tuple[float, ...] = setting((), boxes.ABOUT)
+    box: tuple[float, ...] = setting((), boxes.ABOUT, low=-boxes.FARTHEST, high=boxes.FARTHEST)
     num_samples: int = setting(1200, "training images", low=2)
     num_test: int = setting(200, "test images", low=1)
     arms: tuple[str, ...] = setting(ARMS, f"which sets are fitted: {', '.join(ARMS)}")

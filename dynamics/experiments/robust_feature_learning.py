@@ -42,7 +42,7 @@ class Config(TrainingConfig):
     """Patch data with robust and non-robust features (or images), trained plainly or adversarially."""
 
     data: str = setting("patches", "patches, digits, mnist, or a path of image files")
-    box: tuple[float, ...] = setting((), boxes.ABOUT)
+    box: tuple[float, ...] = setting((), boxes.ABOUT, low=-boxes.FARTHEST, high=boxes.FARTHEST)
     training: Training = setting("both", "training: on the data, on attacked data, or one network of each")
     dim: int = setting(16, "patch dimension d (patches)", low=2)
     num_classes: int = setting(4, "classes k (patches)", low=2)

@@ -115,7 +115,7 @@ def boxes_within(value):
         value = list(value.items())
     if not isinstance(value, list | tuple):
         return []
-    if len(value) == 2 and value[0] == "box":
+    if len(value) == 2 and value[0] == "box" and not isinstance(value[1], dict):  # a parameter of that name
         return [value[1]]
     return [found for item in value for found in boxes_within(item)]
 
