@@ -139,7 +139,7 @@ def choose(name: str | None = None, place: str | None = None) -> list[Entry]:
         raise ValueError(f"no figures of {name!r} are declared; there are those of {known}")
     if place is None:
         return own
-    found = [entry for entry in own if entry.place == place] or [
+    found = [entry for entry in own if entry.place == place != ""] or [
         entry for entry in own if entry.preset == place and not entry.is_sweep
     ]
     if not found:

@@ -48,6 +48,8 @@ def test_choose():
     assert [entry.place for entry in choose(name, "mnist")] == ["mnist"]
     assert choose(f"{name}/mnist") == choose(name, "mnist")
     assert [entry.place for entry in choose(name, "paper")] == [""]
+    with pytest.raises(ValueError, match="no figures called ''"):
+        choose(name, "")
     assert len({entry.folder for entry in ENTRIES}) == len(ENTRIES)
 
 
