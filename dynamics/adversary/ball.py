@@ -178,7 +178,7 @@ def unproven_boxes(problem: Any, observables: Iterable[Any] = ()) -> set[tuple[f
     return found - {None, boxes.of(problem.data)}
 
 
-def check_inputs(inputs: Mapping[str, Float[Array, "..."]], asked: Iterable[tuple[float, float]]) -> None:
+def check_inputs(inputs: Mapping[str, Float[Arrays, "..."]], asked: Iterable[tuple[float, float]]) -> None:
     """Refuse inputs that lie outside a box that attacks on them keep to.
 
     Args:
