@@ -13,6 +13,7 @@ import xarray as xr
 from dynamics import results
 from dynamics.descent import objective, recipe_of
 from dynamics.engine import checks, layout
+from dynamics.keys import seed_key
 from dynamics.observables.base import Observable
 from dynamics.parts import Axis, partition
 from dynamics.problem import Problem
@@ -40,8 +41,8 @@ def blank(
         lambda leaf: leaf.values[0] if isinstance(leaf, Axis) else leaf,
         (problem, recipe, observe, observe_end),
     )
-    draw, params = checks.shapes(problem, batch_size, {}, objective(recipe))
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    draw, params, _ = checks.shapes(problem, batch_size, {}, objective(recipe))
+    key = jax.eval_shape(lambda: seed_key(0))
     runs = math.prod(map(len, axes.values())) * len(seeds)
 
     def zeros(what, *times):
