@@ -131,7 +131,13 @@ CLAIMS = (
         "in a norm not its own, the soft margin of some algorithm falls",
         mismatched_decreases,
         lambda runs: at_least(1.0),
-        Ablation("one parameter: all norms are one", {"model": "linear", "data": "linear", "dim": 1}),
+        Ablation(
+            "one parameter and one point: all norms are one",
+            {
+                **{"model": "linear", "data": "linear", "dim": 1, "num_samples": 1},
+                **{"step_rule": ("loss_adaptive",), "steps": 2000},
+            },
+        ),
         applies=_trains,
         needs=enough_fitted_records(20),
     ),
