@@ -161,3 +161,32 @@ def test_grid_interpolant_is_kernel_regression_on_the_grid():
 def test_bad_input(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+# of the ReLU's NNGP on the sphere: (dim, degree) and the eigenvalue, by 60 digits
+TINY = {
+    (3, 1600): 4.546e-17,
+    (20, 60): 2.695e-24,
+    (30, 60): 1.220e-29,
+    (50, 30): 3.930e-27,
+    (50, 40): 2.963e-31,
+    (100, 20): 2.902e-27,
+    (100, 40): 8.818e-41,
+}
+
+
+def test_what_rounding_would_drown_is_zero():
+    def nngp(x, z=None):
+        return closed_form.two_layer(x, z, activation="relu").nngp
+
+    for (dim, degree), right in TINY.items():
+        (found,) = spectra.sphere(nngp, degree, dim)
+        assert found == 0 or abs(found / right - 1) < 0.05
+    for dim in (3, 50):
+        found = spectra.sphere(nngp, range(61), dim)
+        assert (found >= 0).all()
+        assert (found[3::2] == 0).all()  # by parity
+        trace = sum(spectra.multiplicity(k, dim) * value for k, value in enumerate(found))
+        assert 0.4997 < trace < 0.5 + 1e-12  # the kernel at one point
+    assert (spectra.circle(nngp, range(3, 41, 2)) == 0).all()
+    assert (spectra.hypercube(nngp, range(31), 30)[3::2] == 0).all()
