@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Float, Num, PRNGKeyArray, ScalarLike
 
 from dynamics import linalg, norms
 from dynamics.adversary import ball
@@ -31,7 +31,7 @@ Restriction = Callable[[Array], Array]
 
 def fgsm(
     objective: Callable[[Array], Array],
-    x: Float[Arrays, "samples *shape"],
+    x: Num[Arrays, "samples *shape"],
     radius: Radius,
     *,
     norm: str = "linf",
@@ -45,7 +45,7 @@ def fgsm(
 
     Args:
       objective: maps inputs to one number per sample, to be increased.
-      x: inputs.
+      x: inputs; integers are taken as floats.
       radius: length of the step.
       norm: `"l2"`, `"linf"` or `"max-l2"`.
       box: (low, high) that every coordinate must keep to; see the module's docstring.
@@ -56,7 +56,8 @@ def fgsm(
     """
     ball.check_norm(norm)
     ball.check_box(box)
-    x = jnp.asarray(x)
+    x = ball.inputs(x)
+    ball.check_radius(radius, samples=len(x))
     values, pull = jax.vjp(objective, x)
     (gradient,) = pull(jnp.ones_like(values))
     gradient = gradient if restrict is None else restrict(gradient)
@@ -68,7 +69,7 @@ def fgsm(
 def pgd(
     key: PRNGKeyArray,
     objective: Callable[[Array], Array],
-    x: Float[Arrays, "samples *shape"],
+    x: Num[Arrays, "samples *shape"],
     radius: Radius,
     *,
     norm: str = "l2",
@@ -91,7 +92,7 @@ def pgd(
     Args:
       key: for the random starts.
       objective: maps inputs to one number per sample, to be increased; NaN is never the best.
-      x: inputs.
+      x: inputs; integers are taken as floats.
       radius: of the ball around each input.
       norm: `"l2"`, `"linf"` or `"max-l2"`.
       steps: number of steps; static.
@@ -108,15 +109,15 @@ def pgd(
     """
     ball.check_norm(norm)
     ball.check_box(box)
-    ball.check_radius(radius)
+    x = ball.inputs(x)
+    ball.check_radius(radius, samples=len(x))
     ball.check_counts(steps, restarts, random_start)
     if random_start and start is not None:
         raise ValueError("start needs random_start=False: a start is one or the other")
-    x = jnp.asarray(x)
     if step_size is None:
         step_size = 2.5 * jnp.asarray(radius, x.dtype) / steps
     else:
-        ball.check_radius(step_size, "step_size")
+        ball.check_radius(step_size, "step_size", len(x))
     visit = ascender(objective, x, norm, steps, box, restrict)
     best = start_best(objective, x)
     if not random_start:
@@ -136,7 +137,7 @@ def pgd(
 
 
 def along(
-    x: Float[Arrays, "samples *shape"],
+    x: Num[Arrays, "samples *shape"],
     direction: Float[Arrays, "..."],
     radius: Radius,
     box: Box = None,
@@ -144,7 +145,7 @@ def along(
     r"""$x + r\,v/\|v\|$ in l2; a zero direction leaves `x`.
 
     Args:
-      x: inputs.
+      x: inputs; integers are taken as floats.
       direction: $v$, one of shape (dim,) for all samples or one per sample (samples, dim), where dim is
         the number of coordinates of an input.
       radius: length of the step.
@@ -153,8 +154,8 @@ def along(
     Raises: ValueError: bad `box`, or a known `radius` that is negative or not finite.
     """
     ball.check_box(box)
-    ball.check_radius(radius)
-    x = jnp.asarray(x)
+    x = ball.inputs(x)
+    ball.check_radius(radius, samples=len(x))
     direction = ball.broadcast_direction(direction, x)
     step = ball.column(radius, x) * ball.ascent(direction, "l2")
     return ball.place(x, ball.project(step, radius, "l2"), box)

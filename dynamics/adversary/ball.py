@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike, Shaped
+from jaxtyping import Array, Float, Num, PRNGKeyArray, ScalarLike, Shaped
 
 from dynamics.data import box as boxes
 from dynamics.data.box import Box
@@ -133,6 +133,9 @@ def known(value: Any) -> np.ndarray | None:
     """The numbers in `value`, or None where they are not known before tracing."""
     if isinstance(value, Axis):
         return value.values
+    if isinstance(value, list | tuple):
+        value = np.asarray(value)
+        return value.astype(float) if value.dtype.kind in "iuf" else None
     if isinstance(value, int | float | np.number | np.ndarray):
         return np.asarray(value, dtype=float)
     if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer):
@@ -140,12 +143,28 @@ def known(value: Any) -> np.ndarray | None:
     return None
 
 
-def check_radius(radius: Any, name: str = "radius") -> None:
-    """Refuse what is no number, and a known radius that is negative or not finite."""
+def inputs(x: Num[Arrays, "samples *shape"]) -> Float[Array, "samples *shape"]:
+    """Inputs as an attack moves them: integers as floats."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+
+
+def check_radius(radius: Any, name: str = "radius", samples: int | None = None) -> None:
+    """Refuse what is no number, a known radius that is negative or not finite, and a list of another length.
+
+    Args:
+      samples: of how many samples there may be one each; None: that is not known here.
+    """
     values = known(radius)
     wrong = radius is None or isinstance(radius, bool | str)
+    wrong |= isinstance(radius, list | tuple) and values is None
     if wrong or (values is not None and not (np.isfinite(values) & (values >= 0)).all()):
         raise ValueError(f"{name} must be finite and not negative, got {radius}")
+    if samples is not None and not isinstance(radius, Axis) and np.shape(radius) not in ((), (samples,)):
+        raise ValueError(
+            f"{name} must be one number, or one for each of the {samples} samples, got an array of shape "
+            f"{np.shape(radius)}"
+        )
 
 
 def check_norm(norm: Any) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Float, Num, PRNGKeyArray, ScalarLike
 
 from dynamics.adversary import ball
 from dynamics.adversary.attacks import better, start_best
@@ -17,7 +17,7 @@ from dynamics.parts import Axis, part, static
 def random_search(
     key: PRNGKeyArray,
     objective: Callable[[Array], Array],
-    x: Float[Arrays, "samples *shape"],
+    x: Num[Arrays, "samples *shape"],
     radius: Radius,
     *,
     trials: int = 200,
@@ -40,7 +40,8 @@ def random_search(
     Reference: in the manner of Andriushchenko et al. 2020, arXiv:1912.00049, without its squares.
     """
     _check(radius, trials, share, box)
-    x = jnp.asarray(x)
+    x = ball.inputs(x)
+    ball.check_radius(radius, samples=len(x))
     size = max(int(np.prod(x.shape[1:])), 1)
     reach = ball.column(radius, x)
 

@@ -59,11 +59,11 @@ def smallest_radius(
     """
     ball.check_norm(norm)
     ball.check_box(box)
-    ball.check_radius(max_radius, "max_radius")
     ball.check_counts(steps, 1, True)
     if rounds < 0:
         raise ValueError(f"rounds must be at least 0, got {rounds}")
-    x = jnp.asarray(x)
+    x = ball.inputs(x)
+    ball.check_radius(max_radius, "max_radius", len(x))
     y = jnp.asarray(y, x.dtype)
     max_radius = jnp.broadcast_to(jnp.asarray(max_radius, x.dtype), y.shape)
 

@@ -383,3 +383,22 @@ def test_axes_and_traced_radii_are_accepted():
     assert FGSM(axis, box=(0.0, 1.0)).radius is axis
     assert FeatureAttack(axis).radius is axis
     assert jax.jit(lambda r: PGD(r, relative_step=r).radius + FGSM(r).radius)(1.0) == 2
+
+
+def test_integer_inputs_are_numbers_and_radii_are_one_or_one_a_sample(untyped):
+    def objective(points):
+        return jnp.sum(points**2, axis=-1)
+
+    whole = np.array([[2, 1], [0, 3]], np.uint8)
+    key, moved = jax.random.key(0), whole.astype(float) + np.array([[0.5, 0.5], [0.0, 0.5]])
+    np.testing.assert_allclose(fgsm(objective, whole, 0.5), moved, rtol=1e-6)
+    point = pgd(key, objective, whole, 0.5, norm="linf", random_start=False, steps=5)
+    np.testing.assert_allclose(point[0], moved[0], rtol=1e-6)
+    wrong = r"radius must be one number, or one for each of the 2 samples, got an array of shape"
+    for radius in ([0.5, 0.1, 0.2], [], np.ones(1), [[0.5], [0.1]]):
+        for attack in (fgsm, lambda *rest: pgd(key, *rest)):
+            with pytest.raises(ValueError, match=wrong):
+                attack(objective, whole.astype(float), radius)
+    for radius in ("x", ["x", "y"], [0.1, -0.1]):
+        with pytest.raises(ValueError, match="radius must be finite and not negative"):
+            fgsm(objective, whole, radius)
