@@ -42,6 +42,7 @@ def patch_alignment(params, problem, draw):
 
     Raises: ValueError: as `patch_projection`.
     """
+    _check_data(draw.train)
     params, draw, _, _ = geometry.in_units(params, draw)
     inner = patch_projection.measure(params, problem, draw)
     lengths = norms.lengths(draw.train.x).reshape(-1)
