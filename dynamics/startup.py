@@ -14,6 +14,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import signal
 import sys
 import tempfile
@@ -129,7 +130,10 @@ def _try_flags() -> None:
 
     Raises: ValueError: it does; with its words.
     """
-    if not os.environ.get("XLA_FLAGS") or sys.platform != "linux":
+    given = os.environ.get("XLA_FLAGS", "")
+    if (count := re.search(r"xla_force_host_platform_device_count=(-?\d+)", given)) and int(count[1]) < 1:
+        raise ValueError(f"XLA_FLAGS={given} asks for {count[1]} CPU devices; it must be at least 1")
+    if not given or sys.platform != "linux":
         return
     import jax
 
@@ -148,7 +152,7 @@ def _try_flags() -> None:
         lines = said.read().decode(errors="replace").strip().splitlines()
     if status not in (0, signal.SIGALRM):
         words = lines[0].rpartition("] ")[2] if lines else "no reason is given"
-        raise ValueError(f"JAX does not start with XLA_FLAGS={os.environ['XLA_FLAGS']}: {words}")
+        raise ValueError(f"JAX does not start with XLA_FLAGS={given}: {words}")
 
 
 @contextlib.contextmanager

@@ -563,7 +563,7 @@ ENVIRONMENT = [
     ({"JAX_PLATFORMS": "cuda"}, ["check", NAME, "--seeds", "1"], "JAX_PLATFORMS=cuda"),
     ({"JAX_PLATFORMS": "abacus"}, ["run", NAME], "JAX_PLATFORMS=abacus"),
     ({"JAX_PLATFORM_NAME": "abacus"}, ["resume", "stopped"], "JAX_PLATFORM_NAME=abacus"),
-    ({"XLA_FLAGS": "--xla_force_host_platform_device_count=0"}, ["bench"], "XLA_FLAGS="),
+    ({"XLA_FLAGS": "--xla_force_host_platform_device_count=0"}, ["bench"], "it must be at least 1"),
     ({"XLA_FLAGS": "--xla_force_host_platform_device_count=x"}, ["run", NAME], "XLA_FLAGS="),
     ({"XLA_FLAGS": "--nonsense"}, ["sweep", NAME, "--vary", "noise=1,2"], "Unknown flag"),
     ({"XLA_FLAGS": "nonsense"}, ["figures", NAME], "Could not open file"),

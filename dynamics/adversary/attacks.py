@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray, ScalarLike
 from dynamics import linalg, norms
 from dynamics.adversary import ball
 from dynamics.adversary.ball import Arrays, Box, Radius
+from dynamics.data import box as boxes
 from dynamics.data.sample import Draw, Sample
 from dynamics.parts import Axis, part, static
 
@@ -55,7 +56,7 @@ def fgsm(
     Reference: Goodfellow et al. 2015, arXiv:1412.6572.
     """
     ball.check_norm(norm)
-    ball.check_box(box)
+    boxes.check(box)
     x = ball.inputs(x)
     ball.check_radius(radius, samples=len(x))
     values, pull = jax.vjp(objective, x)
@@ -108,7 +109,7 @@ def pgd(
     Reference: Madry et al. 2018, arXiv:1706.06083.
     """
     ball.check_norm(norm)
-    ball.check_box(box)
+    boxes.check(box)
     x = ball.inputs(x)
     ball.check_radius(radius, samples=len(x))
     ball.check_counts(steps, restarts, random_start)
@@ -153,7 +154,7 @@ def along(
 
     Raises: ValueError: bad `box`, or a known `radius` that is negative or not finite.
     """
-    ball.check_box(box)
+    boxes.check(box)
     x = ball.inputs(x)
     ball.check_radius(radius, samples=len(x))
     direction = ball.broadcast_direction(direction, x)
@@ -277,7 +278,7 @@ class FGSM:
     def __post_init__(self):
         ball.check_radius(self.radius)
         ball.check_norm(self.norm)
-        ball.check_box(self.box)
+        boxes.check(self.box)
         check_span(self.span, self.norm, self.box)
 
     def perturb(
@@ -324,7 +325,7 @@ class PGD:
         ball.check_radius(self.radius)
         ball.check_norm(self.norm)
         ball.check_counts(self.steps, self.restarts, self.random_start)
-        ball.check_box(self.box)
+        boxes.check(self.box)
         if self.warm_start and self.random_start:
             raise ValueError("warm_start needs random_start=False: a start is one or the other")
         check_span(self.span, self.norm, self.box)

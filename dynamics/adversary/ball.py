@@ -173,15 +173,6 @@ def check_norm(norm: Any) -> None:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
 
 
-def check_box(box: Any) -> None:
-    """Refuse what is neither None nor (low, high)."""
-    if box is None:
-        return
-    numbers = isinstance(box, tuple) and len(box) == 2 and all(known(end) is not None for end in box)
-    if not (numbers and box[0] < box[1]):
-        raise ValueError(f"box must be None or a tuple (low, high) with low < high, got {box!r}")
-
-
 def unproven_boxes(problem: Any, observables: Iterable[Any] = ()) -> set[tuple[float, float]]:
     """Boxes that attacks of a problem and of what is observed keep to, but for the one that the data declare.
 

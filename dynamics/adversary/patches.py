@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 from dynamics.adversary import ball
 from dynamics.adversary.attacks import Span, check_span, restriction
 from dynamics.adversary.ball import Radius
+from dynamics.data import box as boxes
 from dynamics.data.sample import Draw, Sample
 from dynamics.parts import Axis, part, static
 
@@ -218,7 +219,7 @@ class GradientStep:
         ball.check_radius(self.radius)
         ball.check_radius(self.step, "step")
         ball.check_norm(self.norm)
-        ball.check_box(self.box)
+        boxes.check(self.box)
         check_span(self.span, self.norm, self.box)
 
     def perturb(

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray, ScalarLike
 from dynamics.adversary import ball
 from dynamics.adversary.attacks import better, start_best
 from dynamics.adversary.ball import Arrays, Box, Radius
+from dynamics.data import box as boxes
 from dynamics.data.sample import Draw, Sample
 from dynamics.parts import Axis, part, static
 
@@ -61,7 +62,7 @@ def random_search(
 
 def _check(radius, trials, share, box):
     ball.check_radius(radius)
-    ball.check_box(box)
+    boxes.check(box)
     if isinstance(trials, bool) or not isinstance(trials, int | np.integer) or trials < 1:
         raise ValueError(f"trials must be an integer of at least 1, got {trials!r}")
     known = ball.known(share)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dynamics.adversary import ball
 from dynamics.adversary.attacks import ascender, start_best
 from dynamics.adversary.ball import Arrays, Box, Radius
+from dynamics.data import box as boxes
 
 _GRID = 16  # points of a segment that are tried before it is bisected
 _HALVINGS = 24
@@ -58,7 +59,7 @@ def smallest_radius(
       `max_radius` that is negative or not finite.
     """
     ball.check_norm(norm)
-    ball.check_box(box)
+    boxes.check(box)
     ball.check_counts(steps, 1, True)
     if rounds < 0:
         raise ValueError(f"rounds must be at least 0, got {rounds}")

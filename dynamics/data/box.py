@@ -35,6 +35,21 @@ def asked(box: Sequence[int | float], *, of_file: bool, where: str) -> None:
         raise ValueError(f"box is for the inputs of a data file, and there is none with {where}")
 
 
+def check(box: Any) -> None:
+    """Refuse what is neither None nor (low, high).
+
+    Raises: ValueError: as above.
+    """
+    kinds = int | float | np.integer | np.floating
+    if box is not None and not (
+        isinstance(box, tuple)
+        and len(box) == 2
+        and all(isinstance(end, kinds) and not isinstance(end, bool) for end in box)
+        and box[0] < box[1]
+    ):
+        raise ValueError(f"box must be None or a tuple (low, high) with low < high, got {box!r}")
+
+
 def of(data: Any) -> Box:
     """The box that a data distribution says its inputs lie in; None if it says nothing."""
     return getattr(data, "box", None)

@@ -91,6 +91,7 @@ class LabelledImages:
     box: Box = static(None)
 
     def __post_init__(self):
+        boxes.check(self.box)
         if (self.test_inputs is None) != (self.test_classes is None):
             raise ValueError("test_inputs and test_classes must be given together, or neither")
         for name, x, y in (

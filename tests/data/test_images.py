@@ -370,3 +370,9 @@ def test_a_label_that_is_not_there_is_refused_with_those_that_are(tmp_path):
         load(tmp_path / "a.npz", num_train=4, num_test=4, classes=(2, 7))
     with pytest.raises(ValueError, match=r"are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9$"):
         load("digits", num_train=4, num_test=4, classes=(2, 10))
+
+
+@pytest.mark.parametrize("box", [(0.0, float("nan")), (0.0,), (1.0, 0.0), ("a", "b"), [0.0, 1.0]])
+def test_what_is_no_box_of_images_is_refused(untyped, box):
+    with pytest.raises(ValueError, match="box must be None or a tuple"):
+        LabelledImages(np.zeros((4, 2)), np.zeros(4, int), (1,), 2, 2, box=box)
