@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from dynamics import losses
+from dynamics import asides, losses
 from dynamics.adversary import ball
 from dynamics.data.sample import Draw
 from dynamics.engine import layout
@@ -48,6 +48,11 @@ def first_draw(
     labels, ends = jax.device_get(_look(rest, root, numbers, jnp.uint32(seed)))
     if not are_known(problem.data):
         check(problem, outputs, labels)
+        if len(outputs) == 1 and set(np.unique(labels["train"][0]).tolist()) == {0, 1}:
+            asides.warn(
+                "labels are 0 and 1: the squared loss takes them as they are, but accuracies and margins are "
+                "of signs, and 0 has none: take 2 * y - 1 for classes"
+            )
         for name in ("train", "test"):
             if not np.isfinite(ends.get(name, 0)).all():
                 raise ValueError(

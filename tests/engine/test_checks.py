@@ -211,6 +211,11 @@ def test_labels_that_a_loss_does_not_look_at_may_be_anything():
         labels.first_draw(Problem(data, Own(), loss), [], shape, 0, 0)
 
 
+def test_zero_and_one_are_no_signs():
+    with pytest.warns(UserWarning, match=r"labels are 0 and 1: .* take 2 \* y - 1"):
+        labels.first_draw(Problem(Mine(y=ZERO_ONE, test_y=ZERO_ONE), Own(), "squared"), [], (8,), 0, 0)
+
+
 def test_test_labels_are_those_of_training():
     refused(ValueError, "training labels -1 and +1", Problem(Mine(test_y=ZERO_ONE), Own(), "squared"))
 
