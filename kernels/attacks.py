@@ -7,7 +7,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from kernels import checks, products
@@ -77,16 +76,16 @@ class Attack:
         checks.one_of("norm", self.norm, Norm)
         checks.one_of("raised", self.raised, Raised)
         checks.whole("steps", self.steps, 1)
-        if np.ndim(self.radius) or not jnp.issubdtype(jnp.result_type(self.radius), jnp.number):
-            raise ValueError(f"radius must be one number, got {self.radius!r}")
-        if checks.known(self.radius) and not float(self.radius) >= 0:
-            raise ValueError(f"radius must not be negative, got {self.radius}")
+        checks.number("radius", self.radius, low=0)
         if self.step_size is not None:
             checks.number("step_size", self.step_size, low=0)
         if self.box is not None and not (isinstance(self.box, tuple | list) and len(self.box) == 2):
             raise ValueError(f"box must be (low, high), got {self.box!r}")
-        if self.box is not None and not self.box[0] < self.box[1]:
-            raise ValueError(f"box must be (low, high) with low < high, got {self.box}")
+        if self.box is not None:
+            for end, bound in zip(("low", "high"), self.box, strict=True):
+                checks.number(f"{end} of the box", bound)
+            if not self.box[0] < self.box[1]:
+                raise ValueError(f"box must be (low, high) with low < high, got {self.box}")
 
     @full_precision
     def perturb(

@@ -52,10 +52,13 @@ def shaped(name: str, array: Any, *dims: int | str) -> None:
 def number(
     name: str, value: Any, *, low: int | float | None = None, above: int | float | None = None
 ) -> None:
-    """Refuse a scalar that is not finite, or below `low`, or not above `above`."""
+    """Refuse what is no real scalar, is not finite, or below `low`, or not above `above`."""
+    if np.ndim(value):
+        raise ValueError(f"{name} must be one number, got {value!r}")
     if not known(value):
         return
-    if jnp.ndim(value) or not jnp.issubdtype(jnp.result_type(value), jnp.number):
+    kind = np.asarray(value).dtype
+    if not jnp.issubdtype(kind, jnp.floating) and not jnp.issubdtype(kind, jnp.integer):
         raise ValueError(f"{name} must be a number, got {value!r}")
     single = float(value)
     bound = f"above {above:g}" if above is not None else "" if low is None else f"at least {low:g}"

@@ -299,9 +299,15 @@ def _npz_pair(path, arrays, x_name, y_name):
     )
     if x.dtype == np.uint8:
         return _scaled(x), y.astype(np.int64), PIXELS
+    _require(np.isfinite(x).all(), path, f"has NaN or infinite values in {x_name}", "all must be finite")
     with np.errstate(over="ignore"):  # extended precision reaches further than double
         x = native(x)
-    _require(np.isfinite(x).all(), path, f"has NaN or infinite values in {x_name}", "all must be finite")
+    _require(
+        np.isfinite(x).all(),
+        path,
+        f"has values in {x_name} beyond the range of double precision",
+        "all must lie within it",
+    )
     return x, y.astype(np.int64), None
 
 

@@ -29,6 +29,8 @@ def _way_out(name, holder):
         return "make the rule by descent.traced(optax.adamw, learning_rate=Axis(...), ...)"
     if jax.tree_util.all_leaves([holder]) and hasattr(holder, "sample"):
         return f"make {type(holder).__name__} a part, by the decorator @part and nothing else"
+    if name == "problem" and jax.tree_util.all_leaves([holder]) and dataclasses.is_dataclass(holder):
+        return f"if {type(holder).__name__} is to take it, make it a part, by the decorator @part"
     if dataclasses.is_dataclass(holder) and not isinstance(holder, Bound):
         return f"{type(holder).__name__} is compiled in there; run the values one after another"
     return "an axis is run in a field of a part that is not static, or as an option by given(...)"

@@ -254,6 +254,8 @@ def _parsed(cls, name, formula):
             tree = ast.parse(str(formula).strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise wrong from None
+    if "#" in str(formula):  # which Python would read over
+        raise wrong
 
     def check(node):
         match node:

@@ -345,6 +345,17 @@ def test_data(case):
     refused(error, words, Problem(make(), Own()))
 
 
+def test_an_axis_in_an_adversary_that_is_no_part():
+    @dataclasses.dataclass(frozen=True)
+    class Push:
+        size: Any
+
+        def perturb(self, params, sample, problem, draw, key):
+            return sample
+
+    refused(ValueError, "make it a part, by the decorator @part", Problem(DATA, Own(), adversary=Push(NOISE)))
+
+
 RATE = Axis("rate", [0.1, 0.2])
 TRACED = "descent.traced(optax.adamw, learning_rate=Axis("
 

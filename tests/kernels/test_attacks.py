@@ -1,6 +1,7 @@
 """Attacks: exact on linear functions, inside ball and box, and no weaker than a search of the ball."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +94,13 @@ def test_nothing_to_follow_is_no_move():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"radius": -0.1}, "radius must not be negative"),
+        ({"radius": -0.1}, "radius must be finite and at least 0"),
+        ({"radius": math.inf}, "radius must be finite and at least 0"),
+        ({"radius": None}, "radius must be a number, got None"),
+        ({"radius": "x"}, "radius must be a number, got 'x'"),
+        ({"radius": 1j}, "radius must be a number, got 1j"),
+        ({"radius": 0.1, "box": (None, 1)}, "low of the box must be a number, got None"),
+        ({"radius": 0.1, "box": (0, "b")}, "high of the box must be a number, got 'b'"),
         ({"radius": [0.1, 0.2]}, r"radius must be one number, got \[0.1, 0.2\]"),
         ({"radius": 0.1, "norm": "l1"}, "norm must be one of"),
         ({"radius": 0.1, "steps": 0}, "steps must be an integer of at least 1"),

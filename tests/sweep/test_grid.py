@@ -140,6 +140,7 @@ def test_a_list_is_varied_over_lists_of_one():
         ("exp(1, 2)", "not arithmetic"),
         ("max(*[1, 2])", "not arithmetic"),
         ("1or 2", "not arithmetic"),
+        ("20 # x", "not arithmetic"),
         ("2.5", "num_samples must be an integer"),
     ],
 )
