@@ -20,7 +20,6 @@ _MODULES = (
     "experiments",
     "observables",
     "adversary",
-    "certificates",
     "descent",
     "losses",
     "plots",

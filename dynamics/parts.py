@@ -208,3 +208,17 @@ class _Hole:
 
 
 _HOLE = _Hole()
+
+
+def known(value: Any) -> np.ndarray | None:
+    """The numbers in `value`, or None where they are not known before tracing."""
+    if isinstance(value, Axis):
+        return value.values
+    if isinstance(value, list | tuple):
+        value = np.asarray(value)
+        return value.astype(float) if value.dtype.kind in "iuf" else None
+    if isinstance(value, int | float | np.number | np.ndarray):
+        return np.asarray(value, dtype=float)
+    if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer):
+        return np.asarray(value, dtype=float)
+    return None

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from dynamics.claims import ablated, tally, was_ablated
 from dynamics.experiments.base import Experiment
+from dynamics.study.claim import ablated, tally, was_ablated
 
 if TYPE_CHECKING:
     import matplotlib.figure

@@ -20,9 +20,9 @@ import xarray as xr
 
 from dynamics import cli, experiments, results, startup
 from dynamics.cli import main
-from dynamics.config import annotation
 from dynamics.engine.progress import Progress
 from dynamics.files import read_json, write_json, write_text
+from dynamics.study.config import annotation
 
 NAME = "feature_averaging"
 EXPERIMENT = experiments.get(NAME)

@@ -18,14 +18,14 @@ import pytest
 import xarray as xr
 
 from dynamics import experiments
-from dynamics.claims import Ablation, Claim, at_least, at_most
 from dynamics.cli import main
 from dynamics.cli.folder import find_folder
-from dynamics.config import Config, setting
 from dynamics.engine.progress import Progress
 from dynamics.experiments import registry
 from dynamics.experiments.base import CheckRun, Experiment, run_arms
 from dynamics.results import load, save
+from dynamics.study.claim import Ablation, Claim, at_least, at_most
+from dynamics.study.config import Config, setting
 
 NAME = "feature_averaging"
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,12 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num, PRNGKeyArray, ScalarLike
 
-from dynamics import linalg, norms
+from dynamics import linalg
 from dynamics.adversary import ball
 from dynamics.adversary.ball import Arrays, Box, Radius
 from dynamics.data import box as boxes
 from dynamics.data.sample import Draw, Sample
-from dynamics.parts import Axis, part, static
+from dynamics.descent import norms
+from dynamics.parts import Axis, known, part, static
 
 Span = Literal["all", "features"]
 Restriction = Callable[[Array], Array]
@@ -329,7 +330,7 @@ class PGD:
         if self.warm_start and self.random_start:
             raise ValueError("warm_start needs random_start=False: a start is one or the other")
         check_span(self.span, self.norm, self.box)
-        step = ball.known(self.relative_step)
+        step = known(self.relative_step)
         if step is not None and not (np.isfinite(step) & (step > 0)).all():
             raise ValueError(f"relative_step must be finite and positive, got {self.relative_step}")
 

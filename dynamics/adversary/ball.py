@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray, ScalarLike, Shaped
 
 from dynamics.data import box as boxes
 from dynamics.data.box import Box
-from dynamics.parts import Axis
+from dynamics.parts import Axis, known
 
 Arrays = Array | np.ndarray
 Radius = ScalarLike | Float[Array | np.ndarray, " samples"]
@@ -127,20 +127,6 @@ def broadcast_direction(direction: Any, x: Float[Array, "samples *shape"]) -> Fl
     """`direction`, one for all samples or one a sample, in the shape of `x`."""
     direction = jnp.asarray(direction, x.dtype).reshape((-1, *x.shape[1:]))
     return jnp.broadcast_to(direction, x.shape)
-
-
-def known(value: Any) -> np.ndarray | None:
-    """The numbers in `value`, or None where they are not known before tracing."""
-    if isinstance(value, Axis):
-        return value.values
-    if isinstance(value, list | tuple):
-        value = np.asarray(value)
-        return value.astype(float) if value.dtype.kind in "iuf" else None
-    if isinstance(value, int | float | np.number | np.ndarray):
-        return np.asarray(value, dtype=float)
-    if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer):
-        return np.asarray(value, dtype=float)
-    return None
 
 
 def inputs(x: Num[Arrays, "samples *shape"]) -> Float[Array, "samples *shape"]:

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
-from dynamics import asides, losses
+from dynamics import asides
 from dynamics.adversary import ball
 from dynamics.adversary.attacks import fgsm, pgd
 from dynamics.adversary.ball import Arrays, Box, Radius
 from dynamics.adversary.random_search import random_search
 from dynamics.data.sample import Sample
 from dynamics.keys import named_key
+from dynamics.problem import losses
 
 Outputs = Callable[[Float[Array, "samples *shape"]], Float[Array, "samples *classes"]]
 

@@ -12,7 +12,7 @@ from dynamics.adversary.attacks import better, start_best
 from dynamics.adversary.ball import Arrays, Box, Radius
 from dynamics.data import box as boxes
 from dynamics.data.sample import Draw, Sample
-from dynamics.parts import Axis, part, static
+from dynamics.parts import Axis, known, part, static
 
 
 def random_search(
@@ -65,8 +65,8 @@ def _check(radius, trials, share, box):
     boxes.check(box)
     if isinstance(trials, bool) or not isinstance(trials, int | np.integer) or trials < 1:
         raise ValueError(f"trials must be an integer of at least 1, got {trials!r}")
-    known = ball.known(share)
-    if known is not None and not ((known > 0) & (known <= 1)).all():
+    values = known(share)
+    if values is not None and not ((values > 0) & (values <= 1)).all():
         raise ValueError(f"share must lie above 0 and at most at 1, got {share}")
 
 

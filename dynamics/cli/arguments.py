@@ -60,7 +60,7 @@ def add_settings(parser: Parser, experiment: Any, argv: Sequence[str] = (), star
 
     The help shows the values of `start`, or else those of the preset that `argv` names.
     """
-    from dynamics.config import allowed, annotation, several
+    from dynamics.study.config import allowed, annotation, several
 
     whose, named = "of this run", "small"
     if start is None:
@@ -113,7 +113,7 @@ def configured(preset: Any, args: argparse.Namespace) -> Any:
 
 def given(preset: Any, args: argparse.Namespace) -> dict[str, Any]:
     """The settings given on the command line."""
-    from dynamics.config import annotation
+    from dynamics.study.config import annotation
 
     changes = {}
     for field in dataclasses.fields(preset):
@@ -125,7 +125,7 @@ def given(preset: Any, args: argparse.Namespace) -> dict[str, Any]:
 
 def _value(kind: Any, text: Any) -> Any:
     """`text` as the type of its field; what cannot be one is left for the config to refuse in its words."""
-    from dynamics.config import from_text
+    from dynamics.study.config import from_text
 
     if typing.get_origin(kind) is tuple:
         return tuple(from_text(typing.get_args(kind)[0], item) for item in text.split(",") if item)

@@ -44,9 +44,9 @@ def check(argv: list[str]) -> int:
     found = [experiments.get(name) for name in names]
     if args.json is not None:
         check_writable("--json", Path(args.json))
-    from dynamics.claims import table, tally, was_ablated
     from dynamics.cli.start import start_jax
     from dynamics.results import provenance
+    from dynamics.study.claim import table, tally, was_ablated
 
     start_jax(args.x64)
     begun, records, verdicts = time.perf_counter(), [], []

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from dynamics import norms
 from dynamics.data.sample import Draw
+from dynamics.descent import norms
 from dynamics.parts import part, static
 
 

@@ -5,7 +5,7 @@ $H$, and $K = X X^\top$: then that in $W$ is $G X$, and a step adds $\Delta$ to 
 Any rule that is linear in the gradients (plain steps, momentum) acts on $G$ as it would on $G X$;
 normalised descent needs $\|G X\|^2 = \langle G, G K\rangle$ besides. A step costs $2 n^2 m$ flops,
 whatever the dimension, where the direct engine takes $4 n m d$; $n$ counts training inputs, or all
-their patches. Inputs are divided by a power of two near their size (see `geometry.Gram`), so that products
+their patches. Inputs are divided by a power of two near their size (`first_layers.Gram`), so that products
 of two of them are ordinary numbers.
 """
 
@@ -19,15 +19,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from dynamics import descent, norms
+from dynamics import descent
 from dynamics.data.sample import Draw
+from dynamics.descent import norms
 from dynamics.engine import direct
 from dynamics.engine.batching import Program, depends_on
-from dynamics.geometry import Gram, SpanParams, Start, flat
 from dynamics.keys import seed_key
 from dynamics.observables.base import Observable
 from dynamics.parts import Bound
 from dynamics.problem import Problem
+from dynamics.problem.first_layers import Gram, SpanParams, Start, flat
 
 _LEAF = 128  # rows below which a symmetric product is not split further
 

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from dynamics import asides, losses
+from dynamics import asides
 from dynamics.adversary import ball
 from dynamics.data.sample import Draw
 from dynamics.engine import layout
 from dynamics.keys import named_key, seed_key
 from dynamics.observables.base import Observable
 from dynamics.parts import merge, partition
-from dynamics.problem import Problem
+from dynamics.problem import Problem, losses
 
 SIGNED = tuple(name for name in losses.MARGIN_LOSSES if name != "squared")
 """Losses of the margin y f(x), which ask for labels -1 and +1."""

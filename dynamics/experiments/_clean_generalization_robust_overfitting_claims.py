@@ -4,7 +4,6 @@ What the theorem or a derivation says must hold in every seed. A band that an in
 same setting measured, on two to five seeds, must hold for the mean over seeds (`typically`).
 """
 
-from dynamics.claims import Ablation, Claim, around, at_least, at_most, between, typically
 from dynamics.experiments._clean_generalization_robust_overfitting_measures import (
     attack_gap,
     attacks,
@@ -47,6 +46,7 @@ from dynamics.experiments._clean_generalization_robust_overfitting_measures impo
     worst_over,
     writes_down,
 )
+from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, between, typically
 
 THEOREM = "Theorem 5.9 (v4), 4.1 (v1)"
 PHASES = f"{THEOREM}: three phases"

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from dynamics.claims import MORE_RECORDS, Band, Bracketed, Run, around, set_as
 from dynamics.results import passed_between
+from dynamics.study.claim import MORE_RECORDS, Band, Bracketed, Run, around, set_as
 
 Runs = dict[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]

@@ -1,6 +1,5 @@
 """The claims of Li et al. 2025, arXiv:2410.10322, each with the ablation that breaks it."""
 
-from dynamics.claims import Ablation, Claim, around, at_least, at_most, between
 from dynamics.experiments._feature_averaging_measures import (
     CLUSTER_RUNS,
     DIM_RUNS,
@@ -51,6 +50,7 @@ from dynamics.experiments._feature_averaging_measures import (
     worst_growth_error,
     worst_off_block,
 )
+from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, between
 
 LARGE_INIT = Ablation(
     "initial weights and biases of size 1/sqrt(d): lazy training",

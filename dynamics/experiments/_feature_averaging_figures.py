@@ -10,7 +10,7 @@ import xarray as xr
 from dynamics import plots
 from dynamics.experiments._feature_averaging_measures import decoupled, equal_halves
 from dynamics.laws import feature_averaging as laws
-from dynamics.readouts import Readout
+from dynamics.problem.readouts import Readout
 from dynamics.words import counted
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ same setting measured, on two to five seeds, must hold for the mean over seeds (
 
 import math
 
-from dynamics.claims import Ablation, Claim, at_least, at_most, between, set_as, typically
 from dynamics.experiments._flavors_of_margin_measures import (
     accuracy_distance,
     accuracy_gap,
@@ -36,6 +35,7 @@ from dynamics.experiments._flavors_of_margin_optima_claims import (
     ROUNDING,
     diagonal,
 )
+from dynamics.study.claim import Ablation, Claim, at_least, at_most, between, set_as, typically
 
 FIGURE = "margin figures, in order"
 HIGH_POWERS = Ablation(

@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 
 from dynamics import plots
-from dynamics.claims import Run
 from dynamics.experiments._flavors_of_margin_measures import increments, own
+from dynamics.study.claim import Run
 from dynamics.words import counted
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from dynamics.claims import Run
 from dynamics.laws import max_margin
+from dynamics.study.claim import Run
 
 Runs = dict[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]

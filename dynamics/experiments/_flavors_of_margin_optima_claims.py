@@ -1,6 +1,5 @@
 """Claims about flavors of margin where the largest margin is known: linear predictors, few points."""
 
-from dynamics.claims import Ablation, Claim, around, at_least, at_most, between, typically
 from dynamics.experiments._flavors_of_margin_measures import (
     final_ratio,
     final_stationarity,
@@ -16,6 +15,7 @@ from dynamics.experiments._flavors_of_margin_measures import (
     worst_identity,
     worst_off_diagonal,
 )
+from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, between, typically
 
 MARGIN = "margin theorem"
 LINEAR = "Gunasekar et al. 2018, on linear predictors"

@@ -8,7 +8,6 @@ Identities, bounds and every band on a single trained network must hold in every
 seeds estimate must hold for the mean over seeds (`typically`).
 """
 
-from dynamics.claims import Ablation, Claim, around, at_least, at_most, between, typically
 from dynamics.experiments._kernels_data_physics_measures import (
     closed_form_error,
     curve_exponent,
@@ -33,6 +32,7 @@ from dynamics.experiments._kernels_data_physics_measures import (
     variance,
     width_slope,
 )
+from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, between, typically
 
 CONCENTRATION = "X1, the kernel of a finite network (Jacot et al. 2018)"
 LAZY = "X2, linearisation (Lee et al. 2019; Chizat et al. 2019)"

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from dynamics.claims import MORE_RECORDS, Bracketed, Run
 from dynamics.experiments._kernels_data_physics_networks import kernel_of
+from dynamics.study.claim import MORE_RECORDS, Bracketed, Run
 from kernels import spectra
 
 Runs = Mapping[str, Run]

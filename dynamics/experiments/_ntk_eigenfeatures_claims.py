@@ -4,7 +4,6 @@ Identities hold in every seed; a band that an independent prototype measured on 
 the mean over seeds (`typically`).
 """
 
-from dynamics.claims import Ablation, Claim, around, at_least, at_most, between, set_as, typically
 from dynamics.experiments._ntk_eigenfeatures_measures import (
     agreement,
     better_than_networks,
@@ -29,6 +28,7 @@ from dynamics.experiments._ntk_eigenfeatures_measures import (
     transfer_gap,
     useful_nonrobust,
 )
+from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, between, set_as, typically
 
 LEDGER = "abstract; features' usefulness and robustness"
 TRADE = "abstract; accuracy against robustness along the spectrum"

@@ -7,7 +7,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
-from dynamics.claims import Run
+from dynamics.study.claim import Run
 
 Runs = Mapping[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]

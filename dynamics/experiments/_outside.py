@@ -11,8 +11,8 @@ import zlib
 from pathlib import Path
 from types import ModuleType
 
-from dynamics.config import Config
 from dynamics.experiments.base import Experiment
+from dynamics.study.config import Config
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?", re.DOTALL)
 _loaded: dict[tuple[Path, str], ModuleType] = {}  # by file and content: an edited file is read anew
@@ -89,7 +89,7 @@ def _check(experiment: Experiment, where: str) -> None:
             f"{where}: name must be of letters, digits, - and _ (folders get it), got {experiment.name!r}"
         )
     if not (isinstance(experiment.Config, type) and issubclass(experiment.Config, Config)):
-        raise ValueError(f"{where}: Config must be a class made from dynamics.config.Config")
+        raise ValueError(f"{where}: Config must be a class made from dynamics.study.config.Config")
     for field in dataclasses.fields(experiment.Config):
         if "about" not in field.metadata:
             raise ValueError(f"{where}: declare the field {field.name} by setting(default, about)")

@@ -4,7 +4,6 @@ What follows from the attacks' definition holds in every seed; a band that an in
 on a few seeds must hold for the mean over seeds (`typically`).
 """
 
-from dynamics.claims import Ablation, Claim, at_least, at_most, between, set_as, typically
 from dynamics.experiments._robust_data_distillation_measures import (
     at_scale,
     flattery,
@@ -16,6 +15,7 @@ from dynamics.experiments._robust_data_distillation_measures import (
     spread,
     under,
 )
+from dynamics.study.claim import Ablation, Claim, at_least, at_most, between, set_as, typically
 
 KIP = "base method: kernel inducing points"
 ADVERSARIAL = "abstract; robustness from data alone"

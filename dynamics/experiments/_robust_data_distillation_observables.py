@@ -3,9 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dynamics import geometry, linalg
+from dynamics import linalg
 from dynamics.observables.base import observable
 from dynamics.observables.kernel import spectrum
+from dynamics.problem import first_layers
 from kernels import distillation, regression
 
 
@@ -48,5 +49,5 @@ def kernel_gap(params, problem, draw, kernel, steps, learning_rate) -> Float[Arr
     targets = distillation.one_hot(draw.train.target, classes).astype(draw.train.x.dtype)
     modes = spectrum(kernel, draw.train.x)
     alpha = regression.coefficients(modes, targets, regression.descent(steps, learning_rate))
-    outputs = problem.apply(geometry.plain(params), draw.test.x)
+    outputs = problem.apply(first_layers.plain(params), draw.test.x)
     return jnp.sqrt(jnp.mean((outputs - regression.predictor(kernel, draw.train.x, alpha)(draw.test.x)) ** 2))

@@ -7,7 +7,6 @@ On images all seeds share one split and one pair of reference networks, and diff
 batches: the intervals of those claims say nothing of other splits or references.
 """
 
-from dynamics.claims import Ablation, Claim, around, at_least, at_most, typically
 from dynamics.experiments._robust_feature_learning_measures import (
     LOTTERY_RUNS,
     RECURSION_RUNS,
@@ -29,6 +28,7 @@ from dynamics.experiments._robust_feature_learning_measures import (
     threshold_error,
     tie_score,
 )
+from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, typically
 
 STANDARD = "theorem on standard training"
 ADVERSARIAL = "theorem on adversarial training"

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import xarray as xr
 
 from dynamics import results
-from dynamics.claims import Claim, Run, Verdict, judge
-from dynamics.config import Config
 from dynamics.engine.checks import seed_list
 from dynamics.engine.gather import Gather
 from dynamics.engine.simulate import Interrupted, Unfinished
 from dynamics.keys import fixed_generator
+from dynamics.study.claim import Claim, Run, Verdict, judge
+from dynamics.study.config import Config
 from dynamics.sweep.measures import Measure
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ import xarray as xr
 
 from dynamics import observables
 from dynamics.adversary import PGD, FeatureAttack, FeatureShift
-from dynamics.config import TrainingConfig, setting
 from dynamics.data import box as boxes
 from dynamics.data.parity import Parity
 from dynamics.data.patches import SignalNoise
@@ -36,6 +35,7 @@ from dynamics.models.mlp import MLP
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.parts import Axis
 from dynamics.problem import Problem
+from dynamics.study.config import TrainingConfig, setting
 
 SYNTHETIC = ("patches", "parity")
 

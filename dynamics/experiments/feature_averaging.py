@@ -16,15 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from dynamics import animations, observables
+from dynamics import observables
 from dynamics.adversary import PGD
-from dynamics.config import TrainingConfig, setting
 from dynamics.data import box as boxes
 from dynamics.data import clusters
 from dynamics.data.clusters import Clusters
 from dynamics.data.coarse import BinaryClasses
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
+from dynamics.draw import animations
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _feature_averaging_claims as claims
 from dynamics.experiments import _feature_averaging_figures as figures
@@ -37,7 +37,8 @@ from dynamics.models.activations import Activation, ActivationName
 from dynamics.models.mlp import MLP
 from dynamics.models.two_layer import TwoLayer
 from dynamics.problem import Problem
-from dynamics.readouts import Readout
+from dynamics.problem.readouts import Readout
+from dynamics.study.config import TrainingConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,12 @@ import jax
 import numpy as np
 import xarray as xr
 
-from dynamics import descent, norms, observables
-from dynamics.config import RunConfig, setting
+from dynamics import descent, observables
 from dynamics.data import teachers
 from dynamics.data.rescaled import Rescaled
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
-from dynamics.descent import Objective, StepRule
+from dynamics.descent import Objective, StepRule, norms
 from dynamics.engine.simulate import simulate
 from dynamics.experiments import _flavors_of_margin_claims as claims
 from dynamics.experiments import _flavors_of_margin_figures as figures
@@ -31,6 +30,7 @@ from dynamics.models.homogeneous import Homogeneous
 from dynamics.models.linear import DiagonalLinear, Linear
 from dynamics.observables.steepest import BINS
 from dynamics.problem import Problem
+from dynamics.study.config import RunConfig, setting
 
 SYNTHETIC = ("linear", "relu_teacher", "orthogonal", "point")
 OWN = {"adam": "linf", "rmsprop": "linf", "muon": "spectral", "shampoo": "spectral"}

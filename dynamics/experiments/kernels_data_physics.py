@@ -18,7 +18,6 @@ import jax
 import xarray as xr
 
 from dynamics import keys
-from dynamics.config import RunConfig, setting
 from dynamics.data import box as boxes
 from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.experiments import _kernels_data_physics_claims as claims
@@ -26,6 +25,7 @@ from dynamics.experiments import _kernels_data_physics_data as from_data
 from dynamics.experiments import _kernels_data_physics_figures as figures
 from dynamics.experiments import _kernels_data_physics_networks as networks
 from dynamics.experiments.base import CheckRun, Engine, Experiment
+from dynamics.study.config import RunConfig, setting
 
 PARTS = {
     "kernels": networks.kernels,

@@ -16,7 +16,6 @@ import xarray as xr
 
 from dynamics import observables as o
 from dynamics.adversary import FGSM, PGD
-from dynamics.config import RunConfig, setting
 from dynamics.data import box as boxes
 from dynamics.data.clusters import Clusters
 from dynamics.data.shared import Shared
@@ -34,6 +33,7 @@ from dynamics.models.mlp import MLP
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.observables import eigenfeatures as kernel_part
 from dynamics.problem import Problem
+from dynamics.study.config import RunConfig, setting
 
 KERNELS = {"linear": ("linear", 1), "rbf": ("rbf", 1)} | {
     f"{name} {depth}": (name, depth) for name in ("relu", "erf", "leaky_relu") for depth in (1, 2, 3, 4, 5)

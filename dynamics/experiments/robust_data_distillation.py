@@ -16,7 +16,6 @@ import xarray as xr
 
 from dynamics import observables as o
 from dynamics.adversary import ATTACKS, PGD
-from dynamics.config import TrainingConfig, setting
 from dynamics.data import box as boxes
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
@@ -29,6 +28,7 @@ from dynamics.experiments import _robust_data_distillation_observables as own
 from dynamics.experiments.base import CheckRun, Engine, Experiment, run_arms
 from dynamics.models.kernel_regression import FirstSamples, KernelRegression
 from dynamics.problem import Problem
+from dynamics.study.config import TrainingConfig, setting
 from kernels.closed_form import DeepNTK
 
 ARMS = ("subset", "full", "kip", "adv_kip")

@@ -16,7 +16,6 @@ import xarray as xr
 from dynamics import keys
 from dynamics import observables as o
 from dynamics.adversary import FGSM, PGD, FeatureFlip, FeaturePlant, FeatureShift, GradientStep
-from dynamics.config import TrainingConfig, setting
 from dynamics.data import box as boxes
 from dynamics.data.patches import Labels, RobustNonRobust
 from dynamics.data.shared import Shared
@@ -32,6 +31,7 @@ from dynamics.models.handmade import PureFeatures
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.parts import Axis
 from dynamics.problem import Problem
+from dynamics.study.config import TrainingConfig, setting
 
 Training = Literal["standard", "adversarial", "both"]
 Attack = Literal["one_step", "gradient", "pgd", "oracle"]

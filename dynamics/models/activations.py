@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dynamics.norms import exponent, shifted
+from dynamics.descent.norms import exponent, shifted
 
 ActivationName = Literal[
     "relu",

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from dynamics import norms
 from dynamics.data.sample import Draw
+from dynamics.descent import norms
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.models.two_layer import TwoLayer
 from dynamics.parts import is_number, part, static

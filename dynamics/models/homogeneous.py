@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from dynamics.descent.norms import lengths
 from dynamics.models.activations import Activation
-from dynamics.norms import lengths
 
 
 def uniform(key, shape, dtype):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from dynamics.descent.norms import lengths
 from dynamics.models.activations import Activation
-from dynamics.norms import lengths
 
 
 class PatchCNN(nn.Module):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from dynamics import geometry
+from dynamics.descent.norms import lengths
 from dynamics.models.activations import Activation
-from dynamics.norms import lengths
+from dynamics.problem import first_layers
 
 
 class TwoLayer(nn.Module):
@@ -98,14 +98,14 @@ def output_weights(model: nn.Module, params: PyTree) -> Float[Array, "outputs ne
         )
     if "a" in params:
         return params["a"].reshape(-1, params["a"].shape[-1])
-    return jnp.asarray(model.initial_output, geometry.float_type(params))
+    return jnp.asarray(model.initial_output, first_layers.float_type(params))
 
 
 def biases(params: PyTree) -> Float[Array, " neurons"]:
     """The biases, zero for a network without."""
     if "b" in params:
         return params["b"]
-    return jnp.zeros(geometry.num_neurons(params), geometry.float_type(params))
+    return jnp.zeros(first_layers.num_neurons(params), first_layers.float_type(params))
 
 
 def neuron_labels(model: nn.Module, params: PyTree) -> Float[Array, " neurons"]:

@@ -3,14 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from dynamics import geometry
 from dynamics.observables.base import observable
+from dynamics.problem import first_layers
 
 
 @observable(("neuron", "feature"), about="share of the feature's samples that switch the neuron on")
 def activation_pattern(params, problem, draw):
     """Fraction of each feature's training samples with a positive pre-activation; NaN for no samples."""
-    on = (geometry.pre_activations(params, draw, "train") > 0).astype(draw.train.x.dtype)
+    on = (first_layers.pre_activations(params, draw, "train") > 0).astype(draw.train.x.dtype)
     member = jax.nn.one_hot(draw.train.feature, draw.features.shape[0], dtype=on.dtype)
     return on.T @ member / jnp.sum(member, axis=0)[None]
 
@@ -18,5 +18,5 @@ def activation_pattern(params, problem, draw):
 @observable(("neuron",), about="1 where the neuron is off on every training sample")
 def dead(params, problem, draw):
     """1.0 for a neuron that no training sample switches on (its gradient is zero), else 0.0."""
-    z = geometry.pre_activations(params, draw, "train")
+    z = first_layers.pre_activations(params, draw, "train")
     return 1.0 - jnp.any(z > 0, axis=0).astype(z.dtype)

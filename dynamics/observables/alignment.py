@@ -3,10 +3,11 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dynamics import geometry, linalg
+from dynamics import linalg
+from dynamics.descent.norms import shifted
 from dynamics.models import two_layer
-from dynamics.norms import shifted
 from dynamics.observables.base import observable
+from dynamics.problem import first_layers
 
 NEURON_FEATURE = ("neuron", "feature")
 
@@ -63,38 +64,38 @@ def own_features(params, problem, draw) -> Bool[Array, "neurons features"]:
 @observable(NEURON_FEATURE, about="cosine of neuron and feature")
 def alignment(params, problem, draw):
     """Cosine of the angle between each neuron and each feature direction."""
-    params, draw, _, _ = geometry.in_units(params, draw)
-    lengths = jnp.sqrt(geometry.feature_gram(params, draw).diagonal())
-    return cosines(geometry.projections(params, draw), geometry.norms(params), lengths)
+    params, draw, _, _ = first_layers.in_units(params, draw)
+    lengths = jnp.sqrt(first_layers.feature_gram(params, draw).diagonal())
+    return cosines(first_layers.projections(params, draw), first_layers.norms(params), lengths)
 
 
 @observable(NEURON_FEATURE, about="inner product of neuron and feature")
 def projection(params, problem, draw):
     r"""$\lambda_{rj} = \langle w_r, \mu_j\rangle$."""
-    return geometry.projections(params, draw)
+    return first_layers.projections(params, draw)
 
 
 @observable(NEURON_FEATURE, about="coefficient in the feature basis")
 def coefficients(params, problem, draw):
     r"""Least-squares coefficients of each neuron in the basis of features."""
-    params, draw, neurons, features = geometry.in_units(params, draw)
-    found = decompose(geometry.projections(params, draw), geometry.feature_gram(params, draw))
+    params, draw, neurons, features = first_layers.in_units(params, draw)
+    found = decompose(first_layers.projections(params, draw), first_layers.feature_gram(params, draw))
     return shifted(found, neurons[:, None] - features[None])
 
 
 @observable(("neuron",), about="share of the neuron's norm outside the span of the features")
 def off_span(params, problem, draw):
     r"""$\|w_r - \sum_j c_{rj}\mu_j\| / \|w_r\|$; 0 for a neuron of norm zero."""
-    params, draw, _, _ = geometry.in_units(params, draw)
-    within = decompose(geometry.projections(params, draw), geometry.feature_gram(params, draw))
-    rest, norms = geometry.residual_norms(params, draw, within), geometry.norms(params)
+    params, draw, _, _ = first_layers.in_units(params, draw)
+    within = decompose(first_layers.projections(params, draw), first_layers.feature_gram(params, draw))
+    rest, norms = first_layers.residual_norms(params, draw, within), first_layers.norms(params)
     return jnp.where(norms > 0, rest / jnp.where(norms > 0, norms, 1), 0)
 
 
 @observable(("neuron",), about="norm of the neuron")
 def neuron_norm(params, problem, draw):
     r"""$\|w_r\|_2$."""
-    return geometry.norms(params)
+    return first_layers.norms(params)
 
 
 @observable(("neuron",), about="bias of the neuron")
@@ -107,24 +108,24 @@ def bias(params, problem, draw):
 def averaging_residual(params, problem, draw):
     r"""$\|w_r - \bar\lambda_r v_r\| / \|\bar\lambda_r v_r\|$, see `averages`; inf if the average is 0."""
     own = own_features(params, problem, draw)
-    params, draw, _, _ = geometry.in_units(params, draw, alike=True)
-    gram = geometry.feature_gram(params, draw)
-    average = averages(geometry.projections(params, draw), gram, own)
+    params, draw, _, _ = first_layers.in_units(params, draw, alike=True)
+    gram = first_layers.feature_gram(params, draw)
+    average = averages(first_layers.projections(params, draw), gram, own)
     size = jnp.sqrt(jnp.maximum(jnp.sum((average @ gram) * average, axis=1), 0))
-    distance = geometry.residual_norms(params, draw, average)
+    distance = first_layers.residual_norms(params, draw, average)
     return jnp.where(size > 0, distance / jnp.where(size > 0, size, 1), jnp.inf)
 
 
 @observable(NEURON_FEATURE, about="1 where the neuron speaks for the feature's sign or class")
 def own(params, problem, draw):
     """1.0 where the feature belongs to what the neuron speaks for, else 0.0."""
-    return own_features(params, problem, draw).astype(geometry.float_type(params))
+    return own_features(params, problem, draw).astype(first_layers.float_type(params))
 
 
 @observable(("neuron", "dim"), about="first-layer weights")
 def weights(params, problem, draw):
     """The first layer itself; large, so ask for it only when the weights are what you need."""
-    return geometry.first_layer(params)
+    return first_layers.first_layer(params)
 
 
 @observable(("feature", "dim"), about="feature directions")

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dynamics import norms
 from dynamics.data.sample import Draw
+from dynamics.descent import norms
 from dynamics.observables.base import observable
 from dynamics.observables.kernel import spectrum
 from kernels import closed_form, eigenfeatures, regression

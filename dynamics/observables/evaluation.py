@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from dynamics import geometry
 from dynamics.adversary import evaluation
 from dynamics.data.sample import Draw
 from dynamics.observables.base import observable
-from dynamics.problem import Problem
+from dynamics.problem import Problem, first_layers
 
 
 @observable(("attack",), about="accuracy", random=True)
@@ -47,7 +46,7 @@ def accuracy_under(
     chosen = {"norm": norm, "steps": steps, "margin_steps": margin_steps, "restarts": restarts}
     alive = evaluation.survivors(
         key,
-        problem.predictor(geometry.plain(params)),
+        problem.predictor(first_layers.plain(params)),
         sample,
         radius,
         attack=tuple(attack),
@@ -70,7 +69,7 @@ def masking(
 ) -> Float[Array, " indicators"]:
     """Mean l2 norm of the cross-entropy's input gradients, and the share of them that are exactly 0."""
     sample = jax.tree.map(lambda leaf: leaf[:num_points], getattr(draw, points))
-    slopes = evaluation.gradients(problem.predictor(geometry.plain(params)), sample)
+    slopes = evaluation.gradients(problem.predictor(first_layers.plain(params)), sample)
     size, zeros = evaluation.masking(slopes)
     found = {"gradient_norm": size, "zero_gradients": zeros}
     return jnp.stack([found[name] for name in indicator])

@@ -5,9 +5,10 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
-from dynamics import geometry, linalg
+from dynamics import linalg
 from dynamics.observables.base import observable
 from dynamics.observables.robustness import attacked
+from dynamics.problem import first_layers
 from kernels import eigenfeatures, empirical
 from kernels.regression import Kernel, Spectrum
 
@@ -25,7 +26,7 @@ def tangent_kernel(
     draw: Any,
     key: Any,
     *,
-    points: geometry.Points = "train",
+    points: first_layers.Points = "train",
     num_points: int | None = None,
     attack: Any = None,
 ) -> Float[Array, "rows rows"]:
@@ -38,7 +39,7 @@ def tangent_kernel(
     if num_points is not None and not 1 <= num_points <= len(getattr(draw, points).y):
         most = len(getattr(draw, points).y)
         raise ValueError(f"num_points must lie between 1 and the {most} {points} points, got {num_points}")
-    params = geometry.plain(params)
+    params = first_layers.plain(params)
     if attack is None:
         x = getattr(draw, points).x[:num_points]
     else:
@@ -71,7 +72,7 @@ def ntk_usefulness(params, problem, draw, count=20, num_points=None) -> Float[Ar
 
     Of networks with one output: $f_i(x) = \lambda_i^{-1}\,\hat\Theta(x, X) v_i\,(v_i^\top y)$.
     """
-    params = geometry.plain(params)
+    params = first_layers.plain(params)
     train, test = (jax.tree.map(lambda leaf: leaf[:num_points], s) for s in (draw.train, draw.test))
     gram = empirical.ntk(problem.apply, params, train.x)
     if gram.ndim != 2:

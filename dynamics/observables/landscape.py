@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from dynamics import geometry, linalg
+from dynamics import linalg
 from dynamics.adversary import ball
 from dynamics.adversary.ball import Arrays
 from dynamics.observables.base import observable
 from dynamics.observables.robustness import attacked
+from dynamics.problem import first_layers
 
 
 def dual_size(gradient: Float[Array, "samples *shape"], norm: str) -> Float[Array, " samples"]:
@@ -40,7 +41,7 @@ def _input_gradients(params, problem, sample, x):
 
 def _at_each(radius, params, problem, draw, key, attack, points, num_points, measure):
     """`measure(clean, moved)` at every radius."""
-    params = geometry.plain(params)
+    params = first_layers.plain(params)
     clean = jax.tree.map(lambda leaf: leaf[:num_points], getattr(draw, points))
 
     def at(r):
@@ -116,7 +117,7 @@ def gradient_supremum(
     Raises: ValueError: an attack without a norm.
     """
     norm = _norm_of(attack)
-    params = geometry.plain(params)
+    params = first_layers.plain(params)
     sample = jax.tree.map(lambda leaf: leaf[:num_points], getattr(draw, points))
 
     def size(x):
@@ -143,7 +144,7 @@ def loss_slice(
 
     c = 0 is the input, c = 1 the attacked one.
     """
-    params = geometry.plain(params)
+    params = first_layers.plain(params)
     moved = attacked(params, problem, draw, key, points, attack, num_points=num_points)
     x = getattr(draw, points).x[:num_points]
 
@@ -166,7 +167,7 @@ def hessian_eigenvalues(params, problem, draw, key, count=1, depth=32) -> Float[
     """
     from matfree import decomp  # heavy, and of use here only
 
-    flat, unravel = ravel_pytree(geometry.plain(params))
+    flat, unravel = ravel_pytree(first_layers.plain(params))
     if not 1 <= count <= min(depth, flat.size):
         limits = f"depth={depth} and the number of parameters {flat.size}"
         raise ValueError(f"count must be at least 1 and at most {limits}, got {count}")

@@ -6,11 +6,12 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from dynamics import geometry, norms
+from dynamics.descent import norms
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.observables.alignment import cosines, own_features
 from dynamics.observables.base import observable
 from dynamics.observables.robustness import attacked
+from dynamics.problem import first_layers
 
 
 @observable(("feature",), about="largest projection of a feature's own neurons")
@@ -20,9 +21,9 @@ def feature_strength(params, problem, draw):
     -inf for a feature that no neuron speaks for.
     """
     own = own_features(params, problem, draw)
-    params, draw, neurons, _ = geometry.in_units(params, draw)
-    lengths = jnp.sqrt(geometry.feature_gram(params, draw).diagonal())
-    inner = geometry.projections(params, draw) / jnp.where(lengths > 0, lengths, 1)[None]
+    params, draw, neurons, _ = first_layers.in_units(params, draw)
+    lengths = jnp.sqrt(first_layers.feature_gram(params, draw).diagonal())
+    inner = first_layers.projections(params, draw) / jnp.where(lengths > 0, lengths, 1)[None]
     return jnp.max(jnp.where(own, norms.shifted(inner, neurons[:, None]), -jnp.inf), axis=0)
 
 
@@ -33,7 +34,7 @@ def patch_projection(params, problem, draw):
     Raises: ValueError: data that are not made of patches, or a network that does not see patches.
     """
     _check_patches(problem, draw.train)
-    return jnp.moveaxis(geometry.inner_products(params, draw, "train"), -1, 0)
+    return jnp.moveaxis(first_layers.inner_products(params, draw, "train"), -1, 0)
 
 
 @observable(("neuron", "sample", "patch"), about="cosine of neuron and training patch")
@@ -43,10 +44,10 @@ def patch_alignment(params, problem, draw):
     Raises: ValueError: as `patch_projection`.
     """
     _check_data(draw.train)
-    params, draw, _, _ = geometry.in_units(params, draw)
+    params, draw, _, _ = first_layers.in_units(params, draw)
     inner = patch_projection.measure(params, problem, draw)
     lengths = norms.lengths(draw.train.x).reshape(-1)
-    flat = cosines(inner.reshape(len(inner), -1), geometry.norms(params), lengths)
+    flat = cosines(inner.reshape(len(inner), -1), first_layers.norms(params), lengths)
     return flat.reshape(inner.shape)
 
 
@@ -75,12 +76,12 @@ def _scores(params, problem, draw, key, points, family, attack):
     if unknown := [int(f) for f in family if not -1 <= f < known]:
         raise ValueError(f"the data has families of patches -1 to {known - 1}, got {unknown[0]} in family")
     if attack is None:
-        z, others = geometry.pre_activations(params, draw, points), params
+        z, others = first_layers.pre_activations(params, draw, points), params
     else:
-        others = geometry.plain(params)
+        others = first_layers.plain(params)
         x = attacked(others, problem, draw, key, points, attack).x
         moved = dataclasses.replace(draw, **{points: dataclasses.replace(sample, x=x)})
-        z = geometry.pre_activations(others, moved, points)
+        z = first_layers.pre_activations(others, moved, points)
 
     def of_family(number):
         inside = (sample.patches.family == number)[..., None]
@@ -120,7 +121,7 @@ def memory_strength(params, problem, draw):
     A bias is added to the inner product.
     """
     _check_patches(problem, draw.train)
-    z = geometry.pre_activations(params, draw, "train") * draw.train.y[:, None, None]
+    z = first_layers.pre_activations(params, draw, "train") * draw.train.y[:, None, None]
     is_noise = (draw.train.patches.family < 0)[..., None]
     return jnp.max(jnp.where(is_noise, z, -jnp.inf), axis=(1, 2))
 

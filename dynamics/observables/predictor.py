@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from dynamics import geometry
 from dynamics.observables.base import observable
+from dynamics.problem import first_layers
 
 
 @observable(("point",), about="output")
@@ -19,7 +19,7 @@ def outputs(params, problem, draw, points="train"):
 @observable(("parameter",), about="all parameters")
 def parameters(params, problem, draw):
     """The parameters in one vector, in the order of `jax.tree.leaves`."""
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(geometry.plain(params))])
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(first_layers.plain(params))])
 
 
 @observable(("dim",), about="weights of the linear predictor")
@@ -38,7 +38,7 @@ def signed_inputs(params, problem, draw):
 @observable(("sample", "parameter"), about="signed tangent feature")
 def signed_tangents(params, problem, draw):
     r"""$y_i \nabla_\theta f(x_i)$, parameters in the order of `jax.tree.leaves`."""
-    plain = geometry.plain(params)
+    plain = first_layers.plain(params)
     if (found := jax.eval_shape(problem.apply, plain, draw.train.x)).ndim != 1:
         raise ValueError(f"signed_tangents is for networks with a single output, got {found.shape[1]}")
 

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from dynamics import adversary, certificates, geometry, losses
+from dynamics import adversary
+from dynamics.adversary import certificates
 from dynamics.adversary.ball import Arrays
 from dynamics.data.sample import Draw, Sample
 from dynamics.models import two_layer
 from dynamics.observables.base import observable
-from dynamics.problem import Problem
+from dynamics.problem import Problem, first_layers, losses
 
 
 def _attacked(draw, num_points):
@@ -25,7 +26,7 @@ def attacked(
     problem: Problem,
     draw: Draw,
     key: Key[Array, ""],
-    points: geometry.Points,
+    points: first_layers.Points,
     attack: Any,
     *,
     num_points: int | None = None,
@@ -33,7 +34,7 @@ def attacked(
 ) -> Sample:
     """The first `num_points` training or test samples, moved by an attack of `dynamics.adversary`.
 
-    It raises the training loss, or another one of `dynamics.losses` by name, or lowers the `margin`:
+    It raises the training loss, or another one of `dynamics.problem.losses` by name, or lowers the `margin`:
     $y f(x)$, or the target's lead over the next logit.
 
     Raises: ValueError: unknown objective, or an attack that does not suit the data.
@@ -41,7 +42,7 @@ def attacked(
     if objective not in ("loss", *losses.RAISED):
         raise ValueError(f"objective must be one of loss, {', '.join(losses.RAISED)}, got {objective!r}")
     sample = jax.tree.map(lambda leaf: leaf[:num_points], getattr(draw, points))
-    predict = problem.predictor(geometry.plain(params))
+    predict = problem.predictor(first_layers.plain(params))
     name = problem.loss if objective == "loss" else objective
 
     def raised(x):
@@ -51,7 +52,7 @@ def attacked(
 
 
 def _share_of_positive_margins(params, problem, sample):
-    margins = losses.margins(problem.apply(geometry.plain(params), sample.x), sample)
+    margins = losses.margins(problem.apply(first_layers.plain(params), sample.x), sample)
     return jnp.mean((margins > 0).astype(margins.dtype))
 
 
@@ -165,8 +166,11 @@ def _bounds(params, problem, draw, readout, num_points, num_positive):
     model = problem.model
     _check_certifiable(model, params, readout, num_positive)
     _, y = _attacked(draw, num_points)
-    params = geometry.in_one_unit(params, "first")  # radii are the same
-    z, gram = geometry.pre_activations(params, draw, "test")[: y.shape[0]], geometry.weight_gram(params)
+    params = first_layers.in_one_unit(params, "first")  # radii are the same
+    z, gram = (
+        first_layers.pre_activations(params, draw, "test")[: y.shape[0]],
+        first_layers.weight_gram(params),
+    )
     if model.num_outputs > 1 and readout == "max_logit":
         return certificates.max_logit_radius(z, gram, y, draw.class_signs, model.width)
     a = two_layer.output_weights(model, params)

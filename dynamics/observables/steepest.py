@@ -2,15 +2,16 @@ r"""Margins in the norm of an update rule, and how far the weights are from a st
 
 For a model of degree L in its parameters $\theta$, margins $q_i = y_i f(x_i)$ and loss
 $\mathcal L = \sum_i e^{-q_i}$, steepest descent in a norm increases that norm's margin once the loss is
-small (Tsilivis et al. 2025, arXiv:2410.22069, Theorem 3.1). Norms are named as in `dynamics.norms`; one
-run may be measured in all of them side by side.
+small (Tsilivis et al. 2025, arXiv:2410.22069, Theorem 3.1). Norms are named as in `descent.norms`; one run
+may be measured in all of them side by side.
 """
 
 import jax
 import jax.numpy as jnp
 
-from dynamics import geometry, norms
+from dynamics.descent import norms
 from dynamics.observables.base import observable
+from dynamics.problem import first_layers
 
 NORMS = ("l1", "l2", "linf", "spectral")
 
@@ -47,7 +48,7 @@ def _divided(value, sizes, power):
 @observable(("norm",), about="norm of the parameters")
 def parameter_norm(params, problem, draw, norm=NORMS):
     r"""$\|\theta\|$ of all parameters together, in each norm."""
-    return _norms(geometry.plain(params), norm)
+    return _norms(first_layers.plain(params), norm)
 
 
 @observable(("norm",), about="geometric margin")
@@ -56,9 +57,12 @@ def geometric_margin(params, problem, draw, norm=NORMS):
 
     Raises: ValueError: a model that is not homogeneous.
     """
-    power, unit = degree(problem), geometry.in_one_unit(params)  # which changes nothing but the size of terms
+    power, unit = (
+        degree(problem),
+        first_layers.in_one_unit(params),
+    )  # which changes nothing but the size of terms
     smallest = jnp.min(problem.margins_at(unit, draw, "train"))
-    return _divided(smallest, _norms(geometry.plain(unit), norm), power)
+    return _divided(smallest, _norms(first_layers.plain(unit), norm), power)
 
 
 @observable(("norm",), about="soft margin")
@@ -69,7 +73,9 @@ def soft_margin(params, problem, draw, norm=NORMS):
 
     Raises: ValueError: a model that is not homogeneous, or a loss without exponential tail.
     """
-    return _divided(-_log_total(params, problem, draw), _norms(geometry.plain(params), norm), degree(problem))
+    return _divided(
+        -_log_total(params, problem, draw), _norms(first_layers.plain(params), norm), degree(problem)
+    )
 
 
 @observable(("norm",), about="alignment of parameters and negative gradient")
@@ -79,9 +85,9 @@ def stationarity(params, problem, draw, norm=NORMS):
     1 where the direction of $\theta$ is a stationary (KKT) point of the margin in that norm. 0 at a zero
     gradient or zero weights.
     """
-    plain = geometry.plain(params)
+    plain = first_layers.plain(params)
     grads = jax.grad(_log_total)(plain, problem, draw)
-    plain, grads = geometry.in_one_unit(plain), geometry.in_one_unit(grads)
+    plain, grads = first_layers.in_one_unit(plain), first_layers.in_one_unit(grads)
     inner = -sum(jax.tree.leaves(jax.tree.map(lambda p, g: jnp.sum(p * g), plain, grads)))
     scale = jnp.stack([norms.norm(plain, name) * norms.dual_norm(grads, name) for name in norm])
     return jnp.where(scale > 0, inner / jnp.where(scale > 0, scale, 1), 0)
@@ -97,15 +103,15 @@ def bregman_gap(params, problem, draw, norm=NORMS):
 
     Raises: ValueError: a model that is not homogeneous.
     """
-    power, unit = degree(problem), geometry.in_one_unit(params)
+    power, unit = degree(problem), first_layers.in_one_unit(params)
     smallest = jnp.min(problem.margins_at(unit, draw, "train"))
-    size = _norms(geometry.plain(unit), norm)
+    size = _norms(first_layers.plain(unit), norm)
     squares = jnp.square(size) * jnp.where(smallest > 0, smallest, jnp.nan) ** (-2 / power)
     return squares * (1 - stationarity.measure(params, problem, draw, norm=norm))
 
 
 def _magnitudes(params):
-    plain = geometry.plain(params)
+    plain = first_layers.plain(params)
     return jnp.concatenate([jnp.abs(leaf).ravel() for leaf in jax.tree.leaves(plain)])
 
 

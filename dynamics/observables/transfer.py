@@ -3,9 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dynamics import adversary, geometry, losses
+from dynamics import adversary
 from dynamics.data.sample import Sample
 from dynamics.observables.base import observable
+from dynamics.problem import first_layers, losses
 
 
 @observable(("point", "dim"), about="inputs moved towards another class", random=True)
@@ -22,7 +23,7 @@ def targeted_examples(
     box=None,
 ) -> Float[Array, "points dim"]:
     """The inputs `x`, moved by PGD (without random start) to lower the loss of the class `target`."""
-    params = geometry.plain(params)
+    params = first_layers.plain(params)
     wanted = Sample(x, jnp.ones(len(x), x.dtype), target, target)
 
     def objective(points):
@@ -37,7 +38,7 @@ def share_taken_for(
     params, problem, draw, x: Float[Array, "points dim"], target: Int[Array, " points"]
 ) -> Float[Array, ""]:
     """Share of the inputs `x` whose largest logit is that of the class `target`."""
-    logits = problem.apply(geometry.plain(params), x)
+    logits = problem.apply(first_layers.plain(params), x)
     if logits.ndim == 1:
         raise ValueError("share_taken_for needs one logit a class, got a single output")
     return jnp.mean((jnp.argmax(logits, axis=1) == target).astype(logits.dtype))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real
 
-from dynamics.claims import FEWEST_RESAMPLED, MOST_RESAMPLED, resampled_means
+from dynamics.study.claim import FEWEST_RESAMPLED, MOST_RESAMPLED, resampled_means
 
 
 class PowerLaw(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dynamics.config import Config, annotation, checked, from_text
+from dynamics.study.config import Config, annotation, checked, from_text
 from dynamics.words import quoted
 
 MOST_AXES, MOST_POINTS = 3, 10_000

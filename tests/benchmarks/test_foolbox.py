@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics import adversary, losses
+from dynamics import adversary
 from dynamics import observables as o
 from dynamics.data.clusters import Clusters
 from dynamics.models.two_layer import TwoLayer
-from dynamics.problem import Problem
+from dynamics.problem import Problem, losses
 
 foolbox = pytest.importorskip("foolbox")
 torch = pytest.importorskip("torch")

@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import pytest
 
-from dynamics import geometry
 from dynamics import observables as o
 from dynamics.adversary import FGSM
 from dynamics.data.clusters import Clusters
@@ -25,7 +24,7 @@ from dynamics.models.patch_cnn import PatchCNN
 from dynamics.models.two_layer import TwoLayer
 from dynamics.observables.base import observable
 from dynamics.parts import Axis, part
-from dynamics.problem import Problem
+from dynamics.problem import Problem, first_layers
 
 STEPS = 60
 DATA = Clusters(dim=40, num_clusters=4, num_samples=24, num_test=15, centre_norm=3.0)
@@ -271,17 +270,17 @@ def test_the_weights_are_rebuilt_from_what_is_kept():
     products = dataclasses.replace(gram.products_of(draw, True), draw=draw)
     unit = x / 2.0**products.exponent
     start = gram.start_of(W0, draw, products)
-    params = geometry.SpanParams(C, (W0 + C @ unit) @ unit.T, {"b": jnp.arange(6.0)}, start, products)
+    params = first_layers.SpanParams(C, (W0 + C @ unit) @ unit.T, {"b": jnp.arange(6.0)}, start, products)
     W = np.asarray(W0 + C @ unit)
     assert 1 <= np.abs(unit).max() < 2
     assert list(params) == ["W", "b"]
     close(params["W"], W, 1e-13)
-    close(geometry.weight_gram(params), W @ W.T, 1e-12)
-    close(geometry.norms(params), np.linalg.norm(W, axis=1), 1e-12)
-    close(geometry.projections(params, draw), W @ draw.features.T, 1e-12)
+    close(first_layers.weight_gram(params), W @ W.T, 1e-12)
+    close(first_layers.norms(params), np.linalg.norm(W, axis=1), 1e-12)
+    close(first_layers.projections(params, draw), W @ draw.features.T, 1e-12)
     for points in ("train", "test"):
         expected = getattr(draw, points).x @ W.T + np.arange(6.0)[None]
-        close(geometry.pre_activations(params, draw, points), expected, 1e-12)
+        close(first_layers.pre_activations(params, draw, points), expected, 1e-12)
     with pytest.raises((TypeError, AttributeError)):  # a function of all leaves must not take C for W
         optax.global_norm(params)
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynamics import observables
-from dynamics.claims import Ablation, Claim, at_least
-from dynamics.config import TrainingConfig, setting
 from dynamics.data.teachers import LinearTeacher
 from dynamics.engine.simulate import simulate
 from dynamics.experiments.base import CheckRun, Experiment
 from dynamics.models.linear import Linear
 from dynamics.plots import band, new_figure, styled
 from dynamics.problem import Problem
+from dynamics.study.claim import Ablation, Claim, at_least
+from dynamics.study.config import TrainingConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ import xarray as xr
 
 from dynamics import experiments, load, save
 from dynamics.adversary import FeatureShift
-from dynamics.claims import Run, judge
 from dynamics.experiments import _clean_generalization_robust_overfitting_measures as measures
 from dynamics.experiments import clean_generalization_robust_overfitting as module
 from dynamics.keys import named_key, seed_key
 from dynamics.laws.clean_generalization_robust_overfitting import reduced_dynamics
+from dynamics.study.claim import Run, judge
 from dynamics.sweep.figures import Shown
 
 EXPERIMENT = experiments.get("clean_generalization_robust_overfitting")

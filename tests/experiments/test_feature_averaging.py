@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dynamics import experiments
-from dynamics.claims import Run
 from dynamics.experiments import _feature_averaging_claims as claims
+from dynamics.study.claim import Run
 
 EXPERIMENT = experiments.get("feature_averaging")
 CLAIMS = {claim.id: claim for claim in EXPERIMENT.claims}

@@ -8,12 +8,12 @@ import pytest
 import xarray as xr
 
 from dynamics import descent, experiments, load
-from dynamics.claims import Run, judge
 from dynamics.data import images, teachers
 from dynamics.experiments import _flavors_of_margin_measures as measures
 from dynamics.experiments import flavors_of_margin as module
 from dynamics.laws import max_margin
 from dynamics.results import first_step
+from dynamics.study.claim import Run, judge
 
 EXPERIMENT = experiments.get("flavors_of_margin")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets

@@ -8,10 +8,10 @@ import pytest
 import xarray as xr
 
 from dynamics import experiments
-from dynamics.claims import Run, judge
 from dynamics.data.directions import Circle, Hypercube
 from dynamics.experiments import _kernels_data_physics_measures as measures
 from dynamics.keys import named_key, seed_key
+from dynamics.study.claim import Run, judge
 
 EXPERIMENT = experiments.get("kernels_data_physics")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets

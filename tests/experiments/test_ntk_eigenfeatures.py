@@ -9,12 +9,12 @@ import pytest
 from scipy.optimize import brentq
 
 from dynamics import experiments
-from dynamics.claims import Run
 from dynamics.experiments import _ntk_eigenfeatures_transfer as transfer
 from dynamics.experiments import ntk_eigenfeatures as module
 from dynamics.keys import named_key, seed_key
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.problem import Problem
+from dynamics.study.claim import Run
 from dynamics.sweep.figures import Shown
 from kernels import closed_form
 

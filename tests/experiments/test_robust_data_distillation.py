@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from dynamics import experiments
-from dynamics.claims import Run
 from dynamics.data.images import LabelledImages
 from dynamics.experiments import _robust_data_distillation_observables as own
 from dynamics.experiments import robust_data_distillation as module
 from dynamics.keys import named_key, seed_key
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.problem import Problem
+from dynamics.study.claim import Run
 from kernels import closed_form
 
 EXPERIMENT = experiments.get("robust_data_distillation")

@@ -8,11 +8,11 @@ import pytest
 import xarray as xr
 
 from dynamics import experiments
-from dynamics.claims import Run
 from dynamics.experiments import _robust_feature_learning_measures as measures
 from dynamics.experiments import robust_feature_learning as module
 from dynamics.experiments._robust_feature_learning_figures import _middle, wilson
 from dynamics.keys import named_key, seed_key
+from dynamics.study.claim import Run
 
 EXPERIMENT = experiments.get("robust_feature_learning")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from dynamics.certificates import max_logit_radius, two_layer_radius
+from dynamics.adversary.certificates import max_logit_radius, two_layer_radius
 from dynamics.laws.feature_averaging import (
     Clusters,
     largest_normal,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dynamics import observables, simulate, steepest
-from dynamics.certificates import max_logit_radius, two_layer_radius
+from dynamics.adversary.certificates import max_logit_radius, two_layer_radius
 from dynamics.data.clusters import Clusters
 from dynamics.data.patches import RobustNonRobust
 from dynamics.laws.feature_averaging import mixed_radius, sum_logit_radius

@@ -62,7 +62,7 @@ def field_words(kind, limits):
 
 def of_fields(name, experiment):
     """`run` and `sweep` with one field given a word that it must refuse."""
-    from dynamics.config import annotation
+    from dynamics.study.config import annotation
 
     for field in dataclasses.fields(experiment.Config):
         kind, flag = annotation(experiment.Config, field.name), "--" + field.name.replace("_", "-")

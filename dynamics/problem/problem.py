@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from dynamics import geometry, losses
-from dynamics.adversary import ball
 from dynamics.data.sample import Draw, Sample
 from dynamics.descent import Objective
-from dynamics.parts import Axis, part, static
-from dynamics.readouts import Readout, read_out
+from dynamics.parts import Axis, known, part, static
+from dynamics.problem import first_layers, losses
+from dynamics.problem.readouts import Readout, read_out
 
 
 @part
@@ -24,13 +23,13 @@ class Problem:
     Attributes:
       data: a part with `sample(key) -> Draw`.
       model: a flax module mapping (samples, dim) to (samples,) or (samples, classes).
-      loss: name of a loss in `dynamics.losses`.
+      loss: name of a loss in `problem.losses`.
       reduction: whether the mean of the samples' losses is minimised, or their sum.
       readout: how the logits of a multi-class network become one binary score.
       init_scale: multiplies the module's initial parameters: one number, or a dict by parameter
         name, where parameters not named keep the module's own scale.
-      adversary_loss: what the adversary raises: a name in `dynamics.losses`, or `margin` to lower the margin;
-        None: the loss that is trained on.
+      adversary_loss: what the adversary raises: a name in `problem.losses`, or `margin` to lower the
+        margin; None: the loss that is trained on.
       start: None, or a part with `params(model, draw)` that gives the initial parameters instead (see
         `models.handmade`); `init_scale` does not apply to it.
       adversary: None, or a part with `perturb(key, objective, sample, draw)`; training then takes the
@@ -68,7 +67,7 @@ class Problem:
             return
         if self.adversary is None:
             raise ValueError(f"adversarial_weight needs an adversary, got {weight} without one")
-        values, single = ball.known(weight), isinstance(weight, Axis) or jnp.ndim(weight) == 0
+        values, single = known(weight), isinstance(weight, Axis) or jnp.ndim(weight) == 0
         if not single or (values is not None and not ((values >= 0) & (values <= 1)).all()):
             raise ValueError(f"adversarial_weight must be one number in [0, 1], got {weight}")
 
@@ -99,7 +98,7 @@ class Problem:
 
     def apply(self, params: PyTree, x: Float[Array, "samples *shape"]) -> Float[Array, "samples *classes"]:
         """The network's outputs."""
-        return self.model.apply({"params": geometry.plain(params)}, x)
+        return self.model.apply({"params": first_layers.plain(params)}, x)
 
     def predictor(
         self, params: PyTree
@@ -108,15 +107,15 @@ class Problem:
         prepare = getattr(self.model, "predictor", None)
         if prepare is None:
             return lambda x: self.apply(params, x)
-        return prepare(geometry.plain(params))
+        return prepare(first_layers.plain(params))
 
     def outputs(
-        self, params: PyTree, draw: Draw, points: geometry.Points
+        self, params: PyTree, draw: Draw, points: first_layers.Points
     ) -> Float[Array, "samples *classes"]:
         """The network's outputs at the training or test inputs: without weights, if they are not at hand."""
-        if isinstance(params, geometry.SpanParams):
+        if isinstance(params, first_layers.SpanParams):
             return self.model.from_pre_activations(
-                params.others, geometry.pre_activations(params, draw, points)
+                params.others, first_layers.pre_activations(params, draw, points)
             )
         return self.apply(params, getattr(draw, points).x)
 
@@ -127,7 +126,7 @@ class Problem:
         return self._score(self.apply(params, x), draw, readout)
 
     def score_at(
-        self, params: PyTree, draw: Draw, points: geometry.Points, readout: Readout | None = None
+        self, params: PyTree, draw: Draw, points: first_layers.Points, readout: Readout | None = None
     ) -> Float[Array, " samples"]:
         """The binary score at the training or test inputs, as `score`."""
         return self._score(self.outputs(params, draw, points), draw, readout)
@@ -135,7 +134,7 @@ class Problem:
     def _score(self, outputs, draw, readout):
         return outputs if outputs.ndim == 1 else read_out(outputs, draw.class_signs, readout or self.readout)
 
-    def margins_at(self, params: PyTree, draw: Draw, points: geometry.Points) -> Float[Array, " samples"]:
+    def margins_at(self, params: PyTree, draw: Draw, points: first_layers.Points) -> Float[Array, " samples"]:
         r"""$y f(x)$ of each training or test sample; of logits, the target's lead over the next class."""
         return losses.margins(self.outputs(params, draw, points), getattr(draw, points))
 
@@ -146,7 +145,7 @@ class Problem:
         return losses.evaluate(self.loss, self.apply(params, sample.x), sample, of)
 
     def losses_at(
-        self, params: PyTree, draw: Draw, points: geometry.Points, of: Objective = "loss"
+        self, params: PyTree, draw: Draw, points: first_layers.Points, of: Objective = "loss"
     ) -> Float[Array, " samples"]:
         """The loss of each training or test sample, as `sample_losses`."""
         return losses.evaluate(self.loss, self.outputs(params, draw, points), getattr(draw, points), of)

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics import norms
-from dynamics.descent import named
-from dynamics.shampoo import shampoo
+from dynamics.descent import named, norms
+from dynamics.descent.shampoo import shampoo
 
 
 def tree(seed):

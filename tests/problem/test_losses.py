@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.special
 
-from dynamics import losses
 from dynamics.data.sample import Sample
+from dynamics.problem import losses
 
 MARGINS = np.array(
     [-1e3, -745.2, -300.5, -37.0, -5.0, -1e-3, -1e-17, 0.0, 1e-17, 0.3, 2.0, 36.7, 37.0, 300.5, 700.0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dynamics.adversary import smallest_radius
-from dynamics.certificates import (
+from dynamics.adversary.certificates import (
     MAX_PIECES,
     max_logit_radius,
     two_layer_adversarial_point,

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics import geometry, norms
 from dynamics import observables as o
 from dynamics.data.sample import Draw, Sample
+from dynamics.descent import norms
 from dynamics.engine import gram
 from dynamics.models.two_layer import TwoLayer
-from dynamics.problem import Problem
+from dynamics.problem import Problem, first_layers
 
 SCALES = [2.0**power for power in (-100, -66, -30, 50, 100)]  # 8e-31 to 1e30
 FORMS = pytest.mark.parametrize("form", ["direct", "gram"])
@@ -53,7 +53,7 @@ def observed(form, start, moved, b, x, test, features):
     else:
         products = dataclasses.replace(gram.products_of(draw, True), draw=draw)
         own, C = gram.start_of(start, draw, products), norms.shifted(moved, products.exponent)
-        params = geometry.SpanParams(C, own.train + C @ products.train, {"b": b}, own, products)
+        params = first_layers.SpanParams(C, own.train + C @ products.train, {"b": b}, own, products)
     return {name: what.measure(params, PROBLEM, draw) for name, what in OBSERVED.items()}
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dynamics.norms import exponent, shifted
+from dynamics.descent.norms import exponent, shifted
 
 MAX_PIECES = 2**14
 """Largest number of pairs of linear pieces that is enumerated."""

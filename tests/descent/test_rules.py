@@ -8,8 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from dynamics import norms
-from dynamics.descent import check, named, norm_of, objective, on_log_loss, recipe_of, steepest, traced
+from dynamics.descent import check, named, norm_of, norms, objective, on_log_loss, recipe_of, steepest, traced
 from dynamics.parts import Axis, describe, merge, partition
 
 STEPS = ("raw", "normalized", "loss_adaptive", "log_decrease")

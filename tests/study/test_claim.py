@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 import xarray as xr
 
-from dynamics import claims
-from dynamics.claims import (
+from dynamics.study import claim
+from dynamics.study.claim import (
     Ablation,
     Band,
     Bracketed,
@@ -27,7 +27,7 @@ from dynamics.claims import (
     tally,
     typically,
 )
-from dynamics.config import Config, setting
+from dynamics.study.config import Config, setting
 
 
 def verdict(values, band, **how):
@@ -242,7 +242,7 @@ def test_many_seeds_take_little_memory():
 
 def test_the_interval_of_very_many_skewed_values_covers():
     rng, trials = np.random.default_rng(3), 400
-    found = [mean_interval(rng.exponential(size=claims.MOST_RESAMPLED + 1)) for _ in range(trials)]
+    found = [mean_interval(rng.exponential(size=claim.MOST_RESAMPLED + 1)) for _ in range(trials)]
     covered = np.mean([low <= 1 <= high for low, high in found])
     assert abs(covered - 0.95) <= 3 * np.sqrt(0.95 * 0.05 / trials)
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from dynamics.config import Config
+from dynamics.study.config import Config
 
 FEWEST_RESAMPLED = 8
 """Seeds from which on an interval is a bootstrap's."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamics import norms
+from dynamics.descent import norms
 
 NAMES = (*norms.NAMES, "l1.5", "l3", "l1.1", "max-l1.5", "max-linf")
 ENTRYWISE = tuple(name for name in NAMES if "spectral" not in name)

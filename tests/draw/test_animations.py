@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from dynamics import animations
+from dynamics.draw import animations
 
 pytestmark = pytest.mark.usefixtures("untyped")
 TIMES = 5

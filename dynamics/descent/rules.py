@@ -15,9 +15,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int, PyTree, ScalarLike
 
-from dynamics import norms
+from dynamics.descent import norms
+from dynamics.descent.shampoo import shampoo
 from dynamics.parts import Axis, Bound, bind
-from dynamics.shampoo import shampoo
 
 StepRule = Literal["raw", "normalized", "loss_adaptive", "log_decrease"]
 Objective = Literal["loss", "log_loss"]

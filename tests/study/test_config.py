@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamics import descent
-from dynamics.config import Config, TrainingConfig, annotation, setting
 from dynamics.parts import describe
+from dynamics.study.config import Config, TrainingConfig, annotation, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

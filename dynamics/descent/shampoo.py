@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree, ScalarLike
 
-from dynamics import linalg, norms
+from dynamics import linalg
+from dynamics.descent import norms
 
 
 class ShampooState(NamedTuple):

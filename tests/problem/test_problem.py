@@ -17,7 +17,7 @@ from dynamics.models.mlp import MLP
 from dynamics.models.two_layer import TwoLayer
 from dynamics.parts import Axis
 from dynamics.problem import Problem
-from dynamics.readouts import read_out
+from dynamics.problem.readouts import read_out
 
 DATA = Clusters(10, 4, 16, 8)
 KEY = jax.random.key(2)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics.readouts import Readout, read_out
+from dynamics.problem.readouts import Readout, read_out
 
 LOGITS = np.array([[1.0, 2.0, -0.5, 0.0], [3.0, -1.0, 3.5, 2.0], [-700.0, -701.0, -710.0, -705.0]])
 SIGNS = np.array([1.0, -1.0, 1.0, -1.0])

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.data.sample import Draw
-from dynamics.norms import exponent, lengths, shifted
+from dynamics.descent.norms import exponent, lengths, shifted
 from dynamics.parts import part
 
 Points = Literal["train", "test"]

@@ -1,0 +1,37 @@
+"""Update rules as optax transformations, and the norms that they descend in."""
+
+from dynamics.descent.rules import (
+    NAMES,
+    Descent,
+    Objective,
+    StepRule,
+    check,
+    is_linear,
+    named,
+    norm_of,
+    objective,
+    on_log_loss,
+    recipe_of,
+    steepest,
+    steepest_rule,
+    traced,
+    within,
+)
+
+__all__ = [
+    "NAMES",
+    "Descent",
+    "Objective",
+    "StepRule",
+    "check",
+    "is_linear",
+    "named",
+    "norm_of",
+    "objective",
+    "on_log_loss",
+    "recipe_of",
+    "steepest",
+    "steepest_rule",
+    "traced",
+    "within",
+]
