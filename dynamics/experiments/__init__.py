@@ -1,4 +1,4 @@
-"""Experiments, one file a paper, named as its specification; `experiments.get(name)` finds one."""
+"""Experiments, one folder a paper, named as its specification; `experiments.get(name)` finds one."""
 
 
 def get(name: str):

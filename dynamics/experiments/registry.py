@@ -1,26 +1,21 @@
-"""Finds the experiments: modules of this package that define EXPERIMENT, by file name, and users' files."""
+"""Finds the experiments: folders beside this file whose package defines EXPERIMENT, and users' files."""
 
 import difflib
 import importlib
 import pkgutil
+from pathlib import Path
 
 import xarray as xr
 
-from dynamics import experiments
-from dynamics.experiments import _outside
+from dynamics.experiments import outside
 from dynamics.experiments.base import Experiment
 from dynamics.words import quoted
-
-_PARTS = {"base", "registry"}
 
 
 def names() -> list[str]:
     """Names of all experiments, sorted."""
-    return sorted(
-        m.name
-        for m in pkgutil.iter_modules(experiments.__path__)
-        if m.name not in _PARTS and m.name[0] != "_"
-    )
+    here = str(Path(__file__).parent)
+    return sorted(found.name for found in pkgutil.iter_modules([here]) if found.ispkg)
 
 
 def get(name: str) -> Experiment:
@@ -28,8 +23,8 @@ def get(name: str) -> Experiment:
 
     Raises: ValueError: there is none; the nearest name is suggested.
     """
-    if _outside.is_reference(name):
-        return _outside.load(name)
+    if outside.is_reference(name):
+        return outside.load(name)
     if name not in names():
         near = difflib.get_close_matches(str(name), names(), n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names())}"
@@ -66,4 +61,4 @@ def recorded(name: str, sha256: str, named: str | None = None) -> Experiment:
     """
     if named is not None:
         return get(named)
-    return _outside.load(name, sha256) if _outside.is_reference(name) else get(name)
+    return outside.load(name, sha256) if outside.is_reference(name) else get(name)

@@ -8,8 +8,8 @@ import xarray as xr
 
 from dynamics import experiments, load, save
 from dynamics.adversary import FeatureShift
-from dynamics.experiments import _clean_generalization_robust_overfitting_measures as measures
-from dynamics.experiments import clean_generalization_robust_overfitting as module
+from dynamics.experiments.clean_generalization_robust_overfitting import quantities as measures
+from dynamics.experiments.clean_generalization_robust_overfitting import setting as module
 from dynamics.keys import named_key, seed_key
 from dynamics.laws.clean_generalization_robust_overfitting import reduced_dynamics
 from dynamics.study.claim import Run, judge

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dynamics import experiments
-from dynamics.experiments import _feature_averaging_claims as claims
+from dynamics.experiments.feature_averaging import claims as claims
 from dynamics.study.claim import Run
 
 EXPERIMENT = experiments.get("feature_averaging")

@@ -9,8 +9,8 @@ import xarray as xr
 
 from dynamics import descent, experiments, load
 from dynamics.data import images, teachers
-from dynamics.experiments import _flavors_of_margin_measures as measures
-from dynamics.experiments import flavors_of_margin as module
+from dynamics.experiments.flavors_of_margin import quantities as measures
+from dynamics.experiments.flavors_of_margin import setting as module
 from dynamics.laws import max_margin
 from dynamics.results import first_step
 from dynamics.study.claim import Run, judge
@@ -172,7 +172,7 @@ def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path, flaws):
 
 def test_margins_on_data_of_different_size_are_not_compared(linear):
     """Each algorithm has data of its own size: a norm without a known optimum leaves a gap, not a ratio."""
-    from dynamics.experiments import _flavors_of_margin_figures as figures
+    from dynamics.experiments.flavors_of_margin import figures as figures
 
     run = linear[1]
     unknown = run.assign(optimum=run.optimum.where(run.norm != "l1"))

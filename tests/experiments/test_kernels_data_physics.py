@@ -9,7 +9,7 @@ import xarray as xr
 
 from dynamics import experiments
 from dynamics.data.directions import Circle, Hypercube
-from dynamics.experiments import _kernels_data_physics_measures as measures
+from dynamics.experiments.kernels_data_physics import quantities as measures
 from dynamics.keys import named_key, seed_key
 from dynamics.study.claim import Run, judge
 

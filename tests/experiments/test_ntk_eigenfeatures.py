@@ -9,8 +9,8 @@ import pytest
 from scipy.optimize import brentq
 
 from dynamics import experiments
-from dynamics.experiments import _ntk_eigenfeatures_transfer as transfer
-from dynamics.experiments import ntk_eigenfeatures as module
+from dynamics.experiments.ntk_eigenfeatures import setting as module
+from dynamics.experiments.ntk_eigenfeatures import transfer as transfer
 from dynamics.keys import named_key, seed_key
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.problem import Problem

@@ -8,8 +8,8 @@ import pytest
 
 from dynamics import experiments
 from dynamics.data.images import LabelledImages
-from dynamics.experiments import _robust_data_distillation_observables as own
-from dynamics.experiments import robust_data_distillation as module
+from dynamics.experiments.robust_data_distillation import observables as own
+from dynamics.experiments.robust_data_distillation import setting as module
 from dynamics.keys import named_key, seed_key
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.problem import Problem

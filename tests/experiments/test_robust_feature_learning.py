@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 
 from dynamics import experiments
-from dynamics.experiments import _robust_feature_learning_measures as measures
-from dynamics.experiments import robust_feature_learning as module
-from dynamics.experiments._robust_feature_learning_figures import _middle, wilson
+from dynamics.experiments.robust_feature_learning import quantities as measures
+from dynamics.experiments.robust_feature_learning import setting as module
+from dynamics.experiments.robust_feature_learning.figures import _middle, wilson
 from dynamics.keys import named_key, seed_key
 from dynamics.study.claim import Run
 

@@ -61,7 +61,7 @@ def test_at_attacked_points():
 def test_eigenfeatures_while_a_network_averages_features():
     """Any experiment: the second feature of the trained network separates the two classes of clusters."""
     experiment = experiments.get("feature_averaging")
-    from dynamics.experiments import feature_averaging as module
+    from dynamics.experiments.feature_averaging import setting as module
 
     config = experiment.Config(num_clusters=4, dim=64, num_samples=64, num_test=50, num_points=50)
     problem = module.problem(config, "binary")

@@ -1,0 +1,26 @@
+"""Why does adversarial training generalise on clean data and overfit robustly?
+
+Li & Li 2025, "On the Clean Generalization and Robust Overfitting in Adversarial Training from Two
+Theoretical Views: Representation Complexity and Training Dynamics", arXiv:2306.01271.
+"""
+
+from dynamics.experiments.base import Experiment
+from dynamics.experiments.clean_generalization_robust_overfitting import claims, figures, sweeps
+from dynamics.experiments.clean_generalization_robust_overfitting.runs import check_runs
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS, Config, run
+
+EXPERIMENT = Experiment(
+    name="clean_generalization_robust_overfitting",
+    title="On the Clean Generalization and Robust Overfitting in Adversarial Training from Two Theoretical "
+    "Views: Representation Complexity and Training Dynamics",
+    arxiv="2306.01271",
+    about="adversarial training learns the signal in part and memorises the noise of its samples",
+    Config=Config,
+    presets=PRESETS,
+    measures=sweeps.MEASURES,
+    simulate=run,
+    claims=claims.CLAIMS,
+    check_runs=check_runs(),
+    figures=figures.FIGURES,
+    summary=figures.summary,
+)

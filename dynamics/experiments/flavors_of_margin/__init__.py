@@ -1,0 +1,24 @@
+"""Does each update rule maximise the margin in the norm that it descends in?
+
+Tsilivis, Gronich, Vardi & Kempe 2025, "Flavors of Margin: Implicit Bias of Steepest Descent in Homogeneous
+Neural Networks", arXiv:2410.22069.
+"""
+
+from dynamics.experiments.base import Experiment
+from dynamics.experiments.flavors_of_margin import claims, figures
+from dynamics.experiments.flavors_of_margin.runs import check_runs
+from dynamics.experiments.flavors_of_margin.setting import PRESETS, Config, run
+
+EXPERIMENT = Experiment(
+    name="flavors_of_margin",
+    title="Flavors of Margin: Implicit Bias of Steepest Descent in Homogeneous Neural Networks",
+    arxiv="2410.22069",
+    about="steepest descent in a norm maximises the margin of that norm",
+    Config=Config,
+    presets=PRESETS,
+    simulate=run,
+    claims=claims.CLAIMS,
+    check_runs=check_runs(),
+    figures=figures.FIGURES,
+    summary=figures.margin_table,
+)

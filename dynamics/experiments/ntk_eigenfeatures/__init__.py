@@ -1,0 +1,27 @@
+"""Eigenfeatures of the neural tangent kernel, which of them are robust, and how training moves them.
+
+Tsilivis & Kempe 2022, arXiv:2210.05577. Four parts, one at a time: `features` (the kernel's features on data
+of a robust and a non-robust block, or on images), `width` (the kernel's attack on finite networks),
+`evolution` (the empirical kernel under standard and adversarial training) and `clusters` (the kernel
+interpolant of orthogonal centres).
+"""
+
+from dynamics.experiments.base import Experiment
+from dynamics.experiments.ntk_eigenfeatures import claims, figures, sweeps
+from dynamics.experiments.ntk_eigenfeatures.runs import check_runs
+from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS, Config, run
+
+EXPERIMENT = Experiment(
+    name="ntk_eigenfeatures",
+    title="What Can the Neural Tangent Kernel Tell Us About Adversarial Robustness?",
+    arxiv="2210.05577",
+    about="kernel eigenfeatures: robust ones at the top of the spectrum, useful non-robust ones below",
+    Config=Config,
+    presets=PRESETS,
+    measures=sweeps.MEASURES,
+    simulate=run,
+    claims=claims.CLAIMS,
+    check_runs=check_runs(),
+    figures=figures.FIGURES,
+    summary=figures.table,
+)

@@ -1,0 +1,26 @@
+"""Does standard training learn dense weak features, and adversarial training the sparse strong ones?
+
+Li & Li 2025, "Adversarial Training Can Provably Improve Robustness: Theoretical Analysis of Feature
+Learning Process Under Structured Data", arXiv:2410.08503.
+"""
+
+from dynamics.experiments.base import Experiment
+from dynamics.experiments.robust_feature_learning import claims, figures
+from dynamics.experiments.robust_feature_learning.runs import check_runs
+from dynamics.experiments.robust_feature_learning.setting import PRESETS, Config, run
+
+EXPERIMENT = Experiment(
+    name="robust_feature_learning",
+    title="Adversarial Training Can Provably Improve Robustness: Theoretical Analysis of Feature Learning "
+    "Process Under Structured Data",
+    arxiv="2410.08503",
+    about="standard training learns dense non-robust features, adversarial training sparse robust ones",
+    Config=Config,
+    presets=PRESETS,
+    simulate=run,
+    claims=claims.CLAIMS,
+    check_runs=check_runs(),
+    figures=figures.FIGURES,
+    summary=figures.table,
+    measures=("flip_accuracy",),
+)
