@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.experiments.base import Experiment
-from dynamics.study.claim import ablated, tally, was_ablated
+from dynamics.study.verdict import ablated, tally, was_ablated
 
 if TYPE_CHECKING:
     import matplotlib.figure

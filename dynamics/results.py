@@ -287,27 +287,3 @@ def join(parts: Mapping[str, xr.Dataset], dim: str) -> xr.Dataset:
     for name in ("problem", "descent"):
         joined.attrs[name] = json.dumps({k: json.loads(p.attrs[name]) for k, p in parts.items()})
     return joined
-
-
-def first_step(happened: xr.DataArray) -> xr.DataArray:
-    """The first recorded step at which a condition holds, without the dim `step`; NaN if it never does.
-
-    `first_step(dataset.train_accuracy >= 1)`: known up to the distance of recording times.
-
-    Raises: ValueError: no dimension `step`.
-    """
-    if "step" not in happened.dims:
-        raise ValueError(f"a condition needs the dimension step, got {happened.dims}")
-    return happened.step.where(happened).min("step")
-
-
-def passed_between(happened: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """The recorded steps before and at which a condition first holds, without the dim `step`.
-
-    Both are the first record, where it holds there; inf is the later one, where it never does.
-
-    Raises: ValueError: no dimension `step`.
-    """
-    first = first_step(happened)
-    after = first.fillna(np.inf)
-    return happened.step.where(happened.step < after).max("step").fillna(first), after

@@ -24,7 +24,8 @@ from dynamics.engine.progress import Progress
 from dynamics.experiments import registry
 from dynamics.experiments.base import CheckRun, Experiment, run_arms
 from dynamics.results import load, save
-from dynamics.study.claim import Ablation, Claim, at_least, at_most
+from dynamics.study.bands import at_least, at_most
+from dynamics.study.claim import Ablation, Claim
 from dynamics.study.config import Config, setting
 
 NAME = "feature_averaging"

@@ -46,7 +46,7 @@ def check(argv: list[str]) -> int:
         check_writable("--json", Path(args.json))
     from dynamics.cli.start import start_jax
     from dynamics.results import provenance
-    from dynamics.study.claim import table, tally, was_ablated
+    from dynamics.study.verdict import table, tally, was_ablated
 
     start_jax(args.x64)
     begun, records, verdicts = time.perf_counter(), [], []

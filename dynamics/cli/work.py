@@ -108,7 +108,7 @@ def provenance(experiment: Any, dataset: Any, command: str) -> dict[str, Any]:
 
 
 def _report(experiment: Any, dataset: Any, verdicts: list[Any]) -> None:
-    from dynamics.study.claim import table, tally
+    from dynamics.study.verdict import table, tally
 
     wall = float(dataset.attrs.get("wall_s", 0))
     seeds = counted(dataset.sizes["seed"], "seed")

@@ -15,8 +15,9 @@ from dynamics.engine.checks import seed_list
 from dynamics.engine.gather import Gather
 from dynamics.engine.simulate import Interrupted, Unfinished
 from dynamics.keys import fixed_generator
-from dynamics.study.claim import Claim, Run, Verdict, judge
+from dynamics.study.claim import CheckRun, Claim, Run
 from dynamics.study.config import Config
+from dynamics.study.verdict import Verdict, judge
 from dynamics.sweep.measures import Measure
 
 if TYPE_CHECKING:
@@ -39,23 +40,6 @@ class Engine(NamedTuple):
         """Keywords for the `simulate` call of one arm of the run."""
         folder = None if self.checkpoint is None else Path(self.checkpoint) / name
         return self._asdict() | {"checkpoint": folder, "label": name}
-
-
-class CheckRun(NamedTuple):
-    """A run that claims rest on.
-
-    Attributes:
-      config: what is run.
-      max_seeds: the most seeds it is worth; None: all that are asked for.
-      package: a package that it needs.
-      min_seeds: the fewest that decide, for a mean over noisy data sets. Where fewer are asked for, the next
-        integers join them.
-    """
-
-    config: Config
-    max_seeds: int | None = None
-    package: str | None = None
-    min_seeds: int = 1
 
 
 def _no_summary(dataset: xr.Dataset) -> str:

@@ -1,1 +1,35 @@
-"""The words of a theorem: configs and claims."""
+"""The words of a theorem: configs, quantities, laws, and claims with their ablations."""
+
+from dynamics.study.bands import Band, Bracketed, around, at_least, at_most, between, typically
+from dynamics.study.claim import Ablation, CheckRun, Claim, Claims, Run, set_as
+from dynamics.study.config import Config, RunConfig, TrainingConfig, setting
+from dynamics.study.law import Law
+from dynamics.study.quantities import first, first_above, first_step, last, passed_between, power_law, slope
+
+__all__ = [
+    "Ablation",
+    "Band",
+    "Bracketed",
+    "CheckRun",
+    "Claim",
+    "Claims",
+    "Config",
+    "Law",
+    "Run",
+    "RunConfig",
+    "TrainingConfig",
+    "around",
+    "at_least",
+    "at_most",
+    "between",
+    "first",
+    "first_above",
+    "first_step",
+    "last",
+    "passed_between",
+    "power_law",
+    "set_as",
+    "setting",
+    "slope",
+    "typically",
+]

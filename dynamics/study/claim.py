@@ -1,89 +1,62 @@
-"""Claims: statements of theorems, evaluated over seeds, each with an ablation that breaks it."""
+"""Claims: statements of theorems, each with the band of a quantity and an ablation that breaks it.
+
+A paper's claims are written in two halves, the first shared by all that rest on the same runs:
+
+    CLAIMS = Claims(RUNS)
+    plain = CLAIMS.about("standard", where={"training": "standard"}, source="Theorem 4.4")
+    plain("A1-clean", "clean test accuracy is 1").holds(lambda run: last(run.accuracy), around(1), NOISY)
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
+from dynamics.study.bands import Band
 from dynamics.study.config import Config
 
-FEWEST_RESAMPLED = 8
-"""Seeds from which on an interval is a bootstrap's."""
-MOST_RESAMPLED = 1_000
-"""Seeds up to which it is: of more the mean is as good as normal."""
-BLOCK = 2**20
-"""Indices that a bootstrap draws at a time."""
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run that claims rest on; variables of its Dataset are attributes: `run.accuracy`.
 
-class Run(NamedTuple):
-    """A run that a claim rests on."""
+    Attributes:
+      config: what was run.
+      dataset: its result.
+    """
 
     config: Config
     dataset: xr.Dataset
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("config", "dataset"):  # not there yet, while a copy is made
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
 
-class Band(NamedTuple):
-    """What a claim accepts.
+    def __getitem__(self, name: str) -> xr.DataArray:
+        return self.dataset[name]
 
-    Attributes:
-      predicted: the theory's number; None where it gives a bound only.
-      low, high: accepted range, ends included (-inf or inf: open).
-      over: whether every seed must lie in it, or the mean over seeds.
-      seeds: of a mean: how many decide it. Fewer whose mean lies outside, but not each of them, do not.
-    """
-
-    predicted: float | None
-    low: float
-    high: float
-    over: Literal["every seed", "mean"] = "every seed"
-    seeds: int = 2
+    def at(self, **chosen: Any) -> "Run":
+        """The run with a slice of its result, at some coordinates."""
+        return Run(self.config, self.dataset.sel(chosen)) if chosen else self
 
 
-def around(predicted: float, *, absolute: float = 0.0, relative: float = 0.0) -> Band:
-    """Within an absolute or relative distance of the prediction, every seed."""
-    width = absolute + relative * abs(predicted)
-    return Band(predicted, predicted - width, predicted + width)
-
-
-def at_least(low: float, predicted: float | None = None) -> Band:
-    """Not below `low`, every seed."""
-    return Band(predicted, low, np.inf)
-
-
-def at_most(high: float, predicted: float | None = None) -> Band:
-    """Not above `high`, every seed."""
-    return Band(predicted, -np.inf, high)
-
-
-def between(low: float, high: float, predicted: float | None = None) -> Band:
-    """From `low` to `high`, every seed."""
-    return Band(predicted, low, high)
-
-
-def typically(band: Band) -> Band:
-    """The band, for the mean over seeds: of as many as a bootstrap is of, if they do not agree."""
-    return band._replace(over="mean", seeds=FEWEST_RESAMPLED)
-
-
-class Bracketed(NamedTuple):
-    """Numbers that a run knows only up to a range, such as a time between two records.
+class CheckRun(NamedTuple):
+    """A run that `check` makes.
 
     Attributes:
-      values: the best guesses.
-      low, high: ends of the ranges (inf: open).
-      needs: what would narrow them, in words.
+      config: what is run.
+      max_seeds: the most seeds it is worth; None: all that are asked for.
+      package: a package that it needs.
+      min_seeds: the fewest that decide, for a mean over noisy data sets. Where fewer are asked for, the next
+        integers join them.
     """
 
-    values: Float[np.ndarray, " seeds"]
-    low: Float[np.ndarray, " seeds"]
-    high: Float[np.ndarray, " seeds"]
-    needs: str
-
-
-MORE_RECORDS = "records nearer to each other (--records)"
+    config: Config
+    max_seeds: int | None = None
+    package: str | None = None
+    min_seeds: int = 1
 
 
 class Ablation(NamedTuple):
@@ -98,7 +71,11 @@ class Ablation(NamedTuple):
     change: Mapping[str, Any]
 
 
-def _nothing(runs: Mapping[str, Run]) -> str:
+Given = Any
+"""What a claim's functions are given: its run, or, if it rests on several, these by name."""
+
+
+def _nothing(given: Given) -> str:
     return ""
 
 
@@ -106,14 +83,17 @@ def _nothing(runs: Mapping[str, Run]) -> str:
 class Claim:
     """A statement of a theorem, as something that can fail.
 
+    Its functions are given the run that it rests on, or several by name; `band` their configs likewise.
+
     Attributes:
       id: short name, unique in its experiment.
       source: theorem, proposition or figure of the paper, or who derived it.
       statement: one sentence.
-      measure: one number a seed from the runs, by name, or the range that it lies in.
-      accept: the accepted band, from the same runs (their configs, not their outcome).
+      quantity: one number a seed (a DataArray along `seed`, or an array), one for all, or `Bracketed` ones.
+      band: what is accepted: a `Band`, or a function of configs.
       ablation: under which change the claim should fail.
       runs: names of the experiment's runs that the claim needs.
+      where: coordinates at which their results are taken.
       applies: whether a single run of this config can decide the claim; None: only `check` can.
       needs: what the runs have too few of to decide it (records, points, ...), in words; "": nothing.
     """
@@ -121,184 +101,106 @@ class Claim:
     id: str
     source: str
     statement: str
-    measure: Callable[[Mapping[str, Run]], Float[np.ndarray, " seeds"] | Bracketed]
-    accept: Callable[[Mapping[str, Run]], Band]
+    quantity: Callable[[Given], Any]
+    band: Band | Callable[[Any], Band]
     ablation: Ablation
     runs: tuple[str, ...] = ("main",)
+    where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     applies: Callable[[Any], bool] | None = None
-    needs: Callable[[Mapping[str, Run]], str] = _nothing
+    needs: Callable[[Given], str] = _nothing
+    by_name: bool = False
+
+    def given(self, runs: Mapping[str, Run]) -> Given:
+        """What the quantity is given of these runs."""
+        chosen = {name: runs[name].at(**self.where) for name in self.runs}
+        return chosen if len(chosen) > 1 or self.by_name else chosen[self.runs[0]]
+
+    def accepts(self, runs: Mapping[str, Run]) -> Band:
+        """The band for these runs."""
+        if isinstance(self.band, Band):
+            return self.band
+        configs = {name: runs[name].config for name in self.runs}
+        return self.band(configs if len(configs) > 1 or self.by_name else configs[self.runs[0]])
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What became of a claim: one number a seed, their mean with a 95% interval, and whether it holds.
+class Claims(Sequence[Claim]):
+    """A paper's claims, in the order in which they are made, and the runs that they rest on.
 
-    `holds` is None where the runs do not decide it; `needs` then says what would.
+    Attributes: runs: by name.
     """
 
-    id: str
-    source: str
-    statement: str
-    predicted: float | None
-    measured: float | None
-    interval: tuple[float, float] | None
-    per_seed: tuple[float | None, ...]
-    holds: bool | None
-    needs: str
-    tolerance: dict[str, Any]
-    ablation: dict[str, Any]
+    def __init__(self, runs: Mapping[str, CheckRun]):
+        self.runs = dict(runs)
+        self._made: list[Claim] = []
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; what is not finite is null."""
-        return dataclasses.asdict(self) | {
-            "interval": None if self.interval is None else list(self.interval),
-            "per_seed": list(self.per_seed),
-        }
+    def __getitem__(self, place):
+        return self._made[place]
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def about(
+        self,
+        *runs: str,
+        source: str,
+        where: Mapping[str, Any] | None = None,
+        applies: Callable[[Any], bool] | None = None,
+        needs: Callable[[Given], str] = _nothing,
+    ) -> Callable[[str, str], "Statement"]:
+        """The first half of claims: what they rest on; it is called with an id and a statement.
+
+        Args: as the attributes of `Claim`.
+
+        Raises: ValueError: no such run.
+        """
+        if missing := [name for name in runs if name not in self.runs]:
+            raise ValueError(f"there is no run {missing[0]!r}; there are {', '.join(self.runs)}")
+        common = {"source": source, "runs": runs, "where": where or {}, "applies": applies, "needs": needs}
+        return lambda id, statement: Statement(self, id, statement, common)
+
+    def add(self, claim: Claim) -> Claim:
+        """Take a claim in.
+
+        Raises: ValueError: an id that is there already, or an ablation of a field that a run does not have.
+        """
+        if any(claim.id == other.id for other in self._made):
+            raise ValueError(f"there are two claims {claim.id}")
+        for name in claim.runs:
+            fields = {field.name for field in dataclasses.fields(self.runs[name].config)}
+            if unknown := set(claim.ablation.change) - fields:
+                raise ValueError(
+                    f"{claim.id}: its ablation changes {min(unknown)}, which {name} does not have"
+                )
+        self._made.append(claim)
+        return claim
+
+
+class Statement(NamedTuple):
+    """A claim but for what would decide it."""
+
+    claims: Claims
+    id: str
+    statement: str
+    common: Mapping[str, Any]
+
+    def holds(
+        self,
+        quantity: Callable[[Given], Any],
+        band: Band | Callable[[Any], Band],
+        ablation: Ablation,
+        **other: Any,
+    ) -> Claim:
+        """The claim that the quantity lies in the band, and leaves it under the ablation.
+
+        Args: other: attributes of `Claim` in place of those that were said first.
+
+        Raises: ValueError: as `Claims.add`.
+        """
+        about = {"quantity": quantity, "band": band, "ablation": ablation}
+        return self.claims.add(Claim(self.id, statement=self.statement, **about, **{**self.common, **other}))
 
 
 def set_as(config: Config, default: Config, *free: str) -> bool:
     """Whether a config is `default` but for some fields: the setting that a band was measured in."""
     names = [field.name for field in dataclasses.fields(default) if field.name not in free]
     return all(getattr(config, name) == getattr(default, name) for name in names)
-
-
-def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
-    """Evaluate `claim` on its runs; a seed whose number is not finite makes it fail.
-
-    It is undecided where the runs lack what `claim.needs`, where a `Bracketed` number may lie in the band or
-    outside of it, and where too few seeds tell of a mean: one alone, or fewer than `Band.seeds` that differ.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite makes the claim fail, below
-        found = claim.measure(runs)
-        found = found if isinstance(found, Bracketed) else Bracketed(found, found, found, "")
-        values, low, high = (np.atleast_1d(np.asarray(part, dtype=float)) for part in found[:3])
-    band = claim.accept(runs)
-    seeds = max((run.dataset.sizes.get("seed", 1) for run in runs.values()), default=values.size)
-    holds, needs = _decided(Bracketed(values, low, high, found.needs), band, seeds)
-    if lacking := claim.needs(runs):
-        holds, needs = None, lacking
-    return Verdict(
-        id=claim.id,
-        source=claim.source,
-        statement=claim.statement,
-        predicted=_finite(band.predicted),
-        measured=_finite(values.mean()) if values.size else None,
-        interval=mean_interval(values),
-        per_seed=tuple(_finite(v) for v in values),
-        holds=holds,
-        needs=needs,
-        tolerance={"low": _finite(band.low), "high": _finite(band.high), "over": band.over},
-        ablation={"about": claim.ablation.about, "change": dict(claim.ablation.change), "holds": None},
-    )
-
-
-def _decided(found: Bracketed, band: Band, seeds: int) -> tuple[bool | None, str]:
-    """Whether numbers lie in the band; if that is open, None and what would tell."""
-    values, low, high, needs = found
-    if values.size == 0:
-        return None, "a seed that it is about"
-    if not np.all(np.isfinite(values)):
-        return False, ""
-    below, above = high < band.low, low > band.high
-    if band.over == "mean":
-        if seeds == 1:
-            return None, "at least 2 seeds: it is about their mean"
-        enough = values.size >= band.seeds or below.all() or above.all()
-        low, high = low.mean(keepdims=True), high.mean(keepdims=True)
-        below, above = high < band.low, low > band.high
-        if (below | above).any() and not enough:
-            return None, f"at least {band.seeds} seeds: the mean of these lies outside, but not each of them"
-    if np.any(below | above):
-        return False, ""
-    inside = (low >= band.low) & (high <= band.high)
-    if inside.all():
-        return True, ""
-    first = int(np.argmin(inside))
-    return None, f"{needs}: it lies between {low[first]:.4g} and {high[first]:.4g}"
-
-
-def mean_interval(
-    values: Float[np.ndarray, " seeds"], level: float = 0.95, resamples: int = 10_000
-) -> tuple[float, float] | None:
-    """Interval of the mean over seeds; None for fewer than two finite values.
-
-    From `FEWEST_RESAMPLED` seeds on a percentile bootstrap, widened as Hesterberg (2015,
-    doi:10.1080/00031305.2015.1089789) has it; a bootstrap of fewer covers far less than it says, so below
-    it is Student's, and so above `MOST_RESAMPLED`. The resampling is seeded: equal values give equal
-    intervals.
-    """
-    count = values.size
-    if count < 2 or not np.all(np.isfinite(values)):
-        return None
-    from scipy.special import ndtr, stdtrit
-
-    quantile = stdtrit(count - 1, (1 + level) / 2)
-    if not FEWEST_RESAMPLED <= count <= MOST_RESAMPLED:
-        half = quantile * values.std(ddof=1) / np.sqrt(count)
-        return float(values.mean() - half), float(values.mean() + half)
-    tail = ndtr(-np.sqrt(count / (count - 1)) * quantile)
-    means = resampled_means(np.random.default_rng(0), values, resamples)
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def resampled_means(
-    rng: np.random.Generator, values: Float[np.ndarray, " seeds"], resamples: int
-) -> Float[np.ndarray, " resamples"]:
-    """Means of as many values drawn with replacement, `BLOCK` indices at a time: the numbers of one draw."""
-    rows = max(BLOCK // values.size, 1)
-    means = np.empty(resamples)
-    for start in range(0, resamples, rows):
-        part = means[start : start + rows]
-        part[:] = values[rng.integers(0, values.size, (part.size, values.size))].mean(axis=1)
-    return means
-
-
-def _finite(value):
-    return None if value is None or not np.isfinite(value) else float(value)
-
-
-def tally(holds: Sequence[bool | None], which: str = "") -> str:
-    """How many claims hold, in words; `which` says which claims they are. Undecided ones are said apart."""
-    many = len(holds) != 1
-    counts = {value: sum(each is value for each in holds) for value in (True, False, None)}
-    words = f"{counts[True]} of {len(holds)} claim{'s' * many}{which} hold{'s' * (not many)}"
-    if counts[None]:
-        words += f", {counts[None]} undecided"
-        words += f", {counts[False]} fail{'s' * (counts[False] == 1)}" if counts[False] else ""
-    return words
-
-
-def table(verdicts: list[Verdict]) -> str:
-    """The verdicts as lines of text: mark, id, measured with interval, predicted, accepted, statement."""
-    lines = []
-    for v in verdicts:
-        spread = "" if v.interval is None else f" [{v.interval[0]:.4g}, {v.interval[1]:.4g}]"
-        measured = "not finite" if v.measured is None else f"{v.measured:.4g}{spread}"
-        predicted = "" if v.predicted is None else f", predicted {v.predicted:.4g}"
-        low, high = v.tolerance["low"], v.tolerance["high"]
-        ends = [f">= {low:.4g}" if low is not None else "", f"<= {high:.4g}" if high is not None else ""]
-        accepted = " and ".join(end for end in ends if end)
-        mark = {True: "HOLDS", False: "FAILS", None: "UNDECIDED"}[v.holds]
-        lines.append(f"{mark}  {v.id}: {v.statement} ({v.source})")
-        lines.append(f"       measured {measured}{predicted}; accepted {accepted} ({v.tolerance['over']})")
-        if v.holds is None:
-            lines.append(f"       needs {v.needs}")
-        if was_ablated(v.ablation):
-            lines.append(f"       ablation: {ablated(v.ablation)}")
-    return "\n".join(lines)
-
-
-def was_ablated(ablation: Mapping[str, Any]) -> bool:
-    """Whether a verdict's claim was run under its ablation too, with an outcome or without."""
-    return ablation["holds"] is not None or "needs" in ablation
-
-
-def ablated(ablation: Mapping[str, Any]) -> str:
-    """What was taken away from a claim, and what became of it, in words; `ablation` as in a verdict."""
-    measured = ablation.get("measured")
-    number = "nothing finite to measure" if measured is None else f"{measured:.4g}"
-    word = {True: "still holds (it should fail)", False: "fails, as it should"}.get(
-        ablation["holds"], f"undecided (it should fail), needs {ablation.get('needs')}"
-    )
-    return f"{ablation['about']}: {word}; {number}"

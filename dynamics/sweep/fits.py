@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real
 
-from dynamics.study.claim import FEWEST_RESAMPLED, MOST_RESAMPLED, resampled_means
+from dynamics.study.bands import FEWEST_RESAMPLED
+from dynamics.study.verdict import MOST_RESAMPLED, resampled_means
 
 
 class PowerLaw(NamedTuple):

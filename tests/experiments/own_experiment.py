@@ -11,7 +11,8 @@ from dynamics.experiments.base import CheckRun, Experiment
 from dynamics.models.linear import Linear
 from dynamics.plots import band, new_figure, styled
 from dynamics.problem import Problem
-from dynamics.study.claim import Ablation, Claim, at_least
+from dynamics.study.bands import at_least
+from dynamics.study.claim import Ablation, Claim
 from dynamics.study.config import TrainingConfig, setting
 
 

@@ -12,7 +12,8 @@ from dynamics.experiments.clean_generalization_robust_overfitting import quantit
 from dynamics.experiments.clean_generalization_robust_overfitting import setting as module
 from dynamics.keys import named_key, seed_key
 from dynamics.laws.clean_generalization_robust_overfitting import reduced_dynamics
-from dynamics.study.claim import Run, judge
+from dynamics.study.claim import Run
+from dynamics.study.verdict import judge
 from dynamics.sweep.figures import Shown
 
 EXPERIMENT = experiments.get("clean_generalization_robust_overfitting")

@@ -12,8 +12,9 @@ from dynamics.data import images, teachers
 from dynamics.experiments.flavors_of_margin import quantities as measures
 from dynamics.experiments.flavors_of_margin import setting as module
 from dynamics.laws import max_margin
-from dynamics.results import first_step
-from dynamics.study.claim import Run, judge
+from dynamics.study import first_step
+from dynamics.study.claim import Run
+from dynamics.study.verdict import judge
 
 EXPERIMENT = experiments.get("flavors_of_margin")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets

@@ -11,7 +11,8 @@ from dynamics import experiments
 from dynamics.data.directions import Circle, Hypercube
 from dynamics.experiments.kernels_data_physics import quantities as measures
 from dynamics.keys import named_key, seed_key
-from dynamics.study.claim import Run, judge
+from dynamics.study.claim import Run
+from dynamics.study.verdict import judge
 
 EXPERIMENT = experiments.get("kernels_data_physics")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets

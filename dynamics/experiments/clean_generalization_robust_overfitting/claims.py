@@ -46,7 +46,7 @@ from dynamics.experiments.clean_generalization_robust_overfitting.quantities imp
     worst_over,
     writes_down,
 )
-from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, between, typically
+from dynamics.study.old import Ablation, Claim, around, at_least, at_most, between, typically
 
 THEOREM = "Theorem 5.9 (v4), 4.1 (v1)"
 PHASES = f"{THEOREM}: three phases"

@@ -9,8 +9,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS
-from dynamics.results import passed_between
-from dynamics.study.claim import MORE_RECORDS, Band, Bracketed, Run, around, set_as
+from dynamics.study.old import MORE_RECORDS, Band, Bracketed, Run, around, set_as
+from dynamics.study.quantities import passed_between
 
 Runs = dict[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]

@@ -50,7 +50,7 @@ from dynamics.experiments.feature_averaging.quantities import (
     worst_growth_error,
     worst_off_block,
 )
-from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, between
+from dynamics.study.old import Ablation, Claim, around, at_least, at_most, between
 
 LARGE_INIT = Ablation(
     "initial weights and biases of size 1/sqrt(d): lazy training",

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from dynamics.adversary.certificates import MAX_PIECES
 from dynamics.data.clusters import granular_classes
 from dynamics.laws import feature_averaging as laws
-from dynamics.study.claim import Band, Run, around, at_least, between
+from dynamics.study.old import Band, Run, around, at_least, between
 
 _MOST_PAIRS = 2**12  # of pieces, where their number doubles with every neuron
 

@@ -36,7 +36,7 @@ from dynamics.experiments.flavors_of_margin.quantities import (
     worst_accuracy,
 )
 from dynamics.experiments.flavors_of_margin.setting import PRESETS
-from dynamics.study.claim import Ablation, Claim, at_least, at_most, between, set_as, typically
+from dynamics.study.old import Ablation, Claim, at_least, at_most, between, set_as, typically
 
 FIGURE = "margin figures, in order"
 HIGH_POWERS = Ablation(

@@ -9,7 +9,7 @@ import xarray as xr
 from dynamics import plots
 from dynamics.experiments.flavors_of_margin.quantities import increments, own
 from dynamics.experiments.flavors_of_margin.setting import Config
-from dynamics.study.claim import Run
+from dynamics.study.old import Run
 from dynamics.words import counted
 
 if TYPE_CHECKING:

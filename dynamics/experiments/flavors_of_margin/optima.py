@@ -15,7 +15,7 @@ from dynamics.experiments.flavors_of_margin.quantities import (
     worst_identity,
     worst_off_diagonal,
 )
-from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, between, typically
+from dynamics.study.old import Ablation, Claim, around, at_least, at_most, between, typically
 
 MARGIN = "margin theorem"
 LINEAR = "Gunasekar et al. 2018, on linear predictors"

@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from dynamics.laws import max_margin
-from dynamics.study.claim import Run
+from dynamics.study.old import Run
 
 Runs = dict[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]

@@ -32,7 +32,7 @@ from dynamics.experiments.kernels_data_physics.quantities import (
     variance,
     width_slope,
 )
-from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, between, typically
+from dynamics.study.old import Ablation, Claim, around, at_least, at_most, between, typically
 
 CONCENTRATION = "X1, the kernel of a finite network (Jacot et al. 2018)"
 LAZY = "X2, linearisation (Lee et al. 2019; Chizat et al. 2019)"

@@ -7,7 +7,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from dynamics.experiments.kernels_data_physics.networks import kernel_of
-from dynamics.study.claim import MORE_RECORDS, Bracketed, Run
+from dynamics.study.old import MORE_RECORDS, Bracketed, Run
 from kernels import spectra
 
 Runs = Mapping[str, Run]

@@ -29,7 +29,7 @@ from dynamics.experiments.ntk_eigenfeatures.quantities import (
     useful_nonrobust,
 )
 from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS
-from dynamics.study.claim import Ablation, Claim, around, at_least, at_most, between, set_as, typically
+from dynamics.study.old import Ablation, Claim, around, at_least, at_most, between, set_as, typically
 
 LEDGER = "abstract; features' usefulness and robustness"
 TRADE = "abstract; accuracy against robustness along the spectrum"

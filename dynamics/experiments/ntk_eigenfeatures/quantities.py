@@ -7,7 +7,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
-from dynamics.study.claim import Run
+from dynamics.study.old import Run
 
 Runs = Mapping[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]

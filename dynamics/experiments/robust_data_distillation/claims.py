@@ -16,7 +16,7 @@ from dynamics.experiments.robust_data_distillation.quantities import (
     under,
 )
 from dynamics.experiments.robust_data_distillation.setting import PRESETS
-from dynamics.study.claim import Ablation, Claim, at_least, at_most, between, set_as, typically
+from dynamics.study.old import Ablation, Claim, at_least, at_most, between, set_as, typically
 
 KIP = "base method: kernel inducing points"
 ADVERSARIAL = "abstract; robustness from data alone"

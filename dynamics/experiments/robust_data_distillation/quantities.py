@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from dynamics.study.claim import Run
+from dynamics.study.old import Run
 
 Runs = Mapping[str, Run]
 PerSeed = Float[np.ndarray, " seeds"]

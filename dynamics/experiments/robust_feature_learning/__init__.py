@@ -6,7 +6,6 @@ Learning Process Under Structured Data", arXiv:2410.08503.
 
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.robust_feature_learning import claims, figures
-from dynamics.experiments.robust_feature_learning.runs import check_runs
 from dynamics.experiments.robust_feature_learning.setting import PRESETS, Config, run
 
 EXPERIMENT = Experiment(
@@ -19,7 +18,7 @@ EXPERIMENT = Experiment(
     presets=PRESETS,
     simulate=run,
     claims=claims.CLAIMS,
-    check_runs=check_runs(),
+    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
     summary=figures.table,
     measures=("flip_accuracy",),

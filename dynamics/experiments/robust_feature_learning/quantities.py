@@ -1,25 +1,16 @@
-"""What the claims of robust feature learning measure, accept, and apply to."""
+"""The mathematics of robust feature learning's claims: quantities of a run, and where they are decided."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
-from dynamics.study.claim import Run
+from dynamics.study import Run, first, first_step, last, power_law
+from dynamics.study.quantities import side_by_side
 
 Runs = Mapping[str, Run]
-PerSeed = Float[np.ndarray, " seeds"]
-
-LOTTERY_RUNS = ("lottery_37", "lottery_74", "lottery_148", "lottery_oracle")
-RECURSION_RUNS = ("recursion_3", "recursion_4")
-SLOW_RUNS = ("slow_2", "slow_4", "slow_6")
 FEWEST_CLASSES = 60  # that a share of predicted winners is taken of
-
-
-def arm(run: Run, training: str) -> xr.Dataset:
-    """The network of one kind of training."""
-    return run.dataset.sel(training=training)
+CLEAR = 1.3  # times as strong: a side that the start decides for
 
 
 def sides(strength: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -29,203 +20,153 @@ def sides(strength: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     return tuple(part.rename(feature="class").drop_vars("class", errors="ignore") for part in parts)
 
 
-def only(run: Run) -> xr.Dataset:
-    """The one network that the run trained."""
-    return run.dataset.isel(training=0)
+def only(run: Run) -> Run:
+    """The one network that a run trained."""
+    return Run(run.config, run.dataset.isel(training=0, drop=True))
 
 
-def at_end(name: str, training: str, run: str):
-    """A recorded number at the last step."""
-    return lambda runs: arm(runs[run], training)[name].isel(step=-1).values
+def robust(run) -> xr.DataArray:
+    """Strength of each class's robust feature at the end."""
+    return sides(last(run.strength))[0]
 
 
-def end_sides(dataset: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    return sides(dataset.strength.isel(step=-1))
+def nonrobust(run) -> xr.DataArray:
+    """Strength of each class's non-robust feature at the end."""
+    return sides(last(run.strength))[1]
 
 
-def nonrobust_share(training: str, run: str):
-    """Share of classes whose non-robust feature is the stronger one."""
-
-    def measure(runs: Runs) -> PerSeed:
-        u, v = end_sides(arm(runs[run], training))
-        return (v > u).mean("class").values
-
-    return measure
+def robust_share(run) -> xr.DataArray:
+    """Share of classes whose robust feature ends as the stronger one."""
+    return (robust(run) > nonrobust(run)).mean("class")
 
 
-def extreme(side: str, reduce: str, training: str, run: str):
-    """Smallest or largest strength over classes of the robust (u) or non-robust (v) feature."""
-
-    def measure(runs: Runs) -> PerSeed:
-        values = dict(zip("uv", end_sides(arm(runs[run], training)), strict=True))[side]
-        return getattr(values, reduce)("class").values
-
-    return measure
+def nonrobust_share(run) -> xr.DataArray:
+    """Share of classes whose non-robust feature ends as the stronger one."""
+    return (nonrobust(run) > robust(run)).mean("class")
 
 
-def frozen_error(runs: Runs) -> PerSeed:
+def start_ratio(run: Run, radius: float = 0.0) -> xr.DataArray:
+    """The ratio of the sides' early growth by class: above 1 the start decides for the robust feature."""
+    return xr.apply_ufunc(lambda u, v: run.config.sizes.side_ratio(u, v, radius), *sides(first(run.strength)))
+
+
+def frozen_error(run: Run) -> xr.DataArray:
     """Largest distance of a losing robust feature from where the recursion freezes it."""
-    run = runs["standard"]
-    dataset, sizes = arm(run, "standard"), run.config.sizes
-    u0, v0 = sides(dataset.strength.isel(step=0))
-    u, v = end_sides(dataset)
-    law = sizes.frozen(u0.values, v0.values, sizes.robust_rate() / sizes.nonrobust_rate())
+    sizes = run.config.sizes
+    rates = sizes.robust_rate() / sizes.nonrobust_rate()
+    law = xr.apply_ufunc(lambda u, v: sizes.frozen(u, v, rates), *sides(first(run.strength)))
     # where the sides are close the loser is nearly a winner, and its law diverges
-    lost = (v > u).values & (sizes.side_ratio(u0.values, v0.values) < 0.5)
-    return np.where(lost, np.abs(u.values - law), 0).max(axis=1)
+    lost = (nonrobust(run) > robust(run)) & (start_ratio(run) < 0.5)
+    return np.abs(robust(run) - law).where(lost, 0).max("class", skipna=False)
 
 
-def lottery_score(runs: Runs) -> PerSeed:
-    """Share of decided classes (one side 1.3 times the other) whose winner the initial weights predict.
+def lottery_score(runs: Runs) -> xr.DataArray:
+    """Share of decided classes (one side `CLEAR` times the other) whose winner the initial weights predict.
 
-    NaN where the seeds together have fewer than 60 of them.
+    NaN where the seeds together have too few of them.
     """
     right, decided = _lottery(runs)
-    return right / decided if np.sum(decided) >= FEWEST_CLASSES else np.full(len(decided), np.nan)
+    return (right / decided).where(decided.sum() >= FEWEST_CLASSES)
 
 
 def enough_decided(runs: Runs) -> str:
     """What the seeds together lack of decided classes."""
-    count = int(np.sum(_lottery(runs)[1]))
-    return (
-        "" if count >= FEWEST_CLASSES else f"at least {FEWEST_CLASSES} decided classes (--seeds), has {count}"
-    )
+    count = int(_lottery(runs)[1].sum())
+    if count >= FEWEST_CLASSES:
+        return ""
+    return f"at least {FEWEST_CLASSES} decided classes (--seeds), has {count}"
 
 
-def _lottery(runs):
+def _lottery(runs: Runs) -> tuple[xr.DataArray, xr.DataArray]:
     """How many classes of each seed were predicted, and how many were decided."""
     right, decided = 0, 0
     for run in runs.values():
-        config, dataset = run.config, only(run)
-        radii = config.radii or (config.radius if config.training == "adversarial" else 0.0,)
-        for radius in radii:
-            chosen = dataset.sel(train_radius=radius) if config.radii else dataset
-            u0, v0 = sides(chosen.strength.isel(step=0))
-            u, v = end_sides(chosen)
-            ratio = config.sizes.side_ratio(u0.values, v0.values, radius)
-            clear = (ratio > 1.3) | (ratio < 1 / 1.3)
-            right = right + np.sum(clear & ((u > v).values == (ratio > 1)), axis=1)
-            decided = decided + np.sum(clear, axis=1)
-    return right, decided
+        config = run.config
+        for radius in config.radii or (config.radius if config.training == "adversarial" else 0.0,):
+            chosen = only(run.at(train_radius=radius) if config.radii else run)
+            ratio = start_ratio(chosen, radius)
+            clear = (ratio > CLEAR) | (ratio < 1 / CLEAR)
+            predicted = clear & ((robust(chosen) > nonrobust(chosen)) == (ratio > 1))
+            right = right + predicted.sum("class").drop_vars("train_radius", errors="ignore")
+            decided = decided + clear.sum("class").drop_vars("train_radius", errors="ignore")
+    return right.drop_vars("train_radius", errors="ignore"), decided.drop_vars(
+        "train_radius", errors="ignore"
+    )
 
 
-def recursion_error(runs: Runs) -> PerSeed:
+def recursion_error(runs: Runs) -> xr.DataArray:
     """Largest relative error of any neuron's own projections, until one of them reaches 0.1 rho/beta."""
-    worst = []
-    for run in runs.values():
-        config, dataset = run.config, only(run)
-        own = dataset.own.values > 0.5
-        start = dataset.projection.isel(step=0).values
-        k = config.num_classes
-        rates = np.repeat([config.sizes.robust_rate(), config.sizes.nonrobust_rate()], k)
-        law = config.sizes.growth(start, rates[None, None], int(dataset.step.max()))[dataset.step.values]
-        seen = dataset.projection.transpose("step", "seed", "neuron", "feature").values
-        largest = np.where(own[None], seen, -np.inf).max(axis=(2, 3))
-        early = largest <= 0.1 * config.threshold / config.nonrobust_strength
-        with np.errstate(invalid="ignore", divide="ignore"):
-            error = np.abs(seen / law - 1)
-        counted = own[None] & early[:, :, None, None]
-        worst.append(np.where(counted, error, 0).max(axis=(0, 2, 3)))
-    return np.max(worst, axis=0)
+    return side_by_side({name: _recursion_error(run) for name, run in runs.items()}).max("run")
 
 
-def robust_share(run: str, radius: float | None = None):
-    """Share of classes whose robust feature is the stronger one, at one training radius."""
+def _recursion_error(run: Run) -> xr.DataArray:
+    config = run.config
+    own = run.own > 0.5
+    k = config.num_classes
+    rates = np.repeat([config.sizes.robust_rate(), config.sizes.nonrobust_rate()], k)
+    start = first(run.projection).transpose("seed", "neuron", "feature")
+    grown = config.sizes.growth(start.values, rates[None, None], int(run.step.max()))[run.step.values]
+    law = xr.DataArray(grown, dims=("step", "seed", "neuron", "feature"), coords={"step": run.step})
+    largest = run.projection.where(own).max(("neuron", "feature"))
+    early = largest <= 0.1 * config.threshold / config.nonrobust_strength
+    return (
+        np.abs(run.projection / law - 1)
+        .where(own & early, 0)
+        .max(("step", "neuron", "feature"), skipna=False)
+    )
 
-    def measure(runs: Runs) -> PerSeed:
-        dataset = only(runs[run])
-        chosen = dataset if radius is None else dataset.sel(train_radius=radius)
-        u, v = end_sides(chosen)
-        return (u > v).mean("class").values
 
-    return measure
-
-
-def tie_score(run: str):
+def tie_score(run) -> xr.DataArray:
     """Share of classes that the feature with the larger initial projection wins."""
-
-    def measure(runs: Runs) -> PerSeed:
-        dataset = only(runs[run])
-        u0, v0 = sides(dataset.strength.isel(step=0))
-        u, v = end_sides(dataset)
-        return ((u > v) == (u0 > v0)).mean("class").values
-
-    return measure
+    u, v = sides(first(run.strength))
+    return ((robust(run) > nonrobust(run)) == (u > v)).mean("class")
 
 
-def mean_ratio(run: str):
+def mean_ratio(run) -> xr.DataArray:
     """Mean strength of robust features over that of non-robust ones."""
-
-    def measure(runs: Runs) -> PerSeed:
-        u, v = (side.mean("class").values for side in end_sides(only(runs[run])))
-        return u / v
-
-    return measure
+    return robust(run).mean("class") / nonrobust(run).mean("class")
 
 
-def density_ratio(run: str, winner: str):
-    """The same, or its inverse, over the classes that the initial weights give to the winner by 1.3."""
-
-    def measure(runs: Runs) -> PerSeed:
-        dataset = only(runs[run])
-        u0, v0 = sides(dataset.strength.isel(step=0))
-        ratio = runs[run].config.sizes.side_ratio(u0.values, v0.values)
-        given = ratio > 1.3 if winner == "u" else ratio < 1 / 1.3
-        u, v = (np.where(given, side, 0).sum(axis=1) for side in end_sides(dataset))
-        return u / v if winner == "u" else v / u
-
-    return measure
+def sparse_ratio(run: Run) -> xr.DataArray:
+    """The same, over the classes that the initial weights clearly give to the robust feature."""
+    given = start_ratio(run) > CLEAR
+    return robust(run).where(given, 0).sum("class") / nonrobust(run).where(given, 0).sum("class")
 
 
-def identity_error(runs: Runs) -> PerSeed:
-    """Largest relative difference of final weights under the oracle attack and on shrunk data."""
-    one, other = (only(runs[name]).weights for name in ("oracle", "shrunk"))
-    size = np.abs(other).max(["neuron", "dim"])
-    return (np.abs(one - other).max(["neuron", "dim"]) / size).values
+def dense_ratio(run: Run) -> xr.DataArray:
+    """Its inverse, over the classes that they clearly give to the non-robust feature."""
+    given = start_ratio(run) < 1 / CLEAR
+    return nonrobust(run).where(given, 0).sum("class") / robust(run).where(given, 0).sum("class")
 
 
-def threshold_error(run: str, curve: str, law):
-    """How far from the exact radius accuracy is neither 1 below it nor 0 above it."""
+def identity_error(runs: Runs) -> xr.DataArray:
+    """Largest relative difference of the final weights of two runs."""
+    one, other = (only(run).weights for run in runs.values())
+    return np.abs(one - other).max(("neuron", "dim")) / np.abs(other).max(("neuron", "dim"))
 
-    def measure(runs: Runs) -> PerSeed:
-        config, accuracy = runs[run].config, only(runs[run])[curve]
+
+def threshold_error(curve: str, law):
+    """How far from the law's radius an accuracy is neither 1 below it nor 0 above it."""
+
+    def error(run: Run) -> xr.DataArray:
+        accuracy, exact = run[curve], law(run.config.sizes)
         first_error = accuracy.radius.where(accuracy < 1).min("radius")
         last_success = accuracy.radius.where(accuracy > 0).max("radius")
-        exact = law(config)
-        return np.maximum(np.abs(first_error - exact), np.abs(last_success - exact)).values
+        return np.maximum(np.abs(first_error - exact), np.abs(last_success - exact))
 
-    return measure
-
-
-def escape_exponent(runs: Runs) -> PerSeed:
-    """Slope of the log of the step at which u reaches 0.2 against log(alpha - radius)."""
-    gaps, times = [], []
-    for run in runs.values():
-        u, _ = sides(only(run).strength)
-        reached = u.step.where(u.max("class") >= 0.2).min("step")
-        gaps.append(run.config.robust_strength - run.config.radius)
-        times.append(reached.values)
-    return np.polyfit(np.log(gaps), np.log(times), 1)[0]
+    return error
 
 
-def at_steps(run: str, training: str, measure, reduce: str, steps: tuple[int, ...] = (500, 1500)):
-    """A number of an image run at these steps: its smallest or largest.
-
-    Raises: ValueError: a run that does not record all of them.
-    """
-
-    def measured(runs: Runs) -> PerSeed:
-        dataset = arm(runs[run], training)
-        recorded = dataset.step.values.tolist()
-        if not set(steps) <= set(recorded):
-            raise ValueError(f"{run} must record the steps {steps}, and records {recorded}")
-        return getattr(measure(dataset.sel(step=list(steps))), reduce)("step").values
-
-    return measured
+def escape_exponent(runs: Runs) -> xr.DataArray:
+    """Exponent of alpha - radius in the step at which u reaches 0.2."""
+    gaps = [run.config.robust_strength - run.config.radius for run in runs.values()]
+    times = {name: first_step(sides(run.strength)[0].max("class") >= 0.2) for name, run in runs.items()}
+    return power_law(gaps, side_by_side(times), "run")
 
 
-def on_patches(training: str, adversarial: bool):
+def on_patches(training: str):
     """Whether a run is the standard, or the adversarial, training of the acceptance table."""
+    adversarial = training == "adversarial"
 
     def applies(config) -> bool:
         sizes = config.sizes

@@ -1,0 +1,93 @@
+"""Helpers for quantities: numbers of a run that keep `seed`, and any axis of a sweep, and reduce all else.
+
+A quantity is a plain function of a Dataset, in the words of xarray: `lambda run: last(run.accuracy)`. These
+helpers are what several papers need; each says what becomes of values that are missing.
+"""
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Real
+
+
+def first(values: xr.DataArray) -> xr.DataArray:
+    """The values at the first record, without the dim `step`."""
+    return values.isel(step=0, drop=True)
+
+
+def last(values: xr.DataArray) -> xr.DataArray:
+    """The values at the last record, without the dim `step`."""
+    return values.isel(step=-1, drop=True)
+
+
+def first_step(happened: xr.DataArray) -> xr.DataArray:
+    """The first recorded step at which a condition holds, without the dim `step`; NaN if it never does.
+
+    `first_step(dataset.train_accuracy >= 1)`: known up to the distance of recording times.
+
+    Raises: ValueError: no dimension `step`.
+    """
+    if "step" not in happened.dims:
+        raise ValueError(f"a condition needs the dimension step, got {happened.dims}")
+    return happened.step.where(happened).min("step")
+
+
+def passed_between(happened: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """The recorded steps before and at which a condition first holds, without the dim `step`.
+
+    Both are the first record, where it holds there; inf is the later one, where it never does.
+
+    Raises: ValueError: no dimension `step`.
+    """
+    first = first_step(happened)
+    after = first.fillna(np.inf)
+    return happened.step.where(happened.step < after).max("step").fillna(first), after
+
+
+def first_above(values: xr.DataArray, level: float) -> xr.DataArray:
+    """The first step at which a curve is above a level, linear between records; NaN if it never is.
+
+    It is the first record, where the curve starts above. Records that are missing are left out.
+
+    Raises: ValueError: no dimension `step`.
+    """
+    if "step" not in values.dims:
+        raise ValueError(f"a curve needs the dimension step, got {values.dims}")
+
+    def one(curve, steps):
+        there = np.isfinite(curve)  # in a sweep, points of other lengths have other records
+        curve, steps = curve[there], steps[there]
+        above = np.flatnonzero(curve > level)
+        if above.size == 0:
+            return np.nan
+        j = above[0]
+        return np.interp(level, curve[j - 1 : j + 1], steps[j - 1 : j + 1]) if j else float(steps[0])
+
+    return xr.apply_ufunc(one, values, values.step, input_core_dims=[["step"]] * 2, vectorize=True)
+
+
+def slope(x: xr.DataArray | Real[np.ndarray, " points"], values: xr.DataArray, dim: str) -> xr.DataArray:
+    """Least-squares slope of `values` in `x` along `dim`; NaN for missing values, or if all x are equal."""
+    x = x if isinstance(x, xr.DataArray) else xr.DataArray(np.asarray(x, float), dims=dim)
+    x = x.drop_vars(dim, errors="ignore").astype(float)
+    values = values.drop_vars(dim, errors="ignore")
+    x = x - x.mean(dim)
+    square = (x**2).sum(dim)
+    return (x * values).sum(dim, skipna=False) / square.where(square > 0)
+
+
+def power_law(x: xr.DataArray | Real[np.ndarray, " points"], values: xr.DataArray, dim: str) -> xr.DataArray:
+    """Exponent of a power law: the slope of log `values` in log `x`; NaN also where one is not positive."""
+    x = x if isinstance(x, xr.DataArray) else xr.DataArray(np.asarray(x, float), dims=dim)
+    return slope(np.log(x.where(x > 0)), np.log(values.where(values > 0)), dim)
+
+
+def side_by_side(parts: dict[str, xr.DataArray], dim: str = "run") -> xr.DataArray:
+    """Numbers of several runs along a new dimension; of seeds, those that all have."""
+    whole = xr.concat(
+        list(parts.values()),
+        xr.IndexVariable(dim, list(parts)),
+        join="inner",
+        coords="minimal",
+        compat="override",
+    )
+    return whole
