@@ -310,17 +310,6 @@ def test_join_keeps_variables_that_one_part_lacks(tmp_path):
     xr.testing.assert_identical(results.load(tmp_path), joined)
 
 
-def test_a_condition_passes_between_two_records():
-    steps = [0, 10, 30, 100]
-    happened = [[0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1], [0, 0, 0, 0]]
-    values = xr.DataArray(np.asarray(happened, bool), dims=("seed", "step"), coords={"step": steps})
-    before, after = results.passed_between(values)
-    np.testing.assert_array_equal(before, [10, 0, 0, 100])
-    np.testing.assert_array_equal(after, [30, 10, 0, np.inf])
-    with pytest.raises(ValueError, match="dimension step"):
-        results.passed_between(values.rename(step="time"))
-
-
 # --- the revision of the code
 
 

@@ -17,8 +17,8 @@ from dynamics.engine.simulate import Interrupted, Unfinished
 from dynamics.keys import fixed_generator
 from dynamics.study.claim import CheckRun, Claim, Run
 from dynamics.study.config import Config
+from dynamics.study.law import Law
 from dynamics.study.verdict import Verdict, judge
-from dynamics.sweep.measures import Measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ class Experiment:
       figures: figures by name from a Dataset alone; the first is `plot`'s.
       summary: lines of text about a Dataset, printed after a run and in its report; "": none.
       animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
-      measures: what a sweep shows unless asked for something else: `Measure`s, or names of variables.
+      measures: what a sweep shows unless asked for something else: `Law`s, or names of variables.
       reference: `FILE.py:NAME` of an experiment in a file of the user's own; "" for the built-in ones.
       sha256: of that file.
     """
@@ -80,7 +80,7 @@ class Experiment:
     figures: Mapping[str, Callable[[xr.Dataset], "Figure"]]
     summary: Callable[[xr.Dataset], str] = _no_summary
     animations: Mapping[str, Callable[[xr.Dataset, Path], Path]] = dataclasses.field(default_factory=dict)
-    measures: Sequence[Measure | str] = ()
+    measures: Sequence[Law | str] = ()
     reference: str = ""
     sha256: str = ""
 

@@ -8,13 +8,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from dynamics import plots
+from dynamics.draw import panels as plots
 from dynamics.experiments.base import Experiment
+from dynamics.study.law import Law
 from dynamics.sweep import grid as grids
 from dynamics.sweep import measures as quantities
 from dynamics.sweep.fits import PowerLaw, power_law
 from dynamics.sweep.grid import Grid
-from dynamics.sweep.measures import Measure
 from dynamics.sweep.run import dims_of
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class Shown:
         self.grid: Grid = grids.of(experiment.Config, dataset)
         dims = dims_of(dataset)
         self.dims = [dims[name] for name in self.grid.axes]
-        self.measures: list[Measure] = quantities.choose(
+        self.measures: list[Law] = quantities.choose(
             experiment.measures, dataset, self.grid, self.dims, asked
         )
-        self.values = [one.values(dataset, self.dims) for one in self.measures]
-        self.theory = [one.predicted(self.grid) for one in self.measures]
+        self.values = [quantities.values(one, dataset, self.dims) for one in self.measures]
+        self.theory = [quantities.predicted(one, self.grid) for one in self.measures]
         self.seeds = dataset.sizes["seed"]
         first = dataset.first_nonfinite_step
         ran = first.notnull().any([dim for dim in first.dims if dim not in self.dims])

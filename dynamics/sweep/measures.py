@@ -1,13 +1,13 @@
 """What a sweep shows: one number a point and seed, with the theory's where there is one."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from dynamics.study.law import Law
 from dynamics.sweep.grid import Grid
 
 MOST_MEASURES = 4
@@ -19,60 +19,40 @@ class NoSuchValue(ValueError):
     """A measure is asked for where its variable has no coordinate of this value."""
 
 
-class Measure(NamedTuple):
-    """One number of a run.
+def values(one: Law, dataset: xr.Dataset, dims: Sequence[str]) -> Float[np.ndarray, "*axes seeds"]:
+    """The number of every point and seed."""
+    return np.asarray(one.quantity(dataset).transpose(*dims, "seed").values, float)
 
-    Attributes:
-      name: what `--measure` calls it.
-      label: for an axis, with symbol.
-      of: from a Dataset, with dimension `seed` and those of the sweep left over.
-      applies: whether runs of a config have it.
-      theory: the theory's number for a config; None where it has none.
-      exponents: by field, the theorem's power of that field, for which a sweep over it is fitted; given the
-        config of a point.
-    """
 
-    name: str
-    label: str
-    of: Callable[[xr.Dataset], xr.DataArray]
-    applies: Callable[[Any], bool] = lambda config: True
-    theory: Callable[[Any], float | None] = lambda config: None
-    exponents: Callable[[Any], Mapping[str, float]] = lambda config: {}
-
-    def values(self, dataset: xr.Dataset, dims: Sequence[str]) -> Float[np.ndarray, "*axes seeds"]:
-        """The number of every point and seed."""
-        return np.asarray(self.of(dataset).transpose(*dims, "seed").values, float)
-
-    def predicted(self, grid: Grid) -> Float[np.ndarray, "*axes"]:
-        """The theory's number of every point, NaN where there is none."""
-        about = [config is not None and self.applies(config) for config in grid.configs]
-        found = [self.theory(c) if there else None for c, there in zip(grid.configs, about, strict=True)]
-        return np.asarray([np.nan if value is None else value for value in found], float).reshape(grid.shape)
+def predicted(one: Law, grid: Grid) -> Float[np.ndarray, "*axes"]:
+    """The theory's number of every point, NaN where there is none."""
+    found = [None if config is None else one.predicted(config) for config in grid.configs]
+    return np.asarray([np.nan if value is None else value for value in found], float).reshape(grid.shape)
 
 
 def choose(
-    declared: Sequence[Measure | str],
+    declared: Sequence[Law | str],
     dataset: xr.Dataset,
     grid: Grid,
     dims: Sequence[str],
     asked: Sequence[str] = (),
-) -> list[Measure]:
+) -> list[Law]:
     """The measures asked for by name, or by variable as `NAME[dim=value,...]`; else those declared.
 
     Raises: ValueError: no such variable or coordinate, or too many.
     """
-    named = {one.name: one for one in declared if isinstance(one, Measure)}
+    named = {one.name: one for one in declared if isinstance(one, Law)}
     if asked:
-        wanted: Sequence[Measure | str] = [named.get(text, text) for text in dict.fromkeys(asked)]
+        wanted: Sequence[Law | str] = [named.get(text, text) for text in dict.fromkeys(asked)]
     else:
         wanted = [one for one in declared if _is_there(one, dataset, grid)]
         if not wanted:
             wanted = [next((name for name in DEFAULTS if name in dataset), _any(dataset, dims))]
     for one in wanted:
-        if isinstance(one, Measure) and not _is_there(one, dataset, grid):
+        if isinstance(one, Law) and not _is_there(one, dataset, grid):
             raise ValueError(f"--measure {one.name} does not apply to the runs of this sweep")
     found = [
-        m for one in wanted for m in ([one] if isinstance(one, Measure) else _read(one, dataset, dims, named))
+        m for one in wanted for m in ([one] if isinstance(one, Law) else _read(one, dataset, dims, named))
     ]
     if len(found) > MOST_MEASURES:
         names = ", ".join(one.name for one in found)
@@ -84,8 +64,8 @@ def _is_there(one, dataset, grid):
     if isinstance(one, str):
         return one.partition("[")[0] in dataset
     try:
-        some = any(config is not None and one.applies(config) for config in grid.configs)
-        return some and one.of(dataset) is not None
+        some = any(config is not None and one.recorded(config) for config in grid.configs)
+        return some and one.quantity(dataset) is not None
     except KeyError:  # it was not recorded
         return False
 
@@ -97,7 +77,7 @@ def _any(dataset, dims):
     raise ValueError("this sweep recorded no number that could be shown")
 
 
-def _read(text, dataset, dims, named) -> list[Measure]:
+def _read(text, dataset, dims, named) -> list[Law]:
     """A variable's last value, averaged over what is left; one measure for each arm."""
     found = _SELECTION.fullmatch(text.strip())
     name = found["name"] if found else text
@@ -147,7 +127,7 @@ def _number(text):
         return None
 
 
-def _of_variable(dataset, name, chosen) -> Measure:
+def _of_variable(dataset, name, chosen) -> Law:
     where = ", ".join(map(str, chosen.values()))
     about = name.replace("_", " ")
     if units := dataset[name].attrs.get("units"):
@@ -162,7 +142,7 @@ def _of_variable(dataset, name, chosen) -> Measure:
         return array.mean([dim for dim in array.dims if dim not in dims and dim != "seed"])
 
     shown = ",".join(f"{dim}={value}" for dim, value in chosen.items())
-    return Measure(f"{name}[{shown}]" if shown else name, f"{about} ({where})" if where else about, of)
+    return Law(f"{name}[{shown}]" if shown else name, f"{about} ({where})" if where else about, of)
 
 
 def _sweep_dims(dataset):

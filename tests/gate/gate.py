@@ -5,7 +5,7 @@
     python tests/gate/gate.py record NAME # makes the runs (minutes), and stores them and the verdicts
 
 Nothing is trained to compare: a change of claims, quantities, laws or configs that changes any number, band,
-statement or outcome of an ablation is told within seconds. Of each run the variables are kept that claims read.
+statement or outcome of an ablation is told in seconds. Of each run the variables are kept that claims read.
 """
 
 import dataclasses

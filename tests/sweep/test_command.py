@@ -13,9 +13,9 @@ from dynamics import experiments
 from dynamics.cli import main, sweep
 from dynamics.cli.folder import read_run, write_run
 from dynamics.results import load, save
+from dynamics.study import Law
 from dynamics.sweep import foresight, grid
 from dynamics.sweep.figures import Shown
-from dynamics.sweep.measures import Measure
 
 OWN = str(Path(__file__).parents[1] / "experiments" / "own_experiment.py")
 pytestmark = pytest.mark.usefixtures("untyped")
@@ -141,7 +141,7 @@ def synthetic(swept):
 
 def test_measures_theory_and_exponents_against_what_was_put_in(swept):
     dataset = synthetic(swept)
-    loss = Measure(
+    loss = Law(
         "loss",
         "loss",
         lambda data: data.training_loss.isel(step=-1),
@@ -255,11 +255,11 @@ def test_a_dataset_is_drawn_fitted_and_not_judged_in_python(swept):
 
 def test_theory_is_only_where_a_measure_applies(swept):
     dataset = load(swept)
-    loss = Measure(
+    loss = Law(
         "loss",
         "loss",
         lambda data: data.training_loss.isel(step=-1),
-        applies=lambda config: config.init_scale > 0.5,
+        recorded=lambda config: config.init_scale > 0.5,
         theory=lambda config: 1.0,
     )
     shown = Shown(dataclasses.replace(experiments.made(dataset), measures=[loss]), dataset)

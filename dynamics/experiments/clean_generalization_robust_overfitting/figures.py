@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from dynamics import plots
+from dynamics.draw import panels as plots
 from dynamics.experiments.clean_generalization_robust_overfitting import quantities as measures
 from dynamics.experiments.clean_generalization_robust_overfitting.quantities import NOISE
 from dynamics.experiments.clean_generalization_robust_overfitting.setting import Config

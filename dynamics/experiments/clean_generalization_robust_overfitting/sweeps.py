@@ -7,7 +7,7 @@ from dynamics.experiments.clean_generalization_robust_overfitting.quantities imp
     memory,
     signal_margin,
 )
-from dynamics.sweep.measures import Measure
+from dynamics.study import Law
 
 
 def _alone(values: xr.DataArray) -> xr.DataArray:
@@ -37,25 +37,25 @@ def _time(phase: int):
 
 
 MEASURES = (
-    Measure(
+    Law(
         "signal_time",
         r"step $T_1$ at which the signal is learned",
         _signal_time,
-        _learns_first,
         _time(0),
-        lambda config: {
+        recorded=_learns_first,
+        exponents=lambda config: {
             "learning_rate": -1.0,
             "signal": -config.power,
             "init_scale": -(config.power - 2),
         },
     ),
-    Measure(
+    Law(
         "memory_time",
         r"step $T_3$ at which the noise is memorised",
         _memory_time,
-        _applies,
         _time(1),
-        lambda config: {
+        recorded=_applies,
+        exponents=lambda config: {
             "learning_rate": -1.0,
             "num_samples": 1.0,
             "adversarial_weight": -1.0,

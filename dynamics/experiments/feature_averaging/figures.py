@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import xarray as xr
 
-from dynamics import plots
+from dynamics.draw import panels as plots
 from dynamics.experiments.feature_averaging.quantities import decoupled, equal_halves
 from dynamics.experiments.feature_averaging.setting import Config
 from dynamics.laws import feature_averaging as laws

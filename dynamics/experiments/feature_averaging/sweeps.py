@@ -2,7 +2,7 @@
 
 from dynamics.experiments.feature_averaging.figures import laws_apply
 from dynamics.experiments.feature_averaging.quantities import decoupled, equal_labels
-from dynamics.sweep.measures import Measure
+from dynamics.study import Law
 
 
 def _radius(supervision):
@@ -26,20 +26,20 @@ def _exponents(config, clusters):
 
 
 MEASURES = (
-    Measure(
+    Law(
         "fine_radius",
         r"certified $\ell_2$ radius, fine labels",
         _radius("fine"),
-        lambda config: config.trains("fine"),
         _decoupled,
-        lambda config: _exponents(config, -0.5 if config.num_labels else 0.0) | {"num_labels": 0.5},
+        exponents=lambda config: _exponents(config, -0.5 if config.num_labels else 0.0) | {"num_labels": 0.5},
+        recorded=lambda config: config.trains("fine"),
     ),
-    Measure(
+    Law(
         "binary_radius",
         r"certified $\ell_2$ radius, binary labels",
         _radius("binary"),
-        lambda config: config.trains("binary"),
         _averaged,
-        lambda config: _exponents(config, -0.5),
+        exponents=lambda config: _exponents(config, -0.5),
+        recorded=lambda config: config.trains("binary"),
     ),
 )

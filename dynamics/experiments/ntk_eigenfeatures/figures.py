@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from dynamics import plots
+from dynamics.draw import panels as plots
 from dynamics.experiments.ntk_eigenfeatures import quantities as measures
 from dynamics.experiments.ntk_eigenfeatures.setting import Config, data
 from dynamics.words import counted

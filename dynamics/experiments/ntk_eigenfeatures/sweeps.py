@@ -1,6 +1,6 @@
 """What a sweep of eigenfeatures shows: accuracies of the kernel predictor with the most features it kept."""
 
-from dynamics.sweep.measures import Measure
+from dynamics.study import Law
 
 
 def _most_kept(name):
@@ -8,6 +8,6 @@ def _most_kept(name):
 
 
 MEASURES = (
-    Measure("clean_accuracy", "clean test accuracy, most features kept", _most_kept("kept_clean")),
-    Measure("robust_accuracy", "robust test accuracy, most features kept", _most_kept("kept_robust")),
+    Law("clean_accuracy", "clean test accuracy, most features kept", _most_kept("kept_clean")),
+    Law("robust_accuracy", "robust test accuracy, most features kept", _most_kept("kept_robust")),
 )

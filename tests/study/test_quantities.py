@@ -1,0 +1,93 @@
+"""Shared helpers of quantities, against numbers written down and SciPy."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import xarray as xr
+
+from dynamics.study import (
+    Config,
+    Law,
+    Run,
+    first,
+    first_above,
+    first_step,
+    last,
+    passed_between,
+    power_law,
+    slope,
+)
+from dynamics.study.quantities import side_by_side
+
+STEPS = [0, 10, 30, 100]
+
+
+def curves(values) -> xr.DataArray:
+    return xr.DataArray(np.asarray(values, float), dims=("seed", "step"), coords={"step": STEPS})
+
+
+def test_ends_of_a_curve():
+    values = curves([[1, 2, 3, 4], [5, 6, 7, 8]])
+    np.testing.assert_array_equal(first(values), [1, 5])
+    np.testing.assert_array_equal(last(values), [4, 8])
+    assert "step" not in last(values).coords
+
+
+def test_first_crossing_is_linear_between_records():
+    values = curves([[0, 1, 3, 3], [2, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0.5], [0, np.nan, 2, 2]])
+    np.testing.assert_allclose(first_above(values, 0.5), [5.0, 0.0, 65.0, np.nan, 7.5])
+    np.testing.assert_array_equal(first_step(values > 0.5), [10, 0, 100, np.nan, 30])
+    with pytest.raises(ValueError, match="dimension step"):
+        first_above(values.rename(step="time"), 1.0)
+
+
+def test_a_condition_passes_between_two_records():
+    steps = [0, 10, 30, 100]
+    happened = [[0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1], [0, 0, 0, 0]]
+    values = xr.DataArray(np.asarray(happened, bool), dims=("seed", "step"), coords={"step": steps})
+    before, after = passed_between(values)
+    np.testing.assert_array_equal(before, [10, 0, 0, 100])
+    np.testing.assert_array_equal(after, [30, 10, 0, np.inf])
+    with pytest.raises(ValueError, match="dimension step"):
+        passed_between(values.rename(step="time"))
+
+
+def test_slopes_are_least_squares():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=7), rng.normal(size=(3, 7))
+    found = slope(x, xr.DataArray(y, dims=("seed", "run")), "run")
+    np.testing.assert_allclose(found, [scipy.stats.linregress(x, row).slope for row in y], rtol=1e-12)
+    assert np.isnan(slope(np.ones(7), xr.DataArray(y, dims=("seed", "run")), "run")).all()
+    y[1, 2] = np.nan
+    assert np.isnan(slope(x, xr.DataArray(y, dims=("seed", "run")), "run")).tolist() == [False, True, False]
+
+
+def test_exponents():
+    x = xr.DataArray([1.0, 2.0, 4.0], dims="width", coords={"width": [1, 2, 4]})
+    values = xr.DataArray([[3.0, 12.0, 48.0], [1.0, 0.0, 1.0]], dims=("seed", "width"), coords=x.coords)
+    np.testing.assert_allclose(power_law(x, values, "width"), [2.0, np.nan])
+    np.testing.assert_allclose(power_law(x.width, values, "width"), [2.0, np.nan])
+
+
+def test_runs_side_by_side_keep_the_seeds_that_all_have():
+    parts = {"a": xr.DataArray([1.0, 2.0], dims="seed", coords={"seed": [0, 1]})}
+    parts["b"] = xr.DataArray([5.0, 6.0], dims="seed", coords={"seed": [1, 2]})
+    found = side_by_side(parts)
+    assert found.seed.values.tolist() == [1]
+    np.testing.assert_array_equal(found.sel(seed=1), [2.0, 5.0])
+
+
+def test_a_law_says_where_it_holds():
+    law = Law(
+        "time",
+        "time $T$",
+        lambda run: first_step(run.x > 1),
+        theory=lambda config: 20.0,
+        domain=lambda config: True if config else "only of some configs",
+    )
+    run = Run(Config(), xr.Dataset({"x": curves([[0, 2, 2, 2], [0, 0, 2, 2]])}))
+    assert (law.applies(True), law.predicted(True), law.why_not(True)) == (True, 20.0, "")
+    assert (law.applies(False), law.predicted(False)) == (False, None)
+    assert law.why_not(False) == "only of some configs"
+    np.testing.assert_allclose(law.error(run), [0.5, 0.5])
+    assert np.isnan(law.error(Run(0, run.dataset))).all()
