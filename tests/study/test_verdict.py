@@ -80,7 +80,7 @@ def ranged(low, high, band):
     low, high = (np.asarray(ends, float) for ends in (low, high))
     found = Bracketed(np.where(np.isinf(high), low, (low + high) / 2), low, high, "finer steps")
     claim = Claim("id", "source", "said", lambda run: found, band, Ablation("less", {}))
-    return judge(claim, {"main": Run(Config(), xr.Dataset())})
+    return judge(claim, {"main": Run(Config(), xr.Dataset(coords={"seed": range(low.size)}))})
 
 
 @pytest.mark.parametrize(
