@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dynamics.cli import arguments, run, sweep
 from dynamics.cli.arguments import Parser
-from dynamics.gallery import Entry, choose
+from dynamics.draw.gallery import Entry, choose, entries
 
 
 def figures(argv: list[str]) -> int:
@@ -25,7 +25,7 @@ def figures(argv: list[str]) -> int:
     )
     parser.add_argument("--list", action="store_true", help="show the commands, and make nothing")
     args = arguments.parse(parser, argv)
-    chosen = choose(args.name, args.place)
+    chosen = choose(declared(), args.name, args.place)
     if args.list:
         for entry in chosen:
             print(f"{entry.folder}: {shlex.join(['dynamics', *entry.argv])}")
@@ -42,6 +42,13 @@ def figures(argv: list[str]) -> int:
         for path in make(entry, out / entry.folder):
             print(path)
     return 0
+
+
+def declared() -> list[Entry]:
+    """The folders that all experiments declare."""
+    from dynamics import experiments
+
+    return entries({name: experiments.get(name).gallery for name in experiments.names()})
 
 
 def make(entry: Entry, folder: Path) -> list[Path]:

@@ -17,10 +17,10 @@ def listing(names: Sequence[str] = ()) -> int:
 
 
 def modules() -> list[Path]:
-    """The files that define EXPERIMENT, by name."""
+    """The records of the experiments, by name."""
     from dynamics import experiments
 
-    paths = [path for folder in experiments.__path__ for path in Path(folder).glob("[!_]*.py")]
+    paths = [path for folder in experiments.__path__ for path in Path(folder).glob("*/__init__.py")]
     return sorted(path for path in paths if "\nEXPERIMENT = " in path.read_text(encoding="utf-8"))
 
 
@@ -35,7 +35,7 @@ def about(path: Path) -> dict[str, str]:
             }
             if ast.unparse(statement.targets[0]) == "EXPERIMENT" and set(WANTED) <= set(values):
                 return {name: values[name] for name in WANTED}
-    return named(path.stem)
+    return named(path.parent.name)
 
 
 def named(name: str) -> dict[str, str]:

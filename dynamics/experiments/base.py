@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import xarray as xr
 
 from dynamics import results
+from dynamics.draw.gallery import Pictures
 from dynamics.engine.checks import seed_list
 from dynamics.engine.gather import Gather
 from dynamics.engine.simulate import Interrupted, Unfinished
@@ -64,6 +65,7 @@ class Experiment:
       summary: lines of text about a Dataset, printed after a run and in its report; "": none.
       animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
       measures: what a sweep shows unless asked for something else: `Law`s, or names of variables.
+      gallery: its folders of pictures in figures/, each with the command that makes them.
       reference: `FILE.py:NAME` of an experiment in a file of the user's own; "" for the built-in ones.
       sha256: of that file.
     """
@@ -81,6 +83,7 @@ class Experiment:
     summary: Callable[[xr.Dataset], str] = _no_summary
     animations: Mapping[str, Callable[[xr.Dataset, Path], Path]] = dataclasses.field(default_factory=dict)
     measures: Sequence[Law | str] = ()
+    gallery: Sequence[Pictures] = ()
     reference: str = ""
     sha256: str = ""
 

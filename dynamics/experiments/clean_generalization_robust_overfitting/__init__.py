@@ -4,6 +4,7 @@ Li & Li 2025, "On the Clean Generalization and Robust Overfitting in Adversarial
 Theoretical Views: Representation Complexity and Training Dynamics", arXiv:2306.01271.
 """
 
+from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.clean_generalization_robust_overfitting import claims, figures, sweeps
 from dynamics.experiments.clean_generalization_robust_overfitting.runs import check_runs
@@ -23,4 +24,17 @@ EXPERIMENT = Experiment(
     check_runs=check_runs(),
     figures=figures.FIGURES,
     summary=figures.summary,
+    gallery=(
+        Pictures("", "--seeds 8", "overview accuracy neurons phases"),
+        Pictures("construction", "--preset construction --seeds 8", "overview"),
+        Pictures("digits", "--preset digits --seeds 2", "overview landscape width"),
+        Pictures("mnist", "--preset mnist --seeds 1", "overview"),
+        Pictures(
+            "memory",
+            "--attack-steps 0 --steps 30000 --vary num_samples=10,20,40 --vary adversarial_weight=0.3,0.5,0.9 "
+            "--measure memory_time --seeds 16",
+            "curve",
+        ),
+        Pictures("threshold", "--preset threshold --seeds 8", "overview threshold"),
+    ),
 )

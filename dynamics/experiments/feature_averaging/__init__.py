@@ -7,6 +7,7 @@ Non-Robustness in Neural Networks", arXiv:2410.10322.
 from functools import partial
 
 from dynamics.draw import animations
+from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.feature_averaging import claims, figures, sweeps
 from dynamics.experiments.feature_averaging.runs import check_runs
@@ -27,4 +28,33 @@ EXPERIMENT = Experiment(
     summary=figures.robustness_table,
     animations={"neurons": partial(animations.neurons, names=figures.NAMES)},
     measures=sweeps.MEASURES,
+    gallery=(
+        Pictures(
+            "",
+            "--preset paper --seeds 16",
+            "overview alignment feature_maps growth robust_accuracy neurons.gif",
+        ),
+        Pictures("mnist", "--preset mnist --seeds 3", "overview robust_accuracy"),
+        Pictures(
+            "clusters",
+            "--preset paper --attack-steps 0 --records 2 --dim 2048"
+            " --vary num_clusters=4,6,8,12,16,24 --tie num_samples=100*num_clusters"
+            " --tie learning_rate=3.07/dim --seeds 8",
+            "curve",
+        ),
+        Pictures(
+            "dimension",
+            "--preset paper --attack-steps 0 --records 2 --supervision binary"
+            " --num-clusters 8 --num-samples 800 --vary dim=512,1024,2048,4096"
+            " --tie learning_rate=3.07/dim --seeds 8",
+            "curve",
+        ),
+        Pictures(
+            "labels",
+            "--preset paper --attack-steps 0 --records 2 --supervision fine --dim 1024"
+            " --vary num_clusters=4,8,16,32 --vary num_labels=2,4,8,16,32"
+            " --tie num_samples=100*num_clusters --tie learning_rate=3.07/dim --seeds 4",
+            "phase curve",
+        ),
+    ),
 )

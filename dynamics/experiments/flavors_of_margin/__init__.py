@@ -4,6 +4,7 @@ Tsilivis, Gronich, Vardi & Kempe 2025, "Flavors of Margin: Implicit Bias of Stee
 Neural Networks", arXiv:2410.22069.
 """
 
+from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.flavors_of_margin import claims, figures
 from dynamics.experiments.flavors_of_margin.runs import check_runs
@@ -21,4 +22,10 @@ EXPERIMENT = Experiment(
     check_runs=check_runs(),
     figures=figures.FIGURES,
     summary=figures.margin_table,
+    gallery=(
+        Pictures("", "--seeds 16", "overview margin_matrix neurons stationarity weights"),
+        Pictures("adam", "--preset adam --seeds 8", "adam"),
+        Pictures("digits", "--preset digits --seeds 4", "overview margin_matrix weights"),
+        Pictures("linear", "--preset linear --seeds 16", "overview margin_matrix rates"),
+    ),
 )

@@ -10,6 +10,7 @@ Gaussian process), `spectral_bias` (which frequencies are learned, and when), `s
 learned images) and `eigenfeatures` (digits, by rank and by time).
 """
 
+from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.kernels_data_physics import claims, figures
 from dynamics.experiments.kernels_data_physics.runs import check_runs
@@ -28,4 +29,19 @@ EXPERIMENT = Experiment(
     check_runs=check_runs(),
     figures=figures.FIGURES,
     summary=figures.table,
+    gallery=(
+        Pictures("", "--seeds 4", "overview"),
+        Pictures("amplitude", "--preset amplitude --seeds 4", "overview"),
+        Pictures("bands", "--preset bands --seeds 1000", "overview"),
+        Pictures("biases", "--preset biases --seeds 4", "overview"),
+        Pictures("distillation", "--preset distillation --seeds 3", "overview images"),
+        Pictures("eigenfeatures", "--preset eigenfeatures --seeds 4", "overview"),
+        Pictures("ensemble", "--preset ensemble --seeds 1000", "overview"),
+        Pictures("hypercube", "--preset hypercube --bias-std 1 --seeds 5", "overview"),
+        Pictures("kernels", "--preset kernels --seeds 8", "overview"),
+        Pictures("learning_curves", "--preset learning_curves --seeds 4", "overview"),
+        Pictures("linear", "--preset linear --seeds 4", "overview"),
+        Pictures("sphere", "--preset sphere --seeds 4", "overview"),
+        Pictures("width", "--preset width --seeds 16", "overview"),
+    ),
 )

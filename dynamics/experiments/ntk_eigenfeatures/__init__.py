@@ -6,6 +6,7 @@ of a robust and a non-robust block, or on images), `width` (the kernel's attack 
 interpolant of orthogonal centres).
 """
 
+from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.ntk_eigenfeatures import claims, figures, sweeps
 from dynamics.experiments.ntk_eigenfeatures.runs import check_runs
@@ -24,4 +25,12 @@ EXPERIMENT = Experiment(
     check_runs=check_runs(),
     figures=figures.FIGURES,
     summary=figures.table,
+    gallery=(
+        Pictures("", "--preset networks --seeds 4", "overview"),
+        Pictures("clusters", "--preset clusters --seeds 2", "overview"),
+        Pictures("cnn", "--preset cnn --seeds 1", "overview distances"),
+        Pictures("evolution", "--preset evolution --seeds 4", "overview distances"),
+        Pictures("mnist", "--preset mnist --seeds 4", "overview architectures gradients"),
+        Pictures("width", "--preset width --seeds 4", "overview"),
+    ),
 )

@@ -5,6 +5,7 @@ a time: `distillation` (images learned through kernel regression, plainly or aga
 `networks` (wide networks trained on such images) and `rescaling` (how large logits disable an attack).
 """
 
+from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.robust_data_distillation import claims, figures
 from dynamics.experiments.robust_data_distillation.runs import check_runs
@@ -22,4 +23,11 @@ EXPERIMENT = Experiment(
     check_runs=check_runs(),
     figures=figures.FIGURES,
     summary=figures.table,
+    gallery=(
+        Pictures("", "--seeds 3", "overview images"),
+        Pictures("deployed", "--preset deployed --seeds 2", "overview"),
+        Pictures("mnist", "--preset mnist --seeds 1", "overview images"),
+        Pictures("rescaling", "--preset rescaling --seeds 3", "overview"),
+        Pictures("standard", "--preset standard --seeds 3", "overview"),
+    ),
 )

@@ -4,6 +4,7 @@ Li & Li 2025, "Adversarial Training Can Provably Improve Robustness: Theoretical
 Learning Process Under Structured Data", arXiv:2410.08503.
 """
 
+from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.robust_feature_learning import claims, figures
 from dynamics.experiments.robust_feature_learning.setting import PRESETS, Config, run
@@ -22,4 +23,9 @@ EXPERIMENT = Experiment(
     figures=figures.FIGURES,
     summary=figures.table,
     measures=("flip_accuracy",),
+    gallery=(
+        Pictures("", "--seeds 16", "overview neurons"),
+        Pictures("crossing", "--preset crossing --seeds 16", "overview"),
+        Pictures("digits", "--preset digits --seeds 2", "overview"),
+    ),
 )

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.draw import panels as plots
-from dynamics.experiments.robust_feature_learning.quantities import end_sides, sides
+from dynamics.experiments.robust_feature_learning.quantities import nonrobust, robust, sides
 from dynamics.experiments.robust_feature_learning.setting import Config
 from dynamics.words import counted
 
@@ -129,7 +129,7 @@ def _draw_lottery(ax, config, dataset):
             continue
         arm = dataset.sel(training=kind)
         u0, v0 = sides(arm.strength.isel(step=0))
-        u, v = end_sides(arm)
+        u, v = robust(arm), nonrobust(arm)
         radius = config.radius if kind == "adversarial" else 0.0
         ratio = config.sizes.side_ratio(u0.values, v0.values, radius)
         # where the attack uses the non-robust feature up the ratio is infinite: drawn at the edge
@@ -209,7 +209,8 @@ def crossing(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     config = _config(dataset)
     if not config.radii or config.on_images:
         return None
-    u, v = end_sides(dataset.isel(training=0))
+    alone = dataset.isel(training=0)
+    u, v = robust(alone), nonrobust(alone)
     wins = (u > v).transpose("train_radius", "seed", "class").values.reshape(len(config.radii), -1)
     share, count = wins.mean(axis=1), wins.shape[1]
     low, high = wilson(share, count)

@@ -6,12 +6,13 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
-from dynamics import experiments, gallery, plots
-from dynamics.cli import main, run, sweep
-from dynamics.gallery import ENTRIES, Entry, choose
+from dynamics import experiments, plots
+from dynamics.cli import figures, main, run, sweep
+from dynamics.draw.gallery import Entry, choose
 
-FIGURES = Path(__file__).parents[1] / "figures"
-OWN = str(Path(__file__).parent / "experiments" / "own_experiment.py")
+ENTRIES = figures.declared()
+FIGURES = Path(__file__).parents[2] / "figures"
+OWN = str(Path(__file__).parents[1] / "experiments" / "own_experiment.py")
 pytestmark = pytest.mark.usefixtures("untyped")
 
 
@@ -42,14 +43,14 @@ def test_its_command_is_sound_and_made_what_is_there(entry):
 
 
 def test_choose():
-    assert choose() == list(ENTRIES)
+    assert choose(ENTRIES) == ENTRIES
     name = "feature_averaging"
-    assert {entry.experiment for entry in choose(name)} == {name}
-    assert [entry.place for entry in choose(name, "mnist")] == ["mnist"]
-    assert choose(f"{name}/mnist") == choose(name, "mnist")
-    assert [entry.place for entry in choose(name, "paper")] == [""]
+    assert {entry.experiment for entry in choose(ENTRIES, name)} == {name}
+    assert [entry.place for entry in choose(ENTRIES, name, "mnist")] == ["mnist"]
+    assert choose(ENTRIES, f"{name}/mnist") == choose(ENTRIES, name, "mnist")
+    assert [entry.place for entry in choose(ENTRIES, name, "paper")] == [""]
     with pytest.raises(ValueError, match="no figures called ''"):
-        choose(name, "")
+        choose(ENTRIES, name, "")
     assert len({entry.folder for entry in ENTRIES}) == len(ENTRIES)
 
 
@@ -60,7 +61,7 @@ def test_makes_them_anew(tmp_path, monkeypatch, capsys):
     )
     found = experiments.get(OWN)
     monkeypatch.setattr(experiments, "get", lambda name: found)
-    monkeypatch.setattr(gallery, "ENTRIES", entries)
+    monkeypatch.setattr(figures, "declared", lambda: entries)
     assert main(["figures", "own", "--out", str(tmp_path)]) == 0
     made = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert made == sorted(
