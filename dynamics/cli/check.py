@@ -56,9 +56,9 @@ def check(argv: list[str]) -> int:
 
     for experiment in (_computed(each, how) for each in found):
         claims = None if args.claims is None else args.claims.split(",")
-        first = time.perf_counter()
+        first, first_cpu = time.perf_counter(), time.process_time()
         made = experiment.check(seeds=seeds, ablations=args.ablations, claims=claims, say=say)
-        seconds = time.perf_counter() - first
+        seconds, cpu_seconds = time.perf_counter() - first, time.process_time() - first_cpu
         verdicts += made
         summary = f"{tally([v.holds for v in made])} over {counted(seeds, 'seed')}, {seconds:.0f} s"
         print(f"{experiment.name}: {summary}\n\n{table(made)}\n", flush=True)
@@ -70,6 +70,7 @@ def check(argv: list[str]) -> int:
                 "command": f"dynamics check {shlex.join(argv)}",
                 "seeds": seeds,
                 "seconds": round(seconds, 1),
+                "cpu_seconds": round(cpu_seconds, 1),
                 **origin | {"versions": json.loads(origin["versions"])},
                 "verdicts": [verdict.to_dict() for verdict in made],
             })  # fmt: skip

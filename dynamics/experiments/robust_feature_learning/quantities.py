@@ -96,7 +96,7 @@ def _lottery(runs: Runs) -> tuple[xr.DataArray, xr.DataArray]:
 
 def recursion_error(runs: Runs) -> xr.DataArray:
     """Largest relative error of any neuron's own projections, until one of them reaches 0.1 rho/beta."""
-    return side_by_side({name: _recursion_error(run) for name, run in runs.items()}).max("run")
+    return side_by_side({name: _recursion_error(only(run)) for name, run in runs.items()}).max("run")
 
 
 def _recursion_error(run: Run) -> xr.DataArray:
