@@ -139,6 +139,9 @@ def _dispatch(argv: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     listed = commands.add_parser("list", help="the experiments: name, arXiv id, one line", allow_abbrev=False)
     listed.add_argument("names", nargs="*", metavar="NAME", help="only these; or FILE.py:NAME")
+    listed.add_argument(
+        "--table", metavar="DIR", help="as a table in Markdown, with the verdicts in DIR/NAME/verdicts.json"
+    )
     for name, text in (
         ("run", "train an experiment for many seeds, draw it, judge its claims"),
         ("sweep", "an experiment over a grid of its settings: phase diagrams, exponents"),
@@ -188,4 +191,4 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     from dynamics.cli import listing
 
-    return listing.listing(args.names)
+    return listing.listing(args.names, args.table)

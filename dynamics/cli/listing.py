@@ -7,8 +7,14 @@ from pathlib import Path
 WANTED = ("name", "arxiv", "about")
 
 
-def listing(names: Sequence[str] = ()) -> int:
-    """Print name, arXiv id and one line of every experiment, or of those named."""
+def listing(names: Sequence[str] = (), figures: str | None = None) -> int:
+    """Print name, arXiv id and one line of every experiment, or of those named; or the README's table."""
+    if figures is not None:
+        from dynamics import experiments
+        from dynamics.cli.table import table
+
+        print(table(list(names) or experiments.names(), Path(figures)))
+        return 0
     found = list(map(named, names)) or list(map(about, modules()))
     width = max(len(each["name"]) for each in found)
     for each in found:

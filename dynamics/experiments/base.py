@@ -66,6 +66,9 @@ class Experiment:
       animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
       measures: what a sweep shows unless asked for something else: `Law`s, or names of variables.
       gallery: its folders of pictures in figures/, each with the command that makes them.
+      cite, short, claimed: for the table of the README: authors and year, the subject in a few words,
+        and what the paper claims, in a sentence.
+      shown: what that table links: files of figures/NAME by a word.
       reference: `FILE.py:NAME` of an experiment in a file of the user's own; "" for the built-in ones.
       sha256: of that file.
     """
@@ -84,6 +87,10 @@ class Experiment:
     animations: Mapping[str, Callable[[xr.Dataset, Path], Path]] = dataclasses.field(default_factory=dict)
     measures: Sequence[Law | str] = ()
     gallery: Sequence[Pictures] = ()
+    cite: str = ""
+    short: str = ""
+    claimed: str = ""
+    shown: Mapping[str, str] = dataclasses.field(default_factory=dict)
     reference: str = ""
     sha256: str = ""
 

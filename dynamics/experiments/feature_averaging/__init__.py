@@ -57,4 +57,14 @@ EXPERIMENT = Experiment(
             "phase curve",
         ),
     ),
+    cite="Li et al. 2025",
+    short="feature averaging",
+    claimed="gradient descent makes every neuron the average of its class's cluster centres, robust to "
+    "`sqrt(d/k)` only; finer labels decouple the centres and give `sqrt(d)`",
+    shown={
+        "overview": "overview.png",
+        "maps": "feature_maps.png",
+        "radii": "robust_accuracy.png",
+        "MNIST": "mnist/robust_accuracy.png",
+    },
 )

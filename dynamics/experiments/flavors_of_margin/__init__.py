@@ -28,4 +28,16 @@ EXPERIMENT = Experiment(
         Pictures("digits", "--preset digits --seeds 4", "overview margin_matrix weights"),
         Pictures("linear", "--preset linear --seeds 16", "overview margin_matrix rates"),
     ),
+    cite="Tsilivis et al. 2025",
+    short="flavors of margin",
+    claimed="steepest descent in a norm raises the margin of that norm, monotonically once the data are "
+    "fitted, towards a KKT point of its largest; gradient, sign, coordinate and spectral descent, "
+    "momentum and Adam each have their own",
+    shown={
+        "overview": "overview.png",
+        "descent × norm": "margin_matrix.png",
+        "rates": "linear/rates.png",
+        "Adam": "adam/adam.png",
+        "MNIST": "digits/overview.png",
+    },
 )

@@ -44,4 +44,21 @@ EXPERIMENT = Experiment(
         Pictures("sphere", "--preset sphere --seeds 4", "overview"),
         Pictures("width", "--preset width --seeds 16", "overview"),
     ),
+    cite="Cagnetta et al. 2023",
+    short="kernels, data and physics (its subjects; the statements are ours)",
+    claimed="wide networks are their kernel: its limit and fluctuations, lazy training, time courses in "
+    "closed form, ensembles against Gaussian processes, frequencies learned one by one, spectra "
+    "on circle, sphere and hypercube, learning curves, parities, learned images; and where that "
+    "ends",
+    shown={
+        "spectral bias": "overview.png",
+        "large targets": "amplitude/overview.png",
+        "ensembles": "ensemble/overview.png",
+        "width": "width/overview.png",
+        "stability": "linear/overview.png",
+        "sphere": "sphere/overview.png",
+        "learning curves": "learning_curves/overview.png",
+        "parities": "hypercube/overview.png",
+        "learned images": "distillation/images.png",
+    },
 )

@@ -33,4 +33,18 @@ EXPERIMENT = Experiment(
         Pictures("mnist", "--preset mnist --seeds 4", "overview architectures gradients"),
         Pictures("width", "--preset width --seeds 4", "overview"),
     ),
+    cite="Tsilivis & Kempe 2022",
+    short="NTK eigenfeatures",
+    claimed="the robust features of a kernel predictor are at the top of the spectrum and learned first, "
+    "the useful non-robust ones below; attacks made from the kernel work on trained networks; "
+    "adversarial training concentrates the empirical kernel",
+    shown={
+        "overview": "overview.png",
+        "networks": "width/overview.png",
+        "training": "evolution/overview.png",
+        "MNIST": "mnist/overview.png",
+        "architectures": "mnist/architectures.png",
+        "clusters": "clusters/overview.png",
+        "convolutions": "cnn/overview.png",
+    },
 )

@@ -30,4 +30,18 @@ EXPERIMENT = Experiment(
         Pictures("rescaling", "--preset rescaling --seeds 3", "overview"),
         Pictures("standard", "--preset standard --seeds 3", "overview"),
     ),
+    cite="Tsilivis et al. 2022",
+    short="robustness from data",
+    claimed="a hundred images, learned through kernel regression against an attack, look robust: 56 % of "
+    "digits withstand PGD at linf 0.2, and 22 % with 1,200 real images. Against every attack it "
+    "is 36 %, and networks trained on them keep 6 %; large logits in float32 hide a model from "
+    "PGD on the cross-entropy, and not from ascent on the margin",
+    shown={
+        "overview": "overview.png",
+        "images": "images.png",
+        "MNIST": "mnist/overview.png",
+        "rescaling": "rescaling/overview.png",
+        "lazy networks": "deployed/overview.png",
+        "standard networks": "standard/overview.png",
+    },
 )

@@ -28,4 +28,15 @@ EXPERIMENT = Experiment(
         Pictures("crossing", "--preset crossing --seeds 16", "overview"),
         Pictures("digits", "--preset digits --seeds 2", "overview"),
     ),
+    cite="Li & Li 2025",
+    short="robust feature learning",
+    claimed="on patch data standard training learns dense, weak features and is flipped along them; "
+    "adversarial training learns the sparse, strong ones. The initial weights tell which one a "
+    "class gets",
+    shown={
+        "overview": "overview.png",
+        "neurons": "neurons.png",
+        "crossing": "crossing/overview.png",
+        "digits": "digits/overview.png",
+    },
 )

@@ -1,0 +1,37 @@
+"""The README's table of papers, made from the records of experiments and their verdicts."""
+
+import json
+from pathlib import Path
+
+COLUMNS = ("paper", "what is claimed", "command", "figures", "verdict", "CPU minutes")
+
+
+def table(names: list[str], figures: Path) -> str:
+    """Rows in Markdown, one an experiment, in the order of their names.
+
+    Args:
+      names: of experiments.
+      figures: the folder with `NAME/verdicts.json`, as `dynamics check NAME --ablations --json` writes it.
+
+    Raises: OSError: verdicts that are not there.
+    """
+    head = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
+    return "\n".join([*head, *(_row(name, figures) for name in names)])
+
+
+def _row(name: str, figures: Path) -> str:
+    from dynamics import experiments
+
+    experiment = experiments.get(name)
+    (record,) = json.loads((figures / name / "verdicts.json").read_text())
+    verdicts = record["verdicts"]
+    held = sum(verdict["holds"] is True for verdict in verdicts)
+    cells = (
+        f"[{experiment.cite}](https://arxiv.org/abs/{experiment.arxiv}), {experiment.short}",
+        experiment.claimed,
+        f"`dynamics check {name}`",
+        ", ".join(f"[{word}](figures/{name}/{file})" for word, file in experiment.shown.items()),
+        f"[{held} of {len(verdicts)}](figures/{name}/verdicts.json), {record['seeds']} seeds",
+        f"{record['cpu_seconds'] / 60:.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
