@@ -348,3 +348,13 @@ def test_bands_that_were_measured_are_of_that_setting(change, theorem, measured)
         assert CLAIMS[id].applies(config) is theorem
     for id in ("A7-linf", "A6-stationary-l1"):
         assert CLAIMS[id].applies(config) is measured
+
+
+def test_frames_are_about_each_algorithms_own_norm(linear):
+    config, run = linear
+    ax = EXPERIMENT.figures["margin_matrix"](run).axes[1]
+    names = run.algorithm.values.tolist(), run.norm.values.tolist()
+    corners = [(round(patch.get_y() + 0.46), round(patch.get_x() + 0.48)) for patch in ax.patches]
+    assert {names[0][i]: names[1][j] for i, j in corners} == {
+        name: config.own_norm(name) for name in config.algorithms
+    }

@@ -218,7 +218,7 @@ def _draw_decreases(ax, dataset):
     ax.set_title("how often the soft margin falls after separation")
     texts = np.vectorize(lambda share: f"{share:.2g}" if share else "never", otypes=[str])(falls)
     _annotate(ax, dataset, texts, np.where(falls > top / 2, "white", "black"))
-    for i, j in np.argwhere((own_norms(run) == dataset.norm).values):
+    for i, j in np.argwhere((own_norms(run) == dataset.norm).transpose("algorithm", "norm").values):
         frame = (j - 0.48, i - 0.46), 0.96, 0.92
         ax.add_patch(Rectangle(*frame, fill=False, edgecolor=plots.COLOURS[0], linewidth=2))
 
