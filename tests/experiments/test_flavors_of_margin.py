@@ -9,7 +9,7 @@ import xarray as xr
 
 from dynamics import descent, experiments, load
 from dynamics.data import images, teachers
-from dynamics.experiments.flavors_of_margin import quantities as measures
+from dynamics.experiments.flavors_of_margin import quantities
 from dynamics.experiments.flavors_of_margin import setting as module
 from dynamics.laws import max_margin
 from dynamics.study import first_step
@@ -115,20 +115,19 @@ def test_one_seed_of_one_algorithm_above_the_largest_margin_is_enough(linear, al
 def test_a_diverged_algorithm_is_not_passed_over(linear):
     config, run = linear
     margin = run.geometric_margin.where(run.algorithm != "gd")
-    runs = {"wide": Run(config, run.assign(geometric_margin=margin))}
-    assert np.isnan(measures.worst_final_ratio("wide")(runs)).all()
-    assert np.isnan(measures.shortfall_over_bound("wide")(runs)).all()
+    diverged = Run(config, run.assign(geometric_margin=margin))
+    for id in ("A2-own", "A2-bound-wide", "A2-diagonal"):
+        found = judge(CLAIMS[id], {"wide": diverged})
+        assert found.holds is False
+        assert found.measured is None
 
 
 def test_the_predictor_of_a_linear_model_has_the_margin_of_its_weights(linear):
     config, run = linear
-    runs = {"wide": Run(config, run)}
     for algorithm, norm in (("gd", "l2"), ("sign", "linf"), ("coordinate", "l1")):
-        np.testing.assert_allclose(
-            measures.predictor_ratio(algorithm, norm, "wide")(runs),
-            measures.final_ratio(algorithm, "wide")(runs),
-            rtol=1e-9,
-        )
+        one = Run(config, run).at(algorithm=algorithm)
+        found = quantities.predictor_ratio(norm)(one)
+        np.testing.assert_allclose(found, quantities.final_ratio(one), rtol=1e-9)
 
 
 def test_changes_do_not_cancel_and_what_chatters_is_averaged(linear):
@@ -136,24 +135,25 @@ def test_changes_do_not_cancel_and_what_chatters_is_averaged(linear):
     factors = (
         run.geometric_margin.seed.where(run.seed == 1, -1) * 0.1 + 1
     )  # 1.1 in one seed, 0.9 in the other
-    runs = {"plain": Run(config, run)}
-    runs["momentum"] = Run(config, run.assign(geometric_margin=run.geometric_margin * factors))
-    np.testing.assert_allclose(measures.momentum_change("gd")(runs), 0.1, rtol=1e-12)
+    momentum = Run(config, run.assign(geometric_margin=run.geometric_margin * factors))
+    found = judge(CLAIMS["A9-same-linf"], {"momentum": momentum, "plain": Run(config, run)})
+    np.testing.assert_allclose(found.per_seed, 0.1, rtol=1e-12)
     apart = run.assign(test_accuracy=run.test_accuracy * 0 + factors.where(run.algorithm == "gd", 1))
-    gap = measures.accuracy_distance("dense", "gd", "sign")({"dense": Run(config, apart)})
-    np.testing.assert_allclose(gap, 0.1, rtol=1e-6)
+    found = judge(CLAIMS["A10-dense-sign"], {"dense": Run(config, apart)})
+    np.testing.assert_allclose(found.per_seed, 0.1, rtol=1e-6)
     turn = xr.DataArray((-1.0) ** np.arange(run.sizes["step"]), dims="step")
     turns = run.stationarity * 0 + 0.5 + 0.1 * turn
-    beta = measures.final_stationarity("gd", "wide")({"wide": Run(config, run.assign(stationarity=turns))})
+    beta = quantities.final_stationarity(Run(config, run.assign(stationarity=turns)))
+    assert set(beta.dims) == {"algorithm", "seed"}
     np.testing.assert_allclose(beta, 0.5, rtol=1e-6)
 
 
 def test_a_seed_that_is_not_fitted_is_outside_of_the_theorem(linear):
     config, run = linear
-    measure = measures.final_stationarity("gd", "wide")
     unfitted = run.assign(log_loss=run.log_loss.where(run.seed == 1, 1.0))
-    kept = measures.where_fitted(measure, "gd", "wide")({"wide": Run(config, unfitted)})
-    np.testing.assert_array_equal(kept, measure({"wide": Run(config, run)})[1:])
+    found = judge(CLAIMS["A5-local"], {"narrow": Run(config, unfitted)})
+    beta = quantities.final_stationarity(Run(config, run).at(algorithm="gd"))
+    np.testing.assert_array_equal(found.per_seed, beta[1:])
 
 
 def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path, flaws):
@@ -312,7 +312,7 @@ def recorded(steps, log_loss):
     made = xr.Dataset(
         {"log_loss": (("algorithm", "seed", "step"), loss), "first_nonfinite_step": never}, coords
     )
-    return {"main": Run(PRESETS["small"], made)}
+    return Run(PRESETS["small"], made)
 
 
 def test_a_run_says_how_many_records_it_lacks():
@@ -326,7 +326,7 @@ def test_a_run_says_how_many_records_it_lacks():
     assert "below 1 of each algorithm, has 1" in fitted(recorded([0, 9, 99], [[3, 2, -1], [3, -1, -2]]))
     assert fitted(recorded([0, 9, 99], [[3, -1, -2]] * 2)) == ""
     diverged = recorded([0, 9, 99], [[3, 2, np.nan]])
-    diverged["main"].dataset["first_nonfinite_step"][0, 0] = 50
+    diverged.dataset["first_nonfinite_step"][0, 0] = 50
     assert fitted(diverged) == ""  # which is no want of records: the claim fails
 
 
@@ -348,3 +348,13 @@ def test_bands_that_were_measured_are_of_that_setting(change, theorem, measured)
         assert CLAIMS[id].applies(config) is theorem
     for id in ("A7-linf", "A6-stationary-l1"):
         assert CLAIMS[id].applies(config) is measured
+
+
+def test_frames_are_about_each_algorithms_own_norm(linear):
+    config, run = linear
+    ax = EXPERIMENT.figures["margin_matrix"](run).axes[1]
+    names = run.algorithm.values.tolist(), run.norm.values.tolist()
+    corners = [(round(patch.get_y() + 0.46), round(patch.get_x() + 0.48)) for patch in ax.patches]
+    assert {names[0][i]: names[1][j] for i, j in corners} == {
+        name: config.own_norm(name) for name in config.algorithms
+    }

@@ -7,7 +7,6 @@ Neural Networks", arXiv:2410.22069.
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.flavors_of_margin import claims, figures
-from dynamics.experiments.flavors_of_margin.runs import check_runs
 from dynamics.experiments.flavors_of_margin.setting import PRESETS, Config, run
 
 EXPERIMENT = Experiment(
@@ -19,7 +18,7 @@ EXPERIMENT = Experiment(
     presets=PRESETS,
     simulate=run,
     claims=claims.CLAIMS,
-    check_runs=check_runs(),
+    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
     summary=figures.margin_table,
     gallery=(

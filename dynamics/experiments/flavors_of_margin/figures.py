@@ -7,9 +7,17 @@ import numpy as np
 import xarray as xr
 
 from dynamics.draw import panels as plots
-from dynamics.experiments.flavors_of_margin.quantities import increments, own
+from dynamics.experiments.flavors_of_margin.quantities import (
+    LOGARITHM,
+    RATE,
+    SWITCH,
+    increments,
+    own,
+    own_norms,
+    own_ratio,
+)
 from dynamics.experiments.flavors_of_margin.setting import Config
-from dynamics.study.old import Run
+from dynamics.study import Run
 from dynamics.words import counted
 
 if TYPE_CHECKING:
@@ -24,8 +32,8 @@ NAMES = {
 }
 
 
-def _config(dataset: xr.Dataset):
-    return Config.from_dict(json.loads(dataset.attrs["config"]))
+def _run(dataset: xr.Dataset) -> Run:
+    return Run(Config.from_dict(json.loads(dataset.attrs["config"])), dataset)
 
 
 def _name(algorithm: str) -> str:
@@ -42,7 +50,7 @@ def _colour(dataset: xr.Dataset, norm: str) -> str:
 
 def _line(dataset: xr.Dataset, algorithm: str) -> dict:
     """Colour of the norm that an algorithm descends in; algorithms of one norm differ in their dots."""
-    config = _config(dataset)
+    config = _run(dataset).config
     mine = config.own_norm(algorithm)
     alike = [name for name in dataset.algorithm.values.tolist() if config.own_norm(name) == mine]
     return {"color": _colour(dataset, mine), "linestyle": ("-", ":", "-.")[alike.index(algorithm) % 3]}
@@ -55,7 +63,7 @@ def _scale(dataset: xr.Dataset) -> tuple[xr.DataArray, str]:
     """
     if bool(np.isfinite(dataset.optimum).any()):
         return dataset.optimum, "margin / largest possible"
-    if _config(dataset).rescale:
+    if _run(dataset).config.rescale:
         return dataset.geometric_margin.max("step"), "margin / largest of the run"
     return dataset.geometric_margin.isel(step=-1).max("algorithm"), "margin / best at the end"
 
@@ -117,23 +125,26 @@ def _draw_matrix(ax, dataset):
     image = ax.imshow(np.log10(shown), cmap="viridis", vmin=-2, vmax=0, aspect="auto")
     below = "min" if (shown < 1e-2).any() else "neither"
     ax.figure.colorbar(image, ax=ax, label=rf"$\log_{{10}}$ ({label})", shrink=0.9, extend=below)
-    algorithms, norms = dataset.algorithm.values.tolist(), dataset.norm.values.tolist()
-    ax.set_xticks(range(len(norms)), [_symbol(norm) for norm in norms])
-    ax.set_yticks(range(len(algorithms)), algorithms)
     ax.set_xlabel("margin in the norm")
     ax.set_title("margin at the end (median over seeds)")
-    for i, j in np.ndindex(values.shape):
-        text = f"{values[i, j]:.2g}" if np.isfinite(values[i, j]) else "-"
-        colour = "black" if np.isfinite(shown[i, j]) and shown[i, j] > 0.3 else "white"
-        ax.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
+    texts = np.vectorize(lambda value: f"{value:.2g}" if np.isfinite(value) else "-", otypes=[str])(values)
+    _annotate(ax, dataset, texts, np.where(shown > 0.3, "black", "white"))
+
+
+def _annotate(ax, dataset, texts, colours):
+    """Name the rows and columns of a matrix of algorithms and norms, and write into its cells."""
+    ax.set_xticks(range(dataset.sizes["norm"]), [_symbol(norm) for norm in dataset.norm.values.tolist()])
+    ax.set_yticks(range(dataset.sizes["algorithm"]), dataset.algorithm.values.tolist())
+    for i, j in np.ndindex(texts.shape):
+        ax.text(j, i, texts[i, j], ha="center", va="center", fontsize=8, color=colours[i, j])
     for spine in ax.spines.values():
         spine.set_visible(True)
 
 
-def _draw_stationarity(ax, config, dataset, gap=False):
+def _draw_stationarity(ax, dataset, gap=False):
     from matplotlib.ticker import LogFormatter
 
-    run = Run(config, dataset)
+    run = _run(dataset)
     values = own(run, dataset.bregman_gap if gap else dataset.stationarity)
     for algorithm in dataset.algorithm.values.tolist():
         x = -dataset.log_loss.sel(algorithm=algorithm)
@@ -142,7 +153,7 @@ def _draw_stationarity(ax, config, dataset, gap=False):
             continue
         # records fall at different losses in different seeds: one thin line each
         for i, seed in enumerate(dataset.seed.values.tolist()):
-            label = f"{_name(algorithm)}, {_symbol(config.own_norm(algorithm))}" if i == 0 else None
+            label = f"{_name(algorithm)}, {_symbol(run.config.own_norm(algorithm))}" if i == 0 else None
             ax.plot(
                 x.sel(seed=seed).where(x.sel(seed=seed) > 1), kept.sel(seed=seed),
                 linewidth=0.9, alpha=0.7, label=label, **_line(dataset, algorithm),
@@ -163,47 +174,16 @@ def _draw_stationarity(ax, config, dataset, gap=False):
         ax.legend(loc="upper left")
 
 
-def _draw_weights(ax, dataset):
-    edges = np.append(dataset.bin.values, 1.0)
-    for algorithm in dataset.algorithm.values.tolist():
-        shares = dataset.magnitudes.sel(algorithm=algorithm).mean("seed").values
-        ax.stairs(
-            np.maximum(shares, 1e-6),
-            edges,
-            label=_name(algorithm),
-            linewidth=1.4,
-            baseline=1e-6,
-            **_line(dataset, algorithm),
-        )
-    ax.set_yscale("log")
-    ax.set_ylim(1e-5, 30)
-    ax.set_xlabel(r"$|\theta_i|\,/\,\max_j|\theta_j|$")
-    ax.set_ylabel("share of parameters")
-    ax.set_title("weights at the end (mean over seeds)")
-    ax.legend(loc="upper center", ncols=2)
-
-
-def _draw_accuracy(ax, dataset):
-    trained = dataset.sel(step=dataset.step > 0) if dataset.sizes["step"] > 1 else dataset
-    for algorithm in dataset.algorithm.values.tolist():
-        values = trained.test_accuracy.sel(algorithm=algorithm).transpose("seed", "step").values
-        plots.band(ax, trained.step.values, values, label=_name(algorithm), **_line(dataset, algorithm))
-    _log_steps(ax, dataset)
-    ax.set_ylabel("test accuracy")
-    ax.set_title("generalisation")
-    ax.legend(loc="lower right")
-
-
 @plots.styled
 def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Margins of each algorithm in every norm over time, at the end, and how stationary each is."""
-    config = _config(dataset)
+    config = _run(dataset).config
     algorithms = dataset.algorithm.values.tolist()
     figure, axes = plots.panels(len(algorithms) + 2, 3.2, 3.1)
     for ax, algorithm in zip(axes, algorithms, strict=False):
         _draw_margins(ax, config, dataset, algorithm)
     _draw_matrix(axes[-2], dataset)
-    _draw_stationarity(axes[-1], config, dataset)
+    _draw_stationarity(axes[-1], dataset)
     seeds = counted(dataset.sizes["seed"], "seed")
     _legend_of_norms(figure, dataset)
     figure.suptitle(
@@ -216,59 +196,39 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 @plots.styled
 def margin_matrix(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Which algorithm has how large a margin in which norm, and in which its soft margin ever falls."""
-    config = _config(dataset)
     figure, axes = plots.new_figure(1, 2, 9.4, 3.8)
     _draw_matrix(axes[0, 0], dataset)
-    _draw_decreases(axes[0, 1], config, dataset)
+    _draw_decreases(axes[0, 1], dataset)
     return figure
 
 
-def _draw_decreases(ax, config, dataset):
+def _draw_decreases(ax, dataset):
     """The share of records between which each soft margin falls, once the loss is below 1."""
-    change = increments(Run(config, dataset), dataset.soft_margin)
+    from matplotlib.patches import Rectangle
+
+    run = _run(dataset)
+    change = increments(run, dataset.soft_margin)
     falls = (
         (change < -1e-9).where(change.notnull()).mean(["seed", "step"]).transpose("algorithm", "norm").values
     )
-    image = ax.imshow(falls, cmap="magma_r", vmin=0, vmax=max(0.05, float(np.nanmax(falls))), aspect="auto")
+    top = max(0.05, float(np.nanmax(falls)))
+    image = ax.imshow(falls, cmap="magma_r", vmin=0, vmax=top, aspect="auto")
     ax.figure.colorbar(image, ax=ax, label="share of records", shrink=0.9)
-    algorithms, norms = dataset.algorithm.values.tolist(), dataset.norm.values.tolist()
-    ax.set_xticks(range(len(norms)), [_symbol(norm) for norm in norms])
-    ax.set_yticks(range(len(algorithms)), algorithms)
     ax.set_xlabel("soft margin in the norm")
     ax.set_title("how often the soft margin falls after separation")
-    top = max(0.05, float(np.nanmax(falls)))
-    for i, j in np.ndindex(falls.shape):
-        mark = "never" if falls[i, j] == 0 else f"{falls[i, j]:.2g}"
-        ax.text(
-            j,
-            i,
-            mark,
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if falls[i, j] > top / 2 else "black",
-        )
-        if config.own_norm(algorithms[i]) == norms[j]:
-            ax.add_patch(_frame(j, i))
-    for spine in ax.spines.values():
-        spine.set_visible(True)
-
-
-def _frame(column, row):
-    from matplotlib.patches import Rectangle
-
-    return Rectangle(
-        (column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor=plots.COLOURS[0], linewidth=2
-    )
+    texts = np.vectorize(lambda share: f"{share:.2g}" if share else "never", otypes=[str])(falls)
+    _annotate(ax, dataset, texts, np.where(falls > top / 2, "white", "black"))
+    for i, j in np.argwhere((own_norms(run) == dataset.norm).transpose("algorithm", "norm").values):
+        frame = (j - 0.48, i - 0.46), 0.96, 0.92
+        ax.add_patch(Rectangle(*frame, fill=False, edgecolor=plots.COLOURS[0], linewidth=2))
 
 
 @plots.styled
 def stationarity(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Alignment with the steepest direction and Bregman gap against log(1/L)."""
-    config = _config(dataset)
     figure, axes = plots.new_figure(1, 2, 9.2, 3.8)
-    _draw_stationarity(axes[0, 0], config, dataset)
-    _draw_stationarity(axes[0, 1], config, dataset, gap=True)
+    _draw_stationarity(axes[0, 0], dataset)
+    _draw_stationarity(axes[0, 1], dataset, gap=True)
     return figure
 
 
@@ -276,16 +236,26 @@ def stationarity(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 def weights(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Histograms of the final weights."""
     figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
-    _draw_weights(axes[0, 0], dataset)
+    ax = axes[0, 0]
+    edges = np.append(dataset.bin.values, 1.0)
+    for algorithm in dataset.algorithm.values.tolist():
+        shares = dataset.magnitudes.sel(algorithm=algorithm).mean("seed").values
+        line = {"label": _name(algorithm), "linewidth": 1.4} | _line(dataset, algorithm)
+        ax.stairs(np.maximum(shares, 1e-6), edges, baseline=1e-6, **line)
+    ax.set_yscale("log")
+    ax.set_ylim(1e-5, 30)
+    ax.set_xlabel(r"$|\theta_i|\,/\,\max_j|\theta_j|$")
+    ax.set_ylabel("share of parameters")
+    ax.set_title("weights at the end (mean over seeds)")
+    ax.legend(loc="upper center", ncols=2)
     return figure
 
 
 @plots.styled
 def rates(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     """How fast the own margins come to the largest possible; None where that is not known."""
-    config = _config(dataset)
-    run = Run(config, dataset)
-    short = 1 - own(run, dataset.geometric_margin) / own(run, dataset.optimum)
+    run = _run(dataset)
+    short = 1 - own_ratio(run)
     if not bool(np.isfinite(own(run, dataset.optimum)).any()):
         return None
     figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
@@ -297,8 +267,7 @@ def rates(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
         if values.size:
             line = _line(dataset, algorithm)
             plots.band(ax, values.step.values, values.values, label=_name(algorithm), **line)
-    if config.model == "linear":
-        _draw_rate(ax, config, dataset.step.values, short)
+    _draw_rate(ax, run.config, dataset.step.values, short)
     _log_steps(ax, dataset)
     ax.set_yscale("log")
     ax.set_ylabel("1 - own margin / largest possible")
@@ -312,20 +281,18 @@ def _draw_rate(ax, config, steps, short):
     if not len(late):
         return
     at = float(short.isel(step=-1).median())
-    if config.step_rule == ("loss_adaptive",):
-        power = -1.0 if not config.decay else -0.5
-        label = "$1/t$" if not config.decay else r"$1/\sqrt{t}$"
-        if config.decay not in (0.0, 0.5):
-            return
+    if RATE.applies(config):
+        power = RATE.theory(config)
+        label = {-1.0: "$1/t$", -0.5: r"$1/\sqrt{t}$"}[power]
         ax.plot(late, 2 * at * (late / late[-1]) ** power, label=label, **plots.THEORY)
-    elif config.step_rule == ("raw",) and not config.decay:
+    elif LOGARITHM.applies(config):
         ax.plot(late, 1.2 * at * np.log(late[-1]) / np.log(late), label=r"$1/\log t$", **plots.THEORY)
 
 
 @plots.styled
 def adam(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     """Margins of Adam in l2 and linf against log(1/L), with log(1/eps); None for a run without Adam."""
-    config = _config(dataset)
+    config = _run(dataset).config
     if "adam" not in config.algorithms:
         return None
     scale, label = _scale(dataset)
@@ -341,8 +308,7 @@ def adam(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
                 x.where(y > 0), y.where(y > 0), color=_colour(dataset, norm), linewidth=0.9, alpha=0.7,
                 label=_symbol(norm) if i == 0 else None,
             )  # fmt: skip
-    if config.objective == "loss":
-        place = np.log(1 / config.adam_eps)
+    if (place := SWITCH.predicted(config)) is not None:
         ax.axvline(place, label=rf"$\log(1/\varepsilon)$ = {place:.1f}", **plots.THEORY)
     ax.set_xlim(left=0)
     ax.set_ylim(0, 1.05)
@@ -356,8 +322,7 @@ def adam(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 @plots.styled
 def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
     """Largest cosine of any neuron with each teacher direction over time; None without neurons."""
-    config = _config(dataset)
-    if "alignment" not in dataset or config.data not in ("relu_teacher", "linear"):
+    if "alignment" not in dataset or _run(dataset).config.data not in ("relu_teacher", "linear"):
         return None
     algorithms = dataset.algorithm.values.tolist()
     figure, axes = plots.panels(len(algorithms), 3.2 if len(algorithms) == 3 else 4.4, 3.2)
@@ -382,7 +347,15 @@ def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 def accuracy(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
     """Test accuracy over time."""
     figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
-    _draw_accuracy(axes[0, 0], dataset)
+    ax = axes[0, 0]
+    trained = dataset.sel(step=dataset.step > 0) if dataset.sizes["step"] > 1 else dataset
+    for algorithm in dataset.algorithm.values.tolist():
+        values = trained.test_accuracy.sel(algorithm=algorithm).transpose("seed", "step").values
+        plots.band(ax, trained.step.values, values, label=_name(algorithm), **_line(dataset, algorithm))
+    _log_steps(ax, dataset)
+    ax.set_ylabel("test accuracy")
+    ax.set_title("generalisation")
+    ax.legend(loc="lower right")
     return figure
 
 
@@ -403,11 +376,10 @@ def margin_table(dataset: xr.Dataset) -> str:
 
     Margins are relative to the largest that the model can have, if that is known in any norm (nan in others).
     """
-    config = _config(dataset)
     known = bool(np.isfinite(dataset.optimum).any())
     last = dataset.isel(step=-1)
     values = last.geometric_margin / dataset.optimum if known else last.geometric_margin
-    beta = own(Run(config, dataset), dataset.stationarity).isel(step=-1)
+    beta = own(_run(dataset), dataset.stationarity).isel(step=-1)
     names = dataset.norm.values.tolist()
     head = "margin / largest possible" if known else "margin"
     lines = [
