@@ -7,15 +7,13 @@ on a few seeds must hold for the mean over seeds (`typically`).
 from dataclasses import replace
 
 from dynamics.experiments.robust_data_distillation.quantities import (
-    clean,
     gain,
     gap_ratio,
     margin_excess,
     margin_spread,
     narrowed,
     overestimate,
-    pgd,
-    worst,
+    under,
 )
 from dynamics.experiments.robust_data_distillation.setting import PRESETS
 from dynamics.study import Ablation, CheckRun, Claims, at_least, at_most, between, set_as, typically
@@ -75,28 +73,28 @@ OF_ADV_KIP = {"training": "adv_kip"}
 
 claim = CLAIMS.about("main", source="base method: kernel inducing points", **MAIN)
 claim("D1-clean", "learning the images lowers the error: clean accuracy rises by at least 0.03").holds(
-    gain(clean, "kip", over="subset"), typically(at_least(0.03)), STILL
+    gain(under("clean"), "kip", over="subset"), typically(at_least(0.03)), STILL
 )
 claim("D1-worst", "without a gain in robustness: at most 0.08 of the points withstand every attack").holds(
-    worst, typically(at_most(0.08)), WEAK, where={"training": "kip"}
+    under("worst"), typically(at_most(0.08)), WEAK, where={"training": "kip"}
 )
 
 claim = CLAIMS.about("main", source=ADVERSARIAL, **MAIN)
 claim("D2-clean", "images learned against an attack keep a clean accuracy of at least 0.92").holds(
-    clean, typically(at_least(0.92)), FEW, where=OF_ADV_KIP
+    under("clean"), typically(at_least(0.92)), FEW, where=OF_ADV_KIP
 )
 claim("D2-pgd", "and seem robust: about half of the points withstand PGD on the cross-entropy").holds(
-    pgd, typically(between(0.48, 0.65)), PLAIN, where=OF_ADV_KIP
+    under("pgd"), typically(between(0.48, 0.65)), PLAIN, where=OF_ADV_KIP
 )
 claim("D2-worst", "of which fewer withstand every attack").holds(
-    worst, typically(between(0.28, 0.46)), PLAIN, where=OF_ADV_KIP
+    under("worst"), typically(between(0.28, 0.46)), PLAIN, where=OF_ADV_KIP
 )
 claim(
     "D2-full", "100 learned images withstand every attack at 0.2 more of the points than 1,200 real ones"
-).holds(gain(worst, "adv_kip", over="full"), typically(at_least(0.2)), PLAIN)
+).holds(gain(under("worst"), "adv_kip", over="full"), typically(at_least(0.2)), PLAIN)
 CLAIMS.about("near", source=ADVERSARIAL)(
     "D2-near", "at radius 0.1 the gain over plain KIP under every attack is at least 0.05"
-).holds(gain(worst, "adv_kip", over="kip"), typically(at_least(0.05)), PLAIN)
+).holds(gain(under("worst"), "adv_kip", over="kip"), typically(at_least(0.05)), PLAIN)
 
 claim = CLAIMS.about("main", source=FALLACY, **MAIN)
 claim(
@@ -113,7 +111,7 @@ CLAIMS.about("main", "margin", where=OF_ADV_KIP, source=FALLACY)(
 ).holds(narrowed, lambda configs: typically(at_least(half_a_point(configs["main"]))), LOSS)
 CLAIMS.about("far", where=OF_ADV_KIP, source=FALLACY)(
     "D3-far", "at radius 0.5, from which one grey image is in reach of all, nothing is left"
-).holds(worst, at_most(0.0, 0.0), Ablation("radius 0.1", {"test_radius": 0.1}))
+).holds(under("worst"), at_most(0.0, 0.0), Ablation("radius 0.1", {"test_radius": 0.1}))
 
 claim = CLAIMS.about(
     "networks", where={"training": "subset"}, source="derived: wide networks follow their kernel"
@@ -128,7 +126,7 @@ claim("D4-wider", "and come nearer with every width, by a tenth at least where i
 claim = CLAIMS.about("rescaling", source="derived: attacks on saturated losses")
 claim(
     "D5-masked", "in float32, logits of 10,000 times the size look robust to PGD on the cross-entropy"
-).holds(lambda run: pgd(run).isel(scale=-1), typically(at_least(0.4)), UNSCALED)
+).holds(lambda run: run.under.sel(attack="pgd").isel(scale=-1), typically(at_least(0.4)), UNSCALED)
 claim("D5-margin", "the accuracy under ascent on the margin does not depend on their size").holds(
     margin_spread, at_most(0.01, 0.0), SOFTMAX
 )

@@ -12,12 +12,9 @@ def under(attack: str):
     return lambda run: run.under.sel(attack=attack)
 
 
-clean, pgd, margin, worst = (under(attack) for attack in ("clean", "pgd", "margin", "worst"))
-
-
 def overestimate(run) -> xr.DataArray:
     """By how much gradient ascent on the cross-entropy alone flatters each set."""
-    return pgd(run) - worst(run)
+    return run.under.sel(attack="pgd") - run.under.sel(attack="worst")
 
 
 def gain(quantity, training: str, over: str):
@@ -27,7 +24,7 @@ def gain(quantity, training: str, over: str):
 
 def margin_excess(run: Run) -> xr.DataArray:
     """Largest excess over all sets of the accuracy under ascent on the margin over that on the loss."""
-    return (margin(run) - pgd(run)).max("training")
+    return (run.under.sel(attack="margin") - run.under.sel(attack="pgd")).max("training")
 
 
 def narrowed(runs: Mapping[str, Run]) -> xr.DataArray:
@@ -37,7 +34,8 @@ def narrowed(runs: Mapping[str, Run]) -> xr.DataArray:
 
 def margin_spread(run: Run) -> xr.DataArray:
     """Largest difference of the accuracy under ascent on the margin between factors of the logits."""
-    return margin(run).max("scale") - margin(run).min("scale")
+    found = run.under.sel(attack="margin")
+    return found.max("scale") - found.min("scale")
 
 
 def gap_ratio(run: Run) -> xr.DataArray:
