@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import xarray as xr
 
 from dynamics import experiments
 from dynamics.data.images import LabelledImages
@@ -210,7 +211,7 @@ def test_bands_that_were_measured_are_of_that_setting(change, applies):
 def test_the_least_difference_is_half_a_test_point():
     claims = {claim.id: claim for claim in EXPERIMENT.claims}
     for count, needs in ((50, "at least 100 test points (num_test)"), (200, ""), (400, "")):
-        runs = {"main": Run(dataclasses.replace(PRESETS["small"], num_test=count), None)}
-        assert claims["D3-larger"].accept(runs).low == pytest.approx(0.5 / count)
-        assert claims["D3-margin"].accept(runs).high == pytest.approx(-0.5 / count)
-        assert claims["D3-larger"].needs(runs) == needs
+        runs = {"main": Run(dataclasses.replace(PRESETS["small"], num_test=count), xr.Dataset())}
+        assert claims["D3-larger"].accepts(runs).low == pytest.approx(0.5 / count)
+        assert claims["D3-margin"].accepts(runs).high == pytest.approx(-0.5 / count)
+        assert claims["D3-larger"].needs(claims["D3-larger"].given(runs)) == needs

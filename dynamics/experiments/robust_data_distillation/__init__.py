@@ -8,7 +8,6 @@ a time: `distillation` (images learned through kernel regression, plainly or aga
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.robust_data_distillation import claims, figures
-from dynamics.experiments.robust_data_distillation.runs import check_runs
 from dynamics.experiments.robust_data_distillation.setting import PRESETS, Config, run
 
 EXPERIMENT = Experiment(
@@ -20,7 +19,7 @@ EXPERIMENT = Experiment(
     presets=PRESETS,
     simulate=run,
     claims=claims.CLAIMS,
-    check_runs=check_runs(),
+    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
     summary=figures.table,
     gallery=(
