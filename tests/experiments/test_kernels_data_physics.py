@@ -9,7 +9,7 @@ import xarray as xr
 
 from dynamics import experiments
 from dynamics.data.directions import Circle, Hypercube
-from dynamics.experiments.kernels_data_physics import quantities as measures
+from dynamics.experiments.kernels_data_physics import quantities
 from dynamics.keys import named_key, seed_key
 from dynamics.study.claim import Run
 from dynamics.study.verdict import judge
@@ -104,7 +104,7 @@ def test_a_network_that_is_not_linearised_moves_by_a_finite_distance():
     config = Config(part="linear", **TINY["linear"], linearized=False)
     found = EXPERIMENT.run(config, seeds=2)
     assert float(found.distance_moved.isel(step=0).max()) == 0
-    error = measures.distance_error({"linear": Run(config, found)})
+    error = quantities.distance_error(Run(config, found))
     assert np.isfinite(error).all()
     assert (error > 1e-3).all()
 
@@ -112,15 +112,15 @@ def test_a_network_that_is_not_linearised_moves_by_a_finite_distance():
 def test_an_ensemble_is_one_number_for_all_its_networks(tiny):
     """The worst time and point: a variance, a mean in standard errors, a ratio."""
     dataset = tiny("ensemble")
-    run = {"ensemble": Run(EXPERIMENT.config_of(dataset), dataset)}
+    run = Run(EXPERIMENT.config_of(dataset), dataset)
     outputs = dataset.output.values
     ratio = outputs.var(axis=0, ddof=1) / dataset.variance_predicted.values
-    assert measures.ensemble_variance("ensemble")(run) == pytest.approx([np.abs(ratio - 1).max()])
+    assert float(quantities.ensemble_variance(run)) == pytest.approx(np.abs(ratio - 1).max())
     error = outputs.std(axis=0, ddof=1) / np.sqrt(2)
     z = (outputs.mean(axis=0) - dataset.mean_predicted.values) / error
-    assert measures.ensemble_mean("ensemble")(run) == pytest.approx([np.abs(z).max()])
+    assert float(quantities.ensemble_mean(run)) == pytest.approx(np.abs(z).max())
     least = (dataset.variance_limit / dataset.posterior_variance).min()
-    assert measures.posterior_ratio(run) == pytest.approx([float(least)])
+    assert float(quantities.posterior_ratio(run)) == pytest.approx(float(least))
 
 
 def test_parities_against_plain_numpy(tiny):
@@ -170,10 +170,10 @@ def test_hitting_times_are_interpolated_and_never_is_nan(tiny):
     fit = 1 - np.exp(-0.07 * step)
     made = dataset.isel(step=[0] * len(step)).assign_coords(step=step)
     made["fit"] = (dataset.fit.isel(step=0) * 0) + made.step * 0 + fit[None, None, None]
-    times = measures.hitting_times(made)
+    times = quantities.hitting_times(made)
     np.testing.assert_allclose(times, np.log(10) / 0.07, rtol=1e-12)
     made["fit"] = made.fit * 0.5
-    assert np.isnan(measures.hitting_times(made)).all()
+    assert np.isnan(quantities.hitting_times(made)).all()
 
 
 def test_what_the_kernel_never_learns_has_no_time_and_is_drawn(flaws):
@@ -222,19 +222,19 @@ def test_refusals(change, sentence):
 def test_the_time_of_a_smooth_curve_is_known_better_than_its_records():
     """exp(-t/T) passes a tenth at T log 10 wherever it is recorded; what bends lies between its secants."""
     for steps in (np.array([0, 10, 100, 300, 400.0]), np.array([0, 150, 200, 260, 300.0])):
-        low, high = measures.hitting_range(steps, np.exp(-steps / 100))
+        low, high = quantities.hitting_range(steps, np.exp(-steps / 100))
         np.testing.assert_allclose([low, high], 100 * np.log(10), rtol=1e-12)
     for power in (0.5, 2.0):
         rest = np.exp(-((np.arange(0, 400, 20.0) / 100) ** power))
-        low, high = measures.hitting_range(np.arange(0, 400, 20.0), rest)
+        low, high = quantities.hitting_range(np.arange(0, 400, 20.0), rest)
         exact = 100 * np.log(10) ** (1 / power)
         if exact < 380:
             assert low <= exact <= high < low + 20
     steps = np.array([0, 50, 100.0])
-    assert measures.hitting_range(steps, np.array([1, 0.5, 0.05])) == (50, 100)  # nothing after it
-    assert measures.hitting_range(steps, np.array([1, 0.05, 0.01])) == (0, 50)  # nothing before it
-    assert measures.hitting_range(steps, np.array([1, 0.5, 0.2])) == (100, np.inf)
-    assert measures.hitting_range(steps, np.array([0.05, 0.01, 0.0])) == (0, 0)
+    assert quantities.hitting_range(steps, np.array([1, 0.5, 0.05])) == (50, 100)  # nothing after it
+    assert quantities.hitting_range(steps, np.array([1, 0.05, 0.01])) == (0, 50)  # nothing before it
+    assert quantities.hitting_range(steps, np.array([1, 0.5, 0.2])) == (100, np.inf)
+    assert quantities.hitting_range(steps, np.array([0.05, 0.01, 0.0])) == (0, 0)
 
 
 def test_times_of_frequencies_between_two_records_decide_what_they_can():

@@ -13,7 +13,7 @@ learned images) and `eigenfeatures` (digits, by rank and by time).
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.kernels_data_physics import claims, figures
-from dynamics.experiments.kernels_data_physics.runs import check_runs
+from dynamics.experiments.kernels_data_physics.quantities import FIRST_VARIANCE, SECOND_VARIANCE
 from dynamics.experiments.kernels_data_physics.setting import PRESETS, Config, run
 
 EXPERIMENT = Experiment(
@@ -23,10 +23,10 @@ EXPERIMENT = Experiment(
     about="wide networks as kernels: spectral bias, ensembles, learning curves, and where that ends",
     Config=Config,
     presets=PRESETS,
-    measures=("fit", "error"),
+    measures=("fit", "error", FIRST_VARIANCE, SECOND_VARIANCE),
     simulate=run,
     claims=claims.CLAIMS,
-    check_runs=check_runs(),
+    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
     summary=figures.table,
     gallery=(

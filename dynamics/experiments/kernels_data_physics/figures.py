@@ -8,7 +8,7 @@ import xarray as xr
 
 from dynamics.draw import panels as plots
 from dynamics.experiments.kernels_data_physics import network_figures as networks
-from dynamics.experiments.kernels_data_physics import quantities as measures
+from dynamics.experiments.kernels_data_physics import quantities
 from dynamics.experiments.kernels_data_physics.network_figures import (
     config_of,
     guide,
@@ -86,15 +86,14 @@ def _learning_curves(config, dataset):
     ax = axes[0, 0]
     for number, a in enumerate(dataset.exponent.values):
         error = dataset.error.sel(exponent=a)
-        theory = min(a - 1, 4.0)
+        law = quantities.learning_curve(a)
         plots.curve(
             ax, error, "size", color=COLOURS[number % 6], marker=".", label=f"teacher power $k^{{-{a:g}}}$"
         )
-        if config.biases:
+        if law.applies(config):
             middle = float(error.isel(size=0).median())
-            guide(
-                ax, dataset["size"].values, middle, -theory, r"$P^{-\min(a-1,\,4)}$" if number == 0 else None
-            )
+            label = r"$P^{-\min(a-1,\,4)}$" if number == 0 else None
+            guide(ax, dataset["size"].values, middle, law.predicted(config), label)
     loglog(ax, "samples $P$", "mean squared test error")
     ax.set_xticks(dataset["size"].values, [str(size) for size in dataset["size"].values])
     ax.minorticks_off()
@@ -220,7 +219,7 @@ def table(dataset: xr.Dataset) -> str:
     rows: list[list[str]] = []
     if config.part == "spectral_bias":
         rows = [["frequency", "predicted", *(f"A={a:g}" for a in dataset.amplitude.values)]]
-        times = measures.hitting_times(dataset).mean("seed")
+        times = quantities.hitting_times(dataset).mean("seed")
         for k in dataset.frequency.values:
             found = [float(times.sel(frequency=k, amplitude=a)) for a in dataset.amplitude.values]
             cells = [f"{v:.1f}" if np.isfinite(v) else "not reached" for v in found]

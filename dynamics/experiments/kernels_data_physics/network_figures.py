@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.draw import panels as plots
-from dynamics.experiments.kernels_data_physics import quantities as measures
+from dynamics.experiments.kernels_data_physics import quantities
 from dynamics.experiments.kernels_data_physics.setting import Config
 from dynamics.words import counted
 
@@ -61,11 +61,9 @@ def kernels(config, dataset):
             plots.curve(at, spread, "width", color=COLOURS[number], marker=".", label=label)
     loglog(ax, "width $m$", r"$\|\hat\Theta - \Theta\| / \|\Theta\|$")
     ax.set_title("a finite network's kernel nears its limit")
-    if config.activation == "relu" and config.init_scale == 1:
-        fourth = 1.0 if config.output == "sign" else 3.0
-        levels = ((fourth / 2 - 1 / 4, "theory"), (5 / 4, None))
-        for level, label in levels:
-            axes[0, 1].axhline(level, label=label, **plots.THEORY)
+    for law, label in ((quantities.FIRST_VARIANCE, "theory"), (quantities.SECOND_VARIANCE, None)):
+        if law.applies(config):
+            axes[0, 1].axhline(law.predicted(config), label=label, **plots.THEORY)
     axes[0, 1].set_xscale("log")
     axes[0, 1].set_ylim(0, None)
     axes[0, 1].set_xlabel("width $m$")
@@ -215,7 +213,7 @@ def spectral_bias(config, dataset):
     ax.set_ylabel("share of the target not learned")
     ax.set_title(f"one frequency after another ($A$ = {float(dataset.amplitude[0]):g})")
     ax = axes[0, 1]
-    times = measures.hitting_times(dataset)
+    times = quantities.hitting_times(dataset)
     k = dataset.frequency.values
     for number, amplitude in enumerate(dataset.amplitude.values):
         found = times.sel(amplitude=amplitude).transpose("seed", "frequency").values

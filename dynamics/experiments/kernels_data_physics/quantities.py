@@ -1,121 +1,84 @@
-"""What the claims of the kernel picture measure: one number a seed, or one of all seeds where it says so."""
+"""The mathematics of the kernel picture's claims: one number a seed, or one of all seeds where it says so."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 from dynamics.experiments.kernels_data_physics.networks import kernel_of
-from dynamics.study.old import MORE_RECORDS, Bracketed, Run
+from dynamics.study import Bracketed, Law, Run, first, first_above, last, power_law
+from dynamics.study.bands import MORE_RECORDS
 from kernels import spectra
 
-Runs = Mapping[str, Run]
-PerSeed = Float[np.ndarray, " seeds"]
-Measure = Callable[[Runs], PerSeed | Bracketed]
+
+def width_exponent(name: str) -> Callable[[Run], xr.DataArray]:
+    """Exponent of the width in a number."""
+    return lambda run: power_law(run.width, run[name], "width")
 
 
-def slope(x: Float[np.ndarray, " points"], y: Float[np.ndarray, "seeds points"]) -> PerSeed:
-    """Log-log slope of each row."""
-    return np.polyfit(np.log(x), np.log(y).T, 1)[0]
+def fluctuation(layer: str, theory: Callable[..., float]) -> Law:
+    """Width times the variance over networks of a layer's kernel at a point, at the largest width."""
+    return Law(
+        f"variance_{layer}",
+        rf"$m\,\mathrm{{Var}}\,\hat\Theta(x, x)$ of the {layer} layer",
+        lambda run: run["kernel_variance"].sel(layer=layer).isel(width=-1, drop=True),
+        theory=theory,
+        domain=lambda c: (c.activation == "relu" and c.init_scale == 1) or "it is for relu and init_scale 1",
+        recorded=lambda config: config.part == "kernels",
+    )
 
 
-def width_slope(run: str, name: str, **chosen) -> Measure:
-    """Log-log slope of a number in the width."""
-
-    def measure(runs: Runs) -> PerSeed:
-        dataset = runs[run].dataset
-        return slope(dataset.width.values, dataset[name].sel(**chosen).transpose("seed", "width").values)
-
-    return measure
+# half the fourth moment of output weights, less the square of the mean
+FIRST_VARIANCE = fluctuation("first", lambda config: {"sign": 1.0, "normal": 3.0}[config.output] / 2 - 1 / 4)
+SECOND_VARIANCE = fluctuation("second", lambda config: 5 / 4)
 
 
-def variance(layer: str) -> Measure:
-    """Width times the variance of the kernel's diagonal, at the largest width."""
-    return lambda runs: runs["fluctuation"].dataset.kernel_variance.sel(layer=layer).isel(width=-1).values
-
-
-def closed_form_error(runs: Runs) -> PerSeed:
+def closed_form_error(run) -> xr.DataArray:
     """Largest distance over time of residuals and predictions from the closed form."""
-    dataset = runs["linear"].dataset
-    parts = [
-        np.abs(dataset[name] - dataset[f"{name}_predicted"]).max(("rate", "step", dim)).values
-        for name, dim in (("residual", "mode"), ("output", "point"))
-    ]
-    return np.max(parts, axis=0)
+    residual = np.abs(run.residual - run.residual_predicted).max(("rate", "step", "mode"))
+    return np.maximum(residual, np.abs(run.output - run.output_predicted).max(("rate", "step", "point")))
 
 
-def distance_error(runs: Runs) -> PerSeed:
+def distance_error(run) -> xr.DataArray:
     """Largest relative distance of |theta_t - theta_0| from the closed form."""
-    dataset = runs["linear"].dataset.isel(step=slice(1, None))
-    return np.abs(dataset.distance_moved / dataset.distance_predicted - 1).max(("rate", "step")).values
+    ratio = run.distance_moved / run.distance_predicted
+    return np.abs(ratio.isel(step=slice(1, None)) - 1).max(("rate", "step"))
 
 
-def top_growth(run: str) -> Measure:
+def top_growth(run) -> xr.DataArray:
     """Logarithm, a step, of the growth of the residual in the kernel's largest mode."""
-
-    def measure(runs: Runs) -> PerSeed:
-        top = np.abs(runs[run].dataset.residual.isel(rate=0, mode=0))
-        return (np.log(top.isel(step=-1) / top.isel(step=0)) / float(top.step[-1])).values
-
-    return measure
+    top = np.abs(run.residual.isel(rate=0, mode=0))
+    return np.log(last(top) / first(top)) / last(run.step)
 
 
-def ensemble_variance(run: str) -> Measure:
+def ensemble_variance(run) -> xr.DataArray:
     """Largest relative distance, over points and times, of networks' variance from theory; one number."""
-
-    def measure(runs: Runs) -> PerSeed:
-        dataset = runs[run].dataset
-        ratio = dataset.output.var("seed", ddof=1) / dataset.variance_predicted
-        return np.atleast_1d(np.abs(ratio.values - 1).max())
-
-    return measure
+    ratio = run.output.var("seed", ddof=1) / run.variance_predicted
+    return np.abs(ratio - 1).max(("point", "step"), skipna=False)
 
 
-def ensemble_mean(run: str) -> Measure:
+def ensemble_mean(run) -> xr.DataArray:
     """Largest distance, over points and times, of their mean from theory in standard errors; one number."""
-
-    def measure(runs: Runs) -> PerSeed:
-        dataset = runs[run].dataset
-        error = dataset.output.std("seed", ddof=1) / np.sqrt(dataset.sizes["seed"])
-        distance = (dataset.output.mean("seed") - dataset.mean_predicted) / error
-        return np.atleast_1d(np.abs(distance.values).max())
-
-    return measure
+    error = run.output.std("seed", ddof=1) / np.sqrt(run.output.sizes["seed"])
+    distance = (run.output.mean("seed") - run.mean_predicted) / error
+    return np.abs(distance).max(("point", "step"), skipna=False)
 
 
-def posterior_distance(runs: Runs) -> PerSeed:
+def posterior_distance(run) -> xr.DataArray:
     """Distance of the trained ensemble's limit from the posterior, in mean and variance; one number."""
-    dataset = runs["readout"].dataset
-    both = [
-        np.abs(dataset[f"{what}_limit"] - dataset[f"posterior_{what}"]).max() for what in ("mean", "variance")
-    ]
-    return np.array([float(max(both))])
+    mean = np.abs(run.mean_limit - run.posterior_mean).max("point")
+    return np.maximum(mean, np.abs(run.variance_limit - run.posterior_variance).max("point"))
 
 
-def posterior_ratio(runs: Runs) -> PerSeed:
+def posterior_ratio(run) -> xr.DataArray:
     """Variance of the trained ensemble's limit over the posterior's, the least of all points; one number."""
-    dataset = runs["ensemble"].dataset
-    return np.atleast_1d((dataset.variance_limit / dataset.posterior_variance).values.min())
+    return (run.variance_limit / run.posterior_variance).min("point", skipna=False)
 
 
-def hitting_times(dataset: xr.Dataset, left: float = 0.1) -> xr.DataArray:
+def hitting_times(run, left: float = 0.1) -> xr.DataArray:
     """First time at which a share `left` is unlearned, interpolated in its logarithm; or NaN."""
-    rest = 1 - dataset.fit.transpose("frequency", "amplitude", "seed", "step")
-    times = dataset.step.values.astype(float)
-
-    def one(row):
-        below = np.flatnonzero(row < left)
-        if not below.size:
-            return np.nan
-        i = below[0]
-        if i == 0:
-            return 0.0
-        high, low = np.log(row[i - 1]), np.log(max(row[i], 1e-300))
-        return times[i - 1] + (times[i] - times[i - 1]) * (high - np.log(left)) / (high - low)
-
-    values = np.apply_along_axis(one, -1, rest.values)
-    return xr.DataArray(values, dims=rest.dims[:-1], coords={d: rest[d] for d in rest.dims[:-1]})
+    return first_above(-np.log((1 - run.fit).clip(min=1e-300)), -np.log(left))
 
 
 def hitting_range(
@@ -142,125 +105,78 @@ def hitting_range(
     return float(passes.min()), float(passes.max())
 
 
-def time_ratio(run: str, frequencies: tuple[int, ...]) -> Measure:
-    """Largest distance from 1, over frequencies, of measured over predicted times.
+def time_error(run) -> Bracketed:
+    """Largest distance from 1, over frequencies, of measured over predicted times at the first amplitude.
 
     One that is never reached is later than the last record.
     """
-
-    def measure(runs: Runs) -> Bracketed:
-        chosen = {"frequency": list(frequencies), "amplitude": runs[run].dataset.amplitude[0]}
-        dataset = runs[run].dataset.sel(chosen)
-        times = hitting_times(runs[run].dataset).sel(chosen).fillna(dataset.step[-1])
-        ends = xr.apply_ufunc(
-            hitting_range, dataset.step.astype(float), 1 - dataset.fit,
-            input_core_dims=[["step"], ["step"]], output_core_dims=[[], []], vectorize=True,
-        )  # fmt: skip
-        predicted = dataset.predicted_time
-        # any time is none of one that is never to come
-        values, low, high = ((at / predicted).where(np.isfinite(predicted), 0.0) for at in (times, *ends))
-        nearest = np.maximum(np.maximum(low - 1, 1 - high), 0)
-        farthest = np.maximum(np.abs(low - 1), np.abs(high - 1))
-        found = (np.abs(values - 1), nearest, farthest)
-        return Bracketed(*(one.max("frequency").values for one in found), MORE_RECORDS)
-
-    return measure
+    run = run.isel(amplitude=0)
+    times = hitting_times(run).fillna(last(run.step))
+    ends = xr.apply_ufunc(
+        hitting_range, run.step.astype(float), 1 - run.fit,
+        input_core_dims=[["step"], ["step"]], output_core_dims=[[], []], vectorize=True,
+    )  # fmt: skip
+    expected = run.predicted_time
+    # any time is none of one that is never to come
+    found, low, high = ((at / expected).where(np.isfinite(expected), 0.0) - 1 for at in (times, *ends))
+    nearest, farthest = np.maximum(np.maximum(low, -high), 0), np.maximum(np.abs(low), np.abs(high))
+    return Bracketed(*(one.max("frequency") for one in (np.abs(found), nearest, farthest)), MORE_RECORDS)
 
 
-def left_at(run: str, times: float) -> Measure:
+def least_left(run, times: float) -> xr.DataArray:
     """Smallest unlearned share, over frequencies, at so many times the predicted time."""
-
-    def measure(runs: Runs) -> PerSeed:
-        dataset = runs[run].dataset
-        rows = []
-        for i in range(dataset.sizes["frequency"]):
-            at = dataset.isel(frequency=i, amplitude=0)
-            by = np.flatnonzero(at.step.values <= times * float(at.predicted_time))[-1]
-            rows.append((1 - at.fit.isel(step=int(by))).values)
-        return np.min(rows, axis=0)
-
-    return measure
+    learned = run.fit.isel(amplitude=0).sel(step=times * run.predicted_time, method="ffill")
+    return (1 - learned).min("frequency", skipna=False)
 
 
-def unlearned(run: str) -> Measure:
+def most_learned(run) -> xr.DataArray:
     """Largest share of the target that is learned at any time."""
-    return lambda runs: np.abs(runs[run].dataset.fit).max(("frequency", "amplitude", "step")).values
+    return np.abs(run.fit).max(("frequency", "amplitude", "step"))
 
 
-def spectrum_slope(run: str, frequencies: range) -> Measure:
-    """Log-log slope of the first layer's eigenvalues on the circle in the frequency; one number."""
-
-    def measure(runs: Runs) -> PerSeed:
-        values = np.maximum(spectra.circle(kernel_of(runs[run].config, "first"), frequencies, 2**16), 1e-300)
-        return slope(np.array(frequencies, float), values[None])
-
-    return measure
+def circle_decay(frequencies: range) -> Callable[[Run], xr.DataArray]:
+    """Exponent of the frequency in the first layer's eigenvalues on the circle; one number."""
+    return lambda run: _decay(frequencies, spectra.circle(kernel_of(run.config, "first"), frequencies, 2**16))
 
 
-def degree_values(degree: int) -> Measure:
-    """The kernel's eigenvalue of a degree on S^2; one number."""
-    return lambda runs: np.atleast_1d(float(runs["sphere"].dataset.degree_eigenvalue.sel(degree=degree)))
+def sphere_decay(degrees: range) -> Callable[[Run], xr.DataArray]:
+    """Exponent of the degree in the eigenvalues on S^2; one number."""
+    return lambda run: _decay(degrees, spectra.sphere(kernel_of(run.config), degrees, 3))
 
 
-def odd_degrees(runs: Runs) -> PerSeed:
-    """Largest eigenvalue, in size, of an odd degree from 3 on; one number."""
-    values = runs["sphere"].dataset.degree_eigenvalue
-    return np.atleast_1d(float(np.abs(values.where((values.degree % 2 == 1) & (values.degree >= 3))).max()))
+def _decay(degrees, values):
+    return power_law(np.array(degrees), xr.DataArray(np.maximum(values, 1e-300), dims="degree"), "degree")
 
 
-def groups(runs: Runs) -> PerSeed:
-    """Largest relative distance of a random Gram matrix's eigenvalues from those of degrees 0, 1, 2 and 4."""
-    dataset = runs["sphere"].dataset
-    exact = np.concatenate(
-        [np.full(2 * k + 1, float(dataset.degree_eigenvalue.sel(degree=k))) for k in (0, 1, 2, 4)]
+GROUPS = {0: 1, 1: 3, 2: 5, 4: 9}
+"""How many harmonics S^2 has of the largest eigenvalues' degrees."""
+
+
+def groups_error(run) -> xr.DataArray:
+    """Largest relative distance of a random Gram matrix's eigenvalues from those of the first groups."""
+    degrees = xr.DataArray([degree for degree, count in GROUPS.items() for _ in range(count)], dims="mode")
+    found = run.eigenvalue.isel(mode=slice(degrees.size))
+    return np.abs(found / run.degree_eigenvalue.sel(degree=degrees) - 1).max("mode")
+
+
+def gap(run) -> xr.DataArray:
+    """The eigenvalue after these groups, over the one before it."""
+    count = sum(GROUPS.values())
+    return run.eigenvalue.isel(mode=count, drop=True) / run.eigenvalue.isel(mode=count - 1, drop=True)
+
+
+def learning_curve(power: float) -> Law:
+    """Exponent of the number of samples in the test error, for a teacher of power k^(-power)."""
+    return Law(
+        f"error_exponent_{power:g}",
+        f"exponent of the error in $P$, $a$ = {power:g}",
+        lambda run: power_law(run["size"], run["error"].sel(exponent=power), "size"),
+        theory=lambda config: -min(power - 1, 4.0),  # saturated at 2 alpha, alpha = 2
+        domain=lambda config: config.biases or "it is for networks with hidden biases",
+        recorded=lambda config: config.part == "learning_curves" and power in config.exponents,
     )
-    return np.abs(dataset.eigenvalue.values[:, : len(exact)] / exact[None] - 1).max(axis=1)
 
 
-def gap(runs: Runs) -> PerSeed:
-    """The eigenvalue after the first 1 + 3 + 5 + 9, over the one before it."""
-    values = runs["sphere"].dataset.eigenvalue
-    return (values.isel(mode=18) / values.isel(mode=17)).values
-
-
-def sphere_slope(runs: Runs) -> PerSeed:
-    """Log-log slope of S^2's eigenvalues over even degrees 10 to 30; one number."""
-    degrees = range(10, 31, 2)
-    values = np.maximum(spectra.sphere(kernel_of(runs["sphere"].config), degrees, 3), 1e-300)
-    return slope(np.array(degrees, float), values[None])
-
-
-def curve_exponent(exponent: float) -> Measure:
-    """Log-log slope of the mean test error in the number of samples."""
-
-    def measure(runs: Runs) -> PerSeed:
-        error = runs["learning_curves"].dataset.error.sel(exponent=exponent).transpose("seed", "size")
-        return slope(error["size"].values, error.values)
-
-    return measure
-
-
-def grid_error(runs: Runs) -> PerSeed:
+def grid_error(run) -> xr.DataArray:
     """Largest distance of the predictor on a regular grid from the sum over aliases."""
-    dataset = runs["regular"].dataset
-    return (
-        np.abs(dataset.prediction - dataset.prediction_exact).max(("size", "frequency", "test_point")).values
-    )
-
-
-def parity_error(run: str, degree: int, size: int) -> Measure:
-    """Mean squared test error of a parity."""
-    return lambda runs: runs[run].dataset.error.sel(degree=degree, size=size).values
-
-
-def distilled(name: str, support: int) -> Measure:
-    """A number of the learned images after training, or before (`initial_...`); or of the only size."""
-
-    def measure(runs: Runs) -> PerSeed:
-        dataset = runs["distillation"].dataset
-        initial = name.startswith("initial_")
-        values = dataset[name.removeprefix("initial_")].isel(step=0 if initial else -1)
-        chosen = support if support in dataset.support else int(dataset.support[0])
-        return values.sel(support=chosen).values
-
-    return measure
+    return np.abs(run.prediction - run.prediction_exact).max(("size", "frequency", "test_point"))
