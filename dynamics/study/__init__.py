@@ -1,6 +1,6 @@
 """The words of a theorem: configs, quantities, laws, and claims with their ablations."""
 
-from dynamics.study.bands import Band, Bracketed, around, at_least, at_most, between, typically
+from dynamics.study.bands import Band, Bracketed, around, at_least, at_most, between, expected, typically
 from dynamics.study.claim import Ablation, CheckRun, Claim, Claims, Run, set_as
 from dynamics.study.config import Config, RunConfig, TrainingConfig, setting
 from dynamics.study.law import Law
@@ -22,6 +22,7 @@ __all__ = [
     "at_least",
     "at_most",
     "between",
+    "expected",
     "first",
     "first_above",
     "first_step",

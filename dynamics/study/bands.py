@@ -21,6 +21,7 @@ class Band(NamedTuple):
       low, high: accepted range, ends included (-inf or inf: open).
       over: whether every seed must lie in it, or the mean over seeds.
       seeds: of a mean: how many decide it. Fewer whose mean lies outside, but not each of them, do not.
+      deviation: of one seed, where it is known: so many seeds' mean may be off by three standard errors.
     """
 
     predicted: float | None
@@ -28,6 +29,15 @@ class Band(NamedTuple):
     high: float
     over: Literal["every seed", "mean"] = "every seed"
     seeds: int = 2
+    deviation: float | None = None
+
+    def of(self, seeds: int) -> "Band":
+        """The band of so many seeds: the same, but where a seed's deviation is known."""
+        if self.deviation is None:
+            return self
+        error = 3 * self.deviation / seeds**0.5
+        band = self._replace(low=self.low - error, high=self.high + error, deviation=None)
+        return band if seeds == 1 else typically(band)
 
 
 def around(predicted: float, *, absolute: float = 0.0, relative: float = 0.0) -> Band:
@@ -54,6 +64,14 @@ def between(low: float, high: float, predicted: float | None = None) -> Band:
 def typically(band: Band) -> Band:
     """The band, for the mean over seeds: of as many as a bootstrap is of, if they do not agree."""
     return band._replace(over="mean", seeds=FEWEST_RESAMPLED)
+
+
+def expected(value: float, deviation: float) -> Band:
+    """Within three standard errors of an expectation, for the mean over seeds, or one alone.
+
+    Args: deviation: the standard deviation of one seed.
+    """
+    return Band(value, value, value, deviation=deviation)
 
 
 class Bracketed(NamedTuple):

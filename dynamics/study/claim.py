@@ -116,11 +116,12 @@ class Claim:
         return chosen if len(chosen) > 1 or self.by_name else chosen[self.runs[0]]
 
     def accepts(self, runs: Mapping[str, Run]) -> Band:
-        """The band for these runs."""
-        if isinstance(self.band, Band):
-            return self.band
-        configs = {name: runs[name].config for name in self.runs}
-        return self.band(configs if len(configs) > 1 or self.by_name else configs[self.runs[0]])
+        """The band for these runs, of so many seeds."""
+        band = self.band
+        if not isinstance(band, Band):
+            configs = {name: runs[name].config for name in self.runs}
+            band = band(configs if len(configs) > 1 or self.by_name else configs[self.runs[0]])
+        return band.of(max(run.dataset.sizes.get("seed", 1) for run in runs.values()))
 
 
 class Claims(Sequence[Claim]):

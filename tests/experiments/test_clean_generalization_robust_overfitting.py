@@ -8,7 +8,7 @@ import xarray as xr
 
 from dynamics import experiments, load, save
 from dynamics.adversary import FeatureShift
-from dynamics.experiments.clean_generalization_robust_overfitting import quantities as measures
+from dynamics.experiments.clean_generalization_robust_overfitting import quantities
 from dynamics.experiments.clean_generalization_robust_overfitting import setting as module
 from dynamics.keys import named_key, seed_key
 from dynamics.laws.clean_generalization_robust_overfitting import reduced_dynamics
@@ -147,19 +147,6 @@ def test_every_figure_is_drawn_from_a_saved_run(tiny, tmp_path, flaws):
 # --- what is measured
 
 
-def test_crossings_are_interpolated():
-    steps = [0, 10, 20, 40]
-    curves = [[0, 1, 3, 2], [5, 0, 0, 0], [0, 0, 0, 1.9]]
-    values = xr.DataArray(np.array(curves, float), dims=("seed", "step"), coords={"step": steps})
-    np.testing.assert_allclose(measures.crossing(values, 2.0), [15, 0, np.nan])
-
-
-def test_slopes():
-    x = np.log([8.0, 16.0, 32.0])
-    np.testing.assert_allclose(measures.slope(x, np.stack([2 * x + 1, -x]).T), [2, -1])
-    assert np.isnan(measures.slope(np.ones(3), x))
-
-
 def test_thresholds_are_the_first_of_a_grid_and_not_its_edge():
     gamma = [0.05, 0.1, 0.2]
     accuracies = {"first": [0.95, 1.0, 1.0], "second": [0.5, 0.91, 1.0], "none": [0.5, 0.6, 0.9]}
@@ -168,7 +155,7 @@ def test_thresholds_are_the_first_of_a_grid_and_not_its_edge():
         dims = ("arm", "seed", "step", "gamma")
         robust = xr.DataArray(np.asarray(values)[None, None, None], dims=dims, coords={"gamma": gamma})
         runs[name] = Run(TINY, robust.to_dataset(name="robust_test"))
-    np.testing.assert_array_equal(measures.thresholds(runs), [np.nan, 0.1, np.nan])
+    np.testing.assert_array_equal(quantities.thresholds(runs), [np.nan, 0.1, np.nan])
 
 
 def phases(steps, signal, noise):
@@ -176,7 +163,7 @@ def phases(steps, signal, noise):
     scores = np.stack([np.asarray(signal, float), np.asarray(noise, float)], axis=-1)[None, :, None, :, None]
     dims = ("arm", "seed", "gamma", "step", "sample", "family")
     values = xr.DataArray(scores, dims=dims, coords={"step": steps, "family": [0, -1]})
-    return {"main": Run(PRESETS["small"], values.to_dataset(name="scores"))}
+    return Run(PRESETS["small"], values.to_dataset(name="scores"))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +181,7 @@ def phases(steps, signal, noise):
 )
 def test_times_between_two_records_decide_what_they_can(steps, signal, noise, time, order, ratio):
     claims = {claim.id: claim for claim in EXPERIMENT.claims}
-    runs = phases(steps, signal, noise)
+    runs = {"main": phases(steps, signal, noise)}
     for id, holds in (("A4-signal-time", time), ("A4-order", order), ("A4-ratio", ratio)):
         found = judge(claims[id], runs)
         assert found.holds is holds, found
@@ -204,20 +191,20 @@ def test_times_between_two_records_decide_what_they_can(steps, signal, noise, ti
 def test_a_run_says_what_it_has_too_few_of():
     claims = {claim.id: claim for claim in EXPERIMENT.claims}
 
-    def runs(name, seeds=2, **change):
-        config = dataclasses.replace(PRESETS["small"], **change)
-        return {name: Run(config, xr.Dataset(coords={"seed": range(seeds)}))}
+    def run(seeds=2, preset="small", **change):
+        config = dataclasses.replace(PRESETS[preset], **change)
+        return Run(config, xr.Dataset(coords={"seed": range(seeds)}))
 
-    assert claims["A1-robust-test"].needs(runs("main", num_test=10)) == "at least 50 points (num_test)"
-    assert claims["A1-robust-test"].needs(runs("main", num_test=50)) == ""
-    assert claims["A1-robust-test"].accept(runs("main")).high == pytest.approx(0.58)
-    assert claims["A1-robust-test"].accept(runs("main", num_test=125)).high == pytest.approx(0.66)
-    assert "25 training samples" in claims["A2-robust-train"].needs(runs("standard", num_samples=(6,)))
-    assert claims["A2-robust-train"].needs(runs("standard", seeds=5, num_samples=(6,))) == ""
-    one = claims["A12-overfits"].accept(
-        {"construction": Run(PRESETS["construction"], runs("main", 1)["main"].dataset)}
-    )
-    assert one.over == "every seed"  # whose deviation is known
+    coin, trained = claims["A1-robust-test"], claims["A2-robust-train"]
+    assert coin.needs(run(num_test=10)) == "at least 50 points (num_test)"
+    assert coin.needs(run(num_test=50)) == ""
+    assert coin.accepts({"main": run()}).high == pytest.approx(0.58)
+    assert coin.accepts({"main": run(num_test=125)}).high == pytest.approx(0.66)
+    assert "25 training samples" in trained.needs(run(num_samples=(6,)))
+    assert trained.needs(run(seeds=5, num_samples=(6,))) == ""
+    one, four = (claims["A12-overfits"].accepts({"construction": run(n, "construction")}) for n in (1, 4))
+    assert (one.over, four.over) == ("every seed", "mean")  # of one seed too the deviation is known
+    assert four.high - four.predicted == pytest.approx((one.high - one.predicted) / 2)
 
 
 @pytest.mark.parametrize(
@@ -247,28 +234,24 @@ def test_what_is_outside_of_a_setting_is_not_judged(change, gone):
 def test_scores_of_neurons_of_both_signs():
     config = dataclasses.replace(TINY, signed=True, attack="none", adversarial_weight=0.0)
     run = Run(config, EXPERIMENT.run(config, seeds=1))
-    assert measures.score_error({"main": run}).max() < 1e-9
+    assert quantities.score_error(run).max() < 1e-9
 
 
 def test_a_signal_that_is_never_learned_comes_after_the_memory():
-    signal = np.asarray([[0, 2.0, 3.0], [0, 0.1, 0.2]])
-    noise = np.asarray([[0, 0, 1.0], [0, 1.0, 2.0]])
-    scores = np.stack([signal, noise], axis=-1)[None, :, None, :, None]
-    dims = ("arm", "seed", "gamma", "step", "sample", "family")
-    values = xr.DataArray(scores, dims=dims, coords={"step": [0, 10, 20], "family": [0, -1]})
-    found = measures.phase_ratio({"main": Run(TINY, values.to_dataset(name="scores"))})
+    run = phases([0, 10, 20], [[0, 2.0, 3.0], [0, 0.1, 0.2]], [[0, 0, 1.0], [0, 1.0, 2.0]])
+    found = quantities.phase_range(run).values
     np.testing.assert_allclose(found, [5 / 15, 20 / 5])
 
 
 def test_errors_of_identities_are_relative_at_every_record(tiny):
     dataset = tiny[0]
-    assert (measures.score_error({"main": Run(TINY, dataset)}) < 1e-12).all()
-    assert (measures.update_error({"every_step": Run(TINY, dataset)}) < 1e-12).all()
+    assert (quantities.score_error(Run(TINY, dataset)) < 1e-12).all()
+    assert (quantities.update_error(Run(TINY, dataset)) < 1e-12).all()
     # the first record is smaller than the last ones, and counts as much as they do
     first = dataset.step == 0
     for name in ("margins", "robust_scores"):
         wrong = dataset.assign({name: dataset[name] * (1 + 1e-3 * first)})
-        assert (measures.score_error({"main": Run(TINY, wrong)}) > 5e-4).all(), name
+        assert (quantities.score_error(Run(TINY, wrong)) > 5e-4).all(), name
 
 
 def test_attacks_turn_the_parity_inputs_that_were_not_memorised():
@@ -280,7 +263,7 @@ def test_attacks_turn_the_parity_inputs_that_were_not_memorised():
         known = {tuple(row) for row in np.asarray(draw.train.x)[:, 1:]}
         new = [tuple(row) not in known for row in np.asarray(draw.test.x)[:250, 1:]]
         np.testing.assert_allclose(end.unseen_test[i], np.mean(new))
-    found = measures.overfit_count_error({"construction": Run(config, EXPERIMENT.run(config, seeds=4))})
+    found = quantities.overfit_count_error(Run(config, EXPERIMENT.run(config, seeds=4)))
     np.testing.assert_array_equal(found, 0)
 
 
@@ -291,8 +274,8 @@ def test_the_share_of_unseen_signs_and_its_deviation_by_drawing():
     rng = np.random.default_rng(0)
     train, test = rng.integers(0, 32, (20_000, 20)), rng.integers(0, 32, (20_000, 100))
     shares = np.asarray([1 - np.isin(b, a).mean() for a, b in zip(train, test, strict=True)])
-    assert shares.mean() == pytest.approx(measures.unseen(config), rel=5e-3)
-    assert shares.std() == pytest.approx(measures.unseen_deviation(config), rel=0.05)
+    assert shares.mean() == pytest.approx(quantities.unseen(config), rel=5e-3)
+    assert shares.std() == pytest.approx(quantities.unseen_deviation(config), rel=0.05)
 
 
 def test_the_worse_shift_is_the_fixed_one_where_the_signal_is_positive():
@@ -412,11 +395,9 @@ def test_a_sweep_measures_the_times_of_the_claims_and_knows_their_exponents():
     for count in (4, 8):
         config = dataclasses.replace(base, num_samples=(count,))
         run = Run(config, EXPERIMENT.run(config, seeds=2))
-        place = {"num_samples": count}
-        for one, time in ((signal, measures.signal_time), (memory, measures.memory_time)):
-            found = one.of(swept).sel(place).values
-            np.testing.assert_allclose(found, time(run))
-            assert one.theory(config) == config.phase_times(count)[one is memory]
+        for one in (signal, memory):
+            np.testing.assert_allclose(one.quantity(swept).sel(num_samples=count), one.quantity(run))
+            assert one.predicted(config) == config.phase_times(count)[one is memory]
     # the exponents are those of the laws: exact where the end of the phase is far above its start
     for one in (signal, memory):
         start = dataclasses.replace(base, init_scale=1e-4, signal=3.0, noise=0.3)

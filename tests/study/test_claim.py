@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics.study import Ablation, CheckRun, Claims, Config, Run, around, at_least, set_as, setting
+from dynamics.study import (
+    Ablation,
+    CheckRun,
+    Claims,
+    Config,
+    Run,
+    around,
+    at_least,
+    expected,
+    set_as,
+    setting,
+)
 from dynamics.study.verdict import judge
 
 
@@ -58,6 +69,19 @@ def test_a_band_may_be_a_value():
     )
     assert judge(made, {"main": run()}).holds
     assert not judge(made, {"main": run(0.5)}).holds
+
+
+def test_a_known_deviation_makes_a_band_for_so_many_seeds():
+    made = (
+        Claims({"main": CheckRun(Own())})
+        .about("main", source="")("A", "")
+        .holds(lambda run: run.x.mean("arm"), lambda config: expected(2.0 * config.height, 0.5), LESS)
+    )
+    two = made.accepts({"main": run()})
+    assert (two.low, two.high) == pytest.approx((2 - 1.5 / 2**0.5, 2 + 1.5 / 2**0.5))
+    assert two.over == "mean"
+    alone = made.accepts({"main": run().at(seed=[0])})
+    assert (alone.low, alone.high, alone.over) == (0.5, 3.5, "every seed")
 
 
 def test_what_is_refused():

@@ -6,8 +6,12 @@ Theoretical Views: Representation Complexity and Training Dynamics", arXiv:2306.
 
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
-from dynamics.experiments.clean_generalization_robust_overfitting import claims, figures, sweeps
-from dynamics.experiments.clean_generalization_robust_overfitting.runs import check_runs
+from dynamics.experiments.clean_generalization_robust_overfitting import claims, figures
+from dynamics.experiments.clean_generalization_robust_overfitting.quantities import (
+    MEMORY_TIME,
+    ROBUST_ERROR,
+    SIGNAL_TIME,
+)
 from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS, Config, run
 
 EXPERIMENT = Experiment(
@@ -18,10 +22,10 @@ EXPERIMENT = Experiment(
     about="adversarial training learns the signal in part and memorises the noise of its samples",
     Config=Config,
     presets=PRESETS,
-    measures=sweeps.MEASURES,
+    measures=(SIGNAL_TIME, MEMORY_TIME, ROBUST_ERROR, "robust_train", "robust_test"),
     simulate=run,
     claims=claims.CLAIMS,
-    check_runs=check_runs(),
+    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
     summary=figures.summary,
     gallery=(

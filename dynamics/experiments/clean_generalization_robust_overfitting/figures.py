@@ -1,5 +1,6 @@
 """Figures and the table of clean generalisation and robust overfitting, from a Dataset alone."""
 
+import dataclasses
 import json
 import math
 from typing import TYPE_CHECKING
@@ -8,9 +9,10 @@ import numpy as np
 import xarray as xr
 
 from dynamics.draw import panels as plots
-from dynamics.experiments.clean_generalization_robust_overfitting import quantities as measures
-from dynamics.experiments.clean_generalization_robust_overfitting.quantities import NOISE
+from dynamics.experiments.clean_generalization_robust_overfitting import quantities
+from dynamics.experiments.clean_generalization_robust_overfitting.quantities import ROBUST_ERROR, THRESHOLD
 from dynamics.experiments.clean_generalization_robust_overfitting.setting import Config
+from dynamics.study import last
 from dynamics.words import counted
 
 if TYPE_CHECKING:
@@ -46,14 +48,14 @@ def _log_time(ax, dataset):
 
 def _draw_margins(ax, config, one):
     """F1: the signal's and the noise's shares of the scores over time."""
-    signal, residual = measures.signal_margin(one), measures.residual_margin(one)
-    noise = measures.memory(one)
+    signal, residual = quantities.signal_margin(one), quantities.signal_margin(one, "robust_scores")
+    noise = quantities.memory(one)
     _curve(ax, signal, color=BLUE, label=r"signal $\alpha^q U$")
     _curve(ax, residual, color=plots.COLOURS[5], label=r"residual signal $\alpha'^q U$")
     _curve(ax, noise.mean("sample"), color=RED, label=r"memory, mean $V_i$")
     _curve(ax, noise.min("sample"), color=plots.COLOURS[4], label=r"memory, smallest $V_i$")
     low = min(1.3 * ax.dataLim.y0, -0.05)
-    if config.laws_apply and one.sizes["step"] > 2:
+    if quantities.laws_apply(config) and one.sizes["step"] > 2:
         _draw_laws(ax, config, one)
     _log_time(ax, one)
     top = max(float(signal.max()), float(noise.max()), 1.0)
@@ -207,16 +209,11 @@ def _draw_threshold(ax, config, dataset):
         style = {"color": colour, "marker": "o", "markersize": 3.5}
         ax.plot(gamma, values.mean(axis=0), label=label, **style)
         ax.fill_between(gamma, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-        predicted = config.threshold(count) if config.laws_apply else math.nan
-        if math.isfinite(predicted):
-            ax.axvline(predicted, **plots.THEORY | {"linewidth": 1.1, "color": colour})
-    if config.laws_apply:
-        ax.plot(
-            [],
-            [],
-            label=r"$\gamma_c$ predicted (colour of N)",
-            **plots.THEORY | {"color": plots.GREY},
-        )
+        if THRESHOLD.applies(config):
+            line = plots.THEORY | {"linewidth": 1.1, "color": colour}
+            ax.axvline(THRESHOLD.predicted(dataclasses.replace(config, num_samples=(count,))), **line)
+    if THRESHOLD.applies(config):
+        ax.plot([], [], label=r"$\gamma_c$ predicted (colour of N)", **plots.THEORY | {"color": plots.GREY})
     ax.plot([], [], color=plots.GREY, linewidth=6, alpha=0.3, label="range over seeds")
     ax.set_ylim(0.35, 1.03)
     ax.set_xlabel(r"residual signal $\gamma=(\alpha-\delta)/\alpha$")
@@ -352,15 +349,15 @@ def _draw_construction(ax, config, dataset):
     values = {
         "clean\ntraining": end.clean_train,
         "clean\ntest": end.clean_test,
-        "robust\ntraining": measures.robust_points(end, "train"),
-        "robust\ntest": measures.robust_points(end, "test"),
+        "robust\ntraining": quantities.robust_points(end, "train"),
+        "robust\ntest": quantities.robust_points(end, "test"),
     }
     colours = [colour for _, _, colour, _ in ACCURACIES]
     for i, (colour, value) in enumerate(zip(colours, values.values(), strict=True)):
         ax.bar(i, float(value.mean()), color=colour, width=0.6)
         ax.plot(np.full(value.size, i), value.values.ravel(), ".", color="black", markersize=4)
-    if config.classifier == "memorising":
-        law = 1 - measures.unseen(config)
+    if ROBUST_ERROR.applies(config):
+        law = 1 - ROBUST_ERROR.predicted(config)
         ax.plot([2.6, 3.4], [law, law], label=rf"$1-(1-2^{{1-D}})^N$ = {law:.3f}", **plots.THEORY)
         ax.legend(loc="upper right")
     ax.set_xticks(range(len(values)), list(values))
@@ -411,15 +408,18 @@ def summary(dataset: xr.Dataset) -> str:
 def _cells(config, one):
     end = one.isel(step=-1)
     if config.data == "parity":
-        robust = [measures.robust_points(end, points) for points in ("train", "test")]
+        robust = [quantities.robust_points(end, points) for points in ("train", "test")]
     else:
         robust = [end.get(f"robust_{points}") for points in ("train", "test")]
     cells = [_number(value) for value in (end.clean_train, end.clean_test, *robust)]
     if "scores" in one:
-        noise = one.scores.sel(family=NOISE).dropna("sample", how="all")
-        levels = (one.scores.sel(family=0).mean("sample"), noise.mean("sample"))
-        times = [measures.crossing(value, level) for value, level in zip(levels, (1.0, 0.5), strict=True)]
-        cells += [_number(value.isel(step=-1)) for value in (*levels, noise.min("sample"))]
+        shares = (
+            quantities.signal_margin(one),
+            quantities.mean_memory(one),
+            quantities.memory(one).min("sample"),
+        )
+        times = quantities.SIGNAL_TIME.quantity(one), quantities.MEMORY_TIME.quantity(one)
+        cells += [_number(last(value)) for value in shares]
         medians = [float(np.median(np.where(np.isnan(t), np.inf, t))) for t in times]
         cells += [f"{t:.0f}" if math.isfinite(t) else "never" for t in medians]
         mean = one.robust_test.mean("seed")

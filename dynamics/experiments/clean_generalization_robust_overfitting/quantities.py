@@ -1,259 +1,235 @@
-"""What the claims of clean generalisation and robust overfitting measure, and where they apply."""
+"""The mathematics of clean generalisation and robust overfitting: quantities, laws, and where claims apply.
+
+Where a law is about a run, it has one network (`arm`) under one adversary (`gamma`).
+"""
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from operator import attrgetter
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
 from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS
-from dynamics.study.old import MORE_RECORDS, Band, Bracketed, Run, around, set_as
-from dynamics.study.quantities import passed_between
+from dynamics.study import Band, Law, Run, around, expected, set_as
+from dynamics.study.bands import MORE_RECORDS, Bracketed
+from dynamics.study.quantities import first_above, last, passed_between, power_law, side_by_side
 
-Runs = dict[str, Run]
-PerSeed = Float[np.ndarray, " seeds"]
+Runs = Mapping[str, Run]
 SIGNAL, NOISE = 0, -1  # families of patches
 
-
-def single(run: Run) -> xr.Dataset:
-    """The first network under the first adversary."""
-    return run.dataset.isel(arm=0, gamma=0)
+# --- what the laws are about
 
 
-def last(run: Run) -> xr.Dataset:
-    """Its last recorded values."""
-    return single(run).isel(step=-1)
+def is_reduced(config) -> bool:
+    """Whether training is full gradient descent on patches, which signals and memories alone describe."""
+    patches = config.data == "patches" and config.activation == "odd_power" and config.power >= 2
+    return patches and config.is_gradient_descent and not config.batch_size
 
 
-def signal_margin(dataset: xr.Dataset) -> xr.DataArray:
-    r"""$\alpha^q U$: what the signal patch adds to the clean score, the same for every sample."""
-    return dataset.scores.sel(family=SIGNAL, drop=True).mean("sample")
+def laws_apply(config) -> bool:
+    """Whether the closed forms are about this training: reduced, under an adversary along w*."""
+    return is_reduced(config) and config.attack in ("fixed", "model") and config.adversarial_weight > 0
 
 
-def residual_margin(dataset: xr.Dataset) -> xr.DataArray:
-    r"""$\alpha'^q U$: what it adds after the adversary."""
-    return dataset.robust_scores.sel(family=SIGNAL, drop=True).mean("sample")
+def trains_once(config) -> bool:
+    """Whether they are about one network under one adversary."""
+    return laws_apply(config) and len(config.arms) == len(config.residuals) == 1
 
 
-def memory(dataset: xr.Dataset) -> xr.DataArray:
+def races(config) -> bool:
+    """Whether signal and noise compete: each has a part of the loss, and there is noise."""
+    return laws_apply(config) and config.adversarial_weight < 1 and config.num_patches > 1
+
+
+def writes_down(config, classifier: str = "memorising") -> bool:
+    """Whether the run is one network on parity of this kind, under attack."""
+    kind = config.data == "parity" and config.classifier == classifier and len(config.arms) == 1
+    return kind and config.shifts[0] > config.alpha
+
+
+# --- the phases of training
+
+
+def _alone(values: xr.DataArray) -> xr.DataArray:
+    """Without the dimensions of network and adversary, of which each run has one."""
+    return values.mean([dim for dim in ("arm", "gamma") if dim in values.dims])
+
+
+def signal_margin(run, scores: str = "scores") -> xr.DataArray:
+    r"""$\alpha^q U$: what the signal adds to every sample's clean score; or to its `robust_scores`."""
+    return _alone(run[scores].sel(family=SIGNAL, drop=True).mean("sample"))
+
+
+def memory(run) -> xr.DataArray:
     r"""$V_i$: what the noise patches add to each sample's score."""
-    return dataset.scores.sel(family=NOISE, drop=True)
+    return run.scores.sel(family=NOISE, drop=True)
 
 
-def final(name: str, run: str = "main"):
-    """A recorded number at the end."""
-    return lambda runs: last(runs[run])[name].values
+def mean_memory(run) -> xr.DataArray:
+    r"""The mean over samples of $V_i$."""
+    return _alone(memory(run).mean("sample"))
 
 
-def final_memory(reduce: str, run: str = "main"):
-    """The mean, smallest or largest memory of a sample at the end."""
-    return lambda runs: getattr(memory(last(runs[run])), reduce)("sample").values
+SIGNAL_TIME = Law(
+    "signal_time",
+    r"step $T_1$ at which the signal is learned",
+    lambda run: first_above(signal_margin(run), 1.0),
+    theory=lambda config: config.phase_times(config.num_samples[0])[0],
+    # phase I rests on the clean half of the loss
+    recorded=lambda config: trains_once(config) and config.adversarial_weight < 1,
+    exponents=lambda config: {"learning_rate": -1.0, "signal": -config.power, "init_scale": 2 - config.power},
+)
+MEMORY_TIME = Law(
+    "memory_time",
+    r"step $T_3$ at which the noise is memorised",
+    lambda run: first_above(mean_memory(run), 0.5),
+    theory=lambda config: config.phase_times(config.num_samples[0])[1],
+    recorded=trains_once,
+    exponents=lambda config: {
+        "learning_rate": -1.0,
+        "num_samples": 1.0,
+        "adversarial_weight": -1.0,
+        "noise": -config.power,
+        "init_scale": 2 - config.power,
+    },
+)
 
 
-def final_signal(runs: Runs) -> PerSeed:
-    return signal_margin(last(runs["main"])).values
-
-
-def crossing(values: xr.DataArray, level: float) -> xr.DataArray:
-    """The first time a curve is above a level, linear between records; NaN if it never is."""
-
-    def first(curve, steps):
-        there = np.isfinite(curve)  # in a sweep, points of other lengths have other records
-        curve, steps = curve[there], steps[there]
-        above = np.flatnonzero(curve > level)
-        if above.size == 0:
-            return np.nan
-        j = above[0]
-        return np.interp(level, curve[j - 1 : j + 1], steps[j - 1 : j + 1]) if j else float(steps[0])
-
-    core = [["step"], ["step"]]
-    return xr.apply_ufunc(first, values, values.step, input_core_dims=core, vectorize=True)
-
-
-def signal_time(run: Run) -> PerSeed:
-    r"""T1: when $\alpha^q U$ passes 1."""
-    return crossing(signal_margin(single(run)), 1.0).values
-
-
-def memory_time(run: Run) -> PerSeed:
-    """T3: when the mean memory passes 1/2."""
-    return crossing(memory(single(run)).mean("sample"), 0.5).values
-
-
-def phase_ratio(runs: Runs) -> PerSeed:
-    """T1/T3; 0 for a network that starts with the signal, at least this for one that never learns it."""
-    signal, memorised = signal_time(runs["main"]), memory_time(runs["main"])
-    # T3 is within the run, so that this ratio is above 1 too
-    return np.where(np.isnan(signal), float(runs["main"].dataset.step.max()), signal) / memorised
-
-
-def signal_range(runs: Runs) -> Bracketed:
+def signal_range(run) -> Bracketed:
     """T1, which lies between two records."""
-    low, high = passed_between(signal_margin(single(runs["main"])) > 1.0)
-    return Bracketed(signal_time(runs["main"]), low.values, high.values, MORE_RECORDS)
+    return Bracketed(SIGNAL_TIME.quantity(run), *passed_between(signal_margin(run) > 1.0), MORE_RECORDS)
 
 
-def phase_range(runs: Runs) -> Bracketed:
-    """T1/T3, both of which lie between two records."""
-    signal = signal_range(runs)
-    low, high = passed_between(memory(single(runs["main"])).mean("sample") > 0.5)
-    latest = np.where(signal.high > 0, signal.high / low.values, 0.0)
-    return Bracketed(phase_ratio(runs), signal.low / high.values, latest, MORE_RECORDS)
+def phase_range(run) -> Bracketed:
+    """T1/T3, both between two records; 0 where a network starts with the signal.
+
+    For one that never learns it at least this: T3 is within the run, so that the ratio is above 1 too.
+    """
+    signal = signal_range(run)
+    low, high = passed_between(mean_memory(run) > 0.5)
+    latest = (signal.high / low).where(signal.high > 0, 0.0)
+    ratio = signal.values.fillna(float(run.step.max())) / MEMORY_TIME.quantity(run)
+    return Bracketed(ratio, signal.low / high, latest, MORE_RECORDS)
 
 
-def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Least-squares slope of y (points, ...) on x; NaN where all x are equal."""
-    x = np.asarray(x, float) - np.mean(x)
-    square = np.sum(x**2)
-    return np.asarray(np.tensordot(x, np.asarray(y), 1) / (square if square > 0 else np.nan))
-
-
-def memory_exponent(field: str, *names: str):
+def memory_exponent(number):
     """Exponent of a config's number in the mean over seeds of T3: one number for all seeds."""
 
-    def measure(runs: Runs) -> PerSeed:
-        values = [np.atleast_1d(getattr(runs[name].config, field))[0] for name in names]
-        times = [np.mean(memory_time(runs[name])) for name in names]
-        return np.atleast_1d(slope(np.log(values), np.log(times)))
+    def exponent(runs: Runs) -> xr.DataArray:
+        times = {name: MEMORY_TIME.quantity(run).mean("seed", skipna=False) for name, run in runs.items()}
+        return power_law([number(run.config) for run in runs.values()], side_by_side(times), "run")
 
-    return measure
-
-
-def signal_exponent(*names: str):
-    r"""Slope of log U in log alpha, seed by seed."""
-
-    def measure(runs: Runs) -> PerSeed:
-        alphas = np.asarray([runs[name].config.alpha for name in names])
-        powers = np.asarray([runs[name].config.power for name in names])
-        margins = np.asarray([signal_margin(last(runs[name])).values for name in names])
-        return slope(np.log(alphas), np.log(margins / alphas[:, None] ** powers[:, None]))
-
-    return measure
+    return exponent
 
 
-def exponent_difference(first: tuple[str, ...], second: tuple[str, ...]):
-    return lambda runs: signal_exponent(*first)(runs) - signal_exponent(*second)(runs)
+def signal_exponent(runs: Runs, names: Iterable[str] | None = None) -> xr.DataArray:
+    r"""Exponent of $\alpha$ in U at the end, of all runs or of some."""
+    configs = {name: runs[name].config for name in names or runs}
+    strengths = {name: last(signal_margin(runs[name])) / c.alpha**c.power for name, c in configs.items()}
+    return power_law([config.alpha for config in configs.values()], side_by_side(strengths), "run")
 
 
-def scan(run: Run) -> xr.Dataset:
-    """Values at the end of a run over gamma."""
-    return run.dataset.isel(arm=0, step=-1)
-
-
-def worst_over(name: str, reduce: str, low: float, high: float):
-    """The largest or smallest of a number at the end over the adversaries with gamma in a range."""
-
-    def measure(runs: Runs) -> PerSeed:
-        values = scan(runs["gammas"])[name]
-        inside = (values.gamma >= low - 1e-9) & (values.gamma <= high + 1e-9)
-        return getattr(values.isel(gamma=np.flatnonzero(inside.values)), reduce)("gamma").values
-
-    return measure
-
-
-def thresholds(runs: Runs) -> np.ndarray:
-    """For every run the first gamma of its grid at which mean robust test accuracy is above 0.9.
+def threshold(run) -> xr.DataArray:
+    r"""$\gamma_c$: the first of a grid with robust test accuracy above 0.9, as the mean over seeds.
 
     NaN where there is none, and where it is the grid's smallest: the threshold may then lie below the grid.
     """
-    found = []
-    for run in runs.values():
-        mean = scan(run).robust_test.mean("seed")
-        above = np.flatnonzero(mean.values > 0.9)
-        found.append(mean.gamma.values[above[0]] if above.size and above[0] else np.nan)
-    return np.asarray(found)
+    found = run.gamma.where(last(run.robust_test).mean(["arm", "seed"]) > 0.9).min("gamma")
+    return found.where(found > run.gamma.min())
 
 
-def threshold_exponent(runs: Runs) -> PerSeed:
+THRESHOLD = Law(
+    "threshold",
+    r"residual signal $\gamma_c$ from which on it is learned before the noise is memorised",
+    threshold,
+    theory=lambda config: config.threshold(config.num_samples[0]),
+    domain=races,
+)
+
+
+def thresholds(runs: Runs) -> xr.DataArray:
+    r"""$\gamma_c$ of several runs."""
+    return side_by_side({name: threshold(run) for name, run in runs.items()})
+
+
+def largest_ratio(values: xr.DataArray) -> xr.DataArray:
+    """The largest ratio of a run's number to that of the run before."""
+    return (values / values.shift(run=1)).isel(run=slice(1, None)).max("run", skipna=False)
+
+
+def threshold_exponent(runs: Runs) -> xr.DataArray:
     """Exponent of N in the threshold: one number for all seeds."""
-    counts = [run.config.num_samples[0] for run in runs.values()]
-    return np.atleast_1d(slope(np.log(counts), np.log(thresholds(runs))))
+    return power_law([run.config.num_samples[0] for run in runs.values()], thresholds(runs), "run")
 
 
-def largest_threshold_ratio(runs: Runs) -> PerSeed:
-    """The largest ratio of the threshold at one N and at the next smaller one."""
-    found = thresholds(runs)
-    return np.atleast_1d(np.max(found[1:] / found[:-1]))
+# --- identities
 
 
 def odd_power(values: xr.DataArray, power: float) -> xr.DataArray:
+    """The activation, sign(z)|z|^q."""
     return np.sign(values) * np.abs(values) ** power
 
 
-def score_error(runs: Runs) -> PerSeed:
+def _strengths(config) -> tuple[float, float]:
+    r"""$\alpha^q$ and $\alpha'^q$ of the first adversary."""
+    return config.alpha**config.power, (config.residuals[0] * config.alpha) ** config.power
+
+
+def score_error(run: Run) -> xr.DataArray:
     r"""Largest deviation of the scores from $\alpha^q U + V_i$ and $\alpha'^q U + V_i$, over their size.
 
     Their size is that of the largest score over samples, at each record by itself.
     """
-    run = runs["main"]
-    data, config = single(run), run.config
-    u = data.signals.sel(feature=0, drop=True)
-    signs = np.where(np.arange(u.sizes["neuron"]) < config.width[0], 1.0, -1.0)  # of the second layer
-    total = (xr.DataArray(signs, dims="neuron") * odd_power(u, config.power)).sum("neuron")
-    clean = config.alpha**config.power * total
-    moved = (config.residuals[0] * config.alpha) ** config.power * total
+    u = run.signals.sel(feature=0, drop=True)
+    signs = np.where(np.arange(u.sizes["neuron"]) < run.config.width[0], 1.0, -1.0)  # of the second layer
+    total = (xr.DataArray(signs, dims="neuron") * odd_power(u, run.config.power)).sum("neuron")
+    scores = run.margins, run.robust_scores.sum("family")
     errors = [
-        np.abs(score - signal - memory(data)).max("sample") / np.abs(score).max("sample")
-        for score, signal in ((data.margins, clean), (data.robust_scores.sum("family"), moved))
+        np.abs(score - strength * total - memory(run)).max("sample") / np.abs(score).max("sample")
+        for score, strength in zip(scores, _strengths(run.config), strict=True)
     ]
-    return np.max([error.max("step").values for error in errors], axis=0)
+    return np.maximum(*(error.max("step") for error in errors))
 
 
-def update_error(runs: Runs) -> PerSeed:
+def update_error(run: Run) -> xr.DataArray:
     r"""Largest deviation of $u_r$ after a step from the reduced dynamics, over the largest $|u_r|$ then."""
     from scipy.special import expit
 
-    run = runs["every_step"]
-    data, config = single(run), run.config
-    q, weight = config.power, config.adversarial_weight
-    clean, moved = (a**q for a in (config.alpha, config.residuals[0] * config.alpha))
-    u = data.signals.sel(feature=0, drop=True)
+    q, weight = run.config.power, run.config.adversarial_weight
+    u = run.signals.sel(feature=0, drop=True)
     total = odd_power(u, q).sum("neuron")
-    c = (1 - weight) * expit(-(clean * total + memory(data)))
-    a = weight * expit(-(moved * total + memory(data)))
-    pull = (clean * c + moved * a).mean("sample")
-    expected = u + config.learning_rate * q * np.abs(u) ** (q - 1) * pull
-    before, after = expected.isel(step=slice(0, -1)), u.isel(step=slice(1, None))
-    error = np.abs(after.drop_vars("step") - before.drop_vars("step")).max("neuron")
-    return (error / np.abs(after).drop_vars("step").max("neuron")).max("step").values
+    clean, moved = (s * expit(-(s * total + memory(run))) for s in _strengths(run.config))
+    pull = ((1 - weight) * clean + weight * moved).mean("sample")
+    law = u + run.config.learning_rate * q * np.abs(u) ** (q - 1) * pull
+    after = u.shift(step=-1)
+    return (np.abs(after - law).max("neuron") / np.abs(after).max("neuron")).max("step")
 
 
-def attack_gap(runs: Runs) -> PerSeed:
-    """Largest difference of the test accuracies under the fixed shift and under PGD along w*."""
-    end = last(runs["attacked"])
-    return np.abs(end.shift_test - end.span_test).max("radius").values
+# --- networks that are written down
 
 
-def full_accuracy(points: str, radius: float = 1.0):
-    """Accuracy under PGD in all directions at one radius."""
-    name = f"full_{points}"
-    return lambda runs: last(runs["attacked"])[name].sel(radius=radius, method="nearest").values
-
-
-def held_balls(runs: Runs) -> PerSeed:
-    """The smaller of clean test accuracy and of what attacks leave of the training inputs."""
-    end = last(runs["construction"])
-    return np.minimum(end.clean_test, robust_points(end, "train")).values
-
-
-def robust_points(end: xr.Dataset, points: str) -> xr.DataArray:
+def robust_points(run, points: str) -> xr.DataArray:
     """The smaller of the accuracies under the attacks that were made."""
-    names = [f"robust_{points}_{attack}" for attack in ("shift", "pgd")]
-    return xr.concat([end[name] for name in names if name in end], "attack", coords="minimal").min("attack")
+    made = {name: run[name] for name in run.data_vars if name.startswith(f"robust_{points}_")}
+    return side_by_side(made, "attack").min("attack")
 
 
-def robust_error(run: str):
-    return lambda runs: 1 - robust_points(last(runs[run]), "test").values
+def unseen(config) -> float:
+    r"""$(1 - 2^{-(D-1)})^N$: how often a test input's signs are those of no training input."""
+    return (1 - 2.0 ** (1 - config.dim)) ** config.num_samples[0]
 
 
-def overfit_count_error(runs: Runs) -> PerSeed:
-    """Test inputs that attacks turn, less those whose signs no training input has: a whole number."""
-    end, config = last(runs["construction"]), runs["construction"].config
-    attacked = min(config.num_points, config.num_test)
-    turned, new = (np.rint(attacked * share) for share in (1 - robust_points(end, "test"), end.unseen_test))
-    return (turned - new).values
+ROBUST_ERROR = Law(
+    "robust_error",
+    "share of the test inputs that attacks turn",
+    lambda run: _alone(1 - robust_points(run, "test")),
+    theory=unseen,
+    domain=writes_down,
+    recorded=lambda config: config.data == "parity",
+)
 
 
 def unseen_deviation(config) -> float:
@@ -268,66 +244,39 @@ def unseen_deviation(config) -> float:
     return math.sqrt(share * (1 - share) / min(config.num_points, config.num_test) + drawn)
 
 
-def unseen(config) -> float:
-    r"""$(1 - 2^{-(D-1)})^N$: how often a test input's signs are those of no training input."""
-    return (1 - 2.0 ** (1 - config.dim)) ** config.num_samples[0]
+def share_unseen(config) -> Band:
+    """As many as are unseen in expectation."""
+    return expected(unseen(config), unseen_deviation(config))
 
 
-def count_error(runs: Runs) -> PerSeed:
+def overfit_count_error(run: Run) -> xr.DataArray:
+    """Test inputs that attacks turn, less those whose signs no training input has: a whole number."""
+    attacked = min(run.config.num_points, run.config.num_test)
+    return np.rint(attacked * ROBUST_ERROR.quantity(run)) - np.rint(attacked * run.unseen_test)
+
+
+def count_error(runs: Runs) -> xr.DataArray:
     """Largest deviation of the number of parameters from N (10 D + 2) + 1."""
-    errors = []
-    for run in runs.values():
-        law = run.config.num_samples[0] * (10 * run.config.dim + 2) + 1
-        errors.append(np.abs(last(run).num_parameters.values - law))
-    return np.max(errors, axis=0)
+    laws = {name: run.config.num_samples[0] * (10 * run.config.dim + 2) + 1 for name, run in runs.items()}
+    errors = {name: _alone(run.num_parameters) - laws[name] for name, run in runs.items()}
+    return np.abs(side_by_side(errors)).max("run", skipna=False)
 
 
-def widest(name: str):
-    """A number at the end of the widest network."""
-    return lambda runs: by_width(runs)[name].isel(arm=-1).values
+# --- images, by width
 
 
-def by_width(runs: Runs) -> xr.Dataset:
-    """Values at the end for every width."""
-    return runs["digits"].dataset.isel(gamma=0, step=-1)
+def widest(values: xr.DataArray) -> xr.DataArray:
+    """Of the widest network."""
+    return values.isel(arm=-1, drop=True)
 
 
-def narrowest_robust(runs: Runs) -> PerSeed:
-    """The larger of robust training and test accuracy of the narrowest network."""
-    narrow = by_width(runs).isel(arm=0)
-    return np.maximum(narrow.robust_train, narrow.robust_test).values
-
-
-def smallest_rise(runs: Runs) -> PerSeed:
-    """The smallest gain of robust training accuracy from one width to the next."""
-    return by_width(runs).robust_train.diff("arm").min("arm").values
-
-
-def robust_gap(runs: Runs) -> PerSeed:
-    return widest("robust_train")(runs) - widest("robust_test")(runs)
-
-
-def loss_rise(points: str, factor: float):
+def loss_rise(run: Run, points: str, factor: float = 1.0) -> xr.DataArray:
     """Mean rise of the widest network's loss within `factor` times the training radius."""
-
-    def measure(runs: Runs) -> PerSeed:
-        rise = by_width(runs)[f"loss_rise_{points}"].isel(arm=-1)
-        return rise.sel(radius=factor * runs["digits"].config.radius, method="nearest").values
-
-    return measure
+    at = {"radius": factor * run.config.radius}
+    return widest(run[f"loss_rise_{points}"]).sel(at, method="nearest", drop=True)
 
 
-def rise_ratio(factor: float):
-    """The rise at test points over that at training points."""
-    return lambda runs: loss_rise("test", factor)(runs) / loss_rise("train", factor)(runs)
-
-
-# --- where a single run decides
-
-
-def trains_once(config) -> bool:
-    """One network on patches under one adversary, as the laws have it."""
-    return config.laws_apply and len(config.arms) == len(config.residuals) == 1
+# --- where a single run decides a claim
 
 
 def slowest_start(count: int, width: int, risk: float = 0.05) -> float:
@@ -337,40 +286,9 @@ def slowest_start(count: int, width: int, risk: float = 0.05) -> float:
     return float(ndtri((risk / count) ** (1 / width)))
 
 
-def memorises_all(config) -> bool:
-    r"""Whether the run is long enough for the sample whose largest initial memory is the smallest.
-
-    Times go as its $v_0^{-(q-2)}$, and are about two thirds of the law's.
-    """
-    count, width = config.num_samples[0], config.width[0]
-    ratio = config.steps / (0.67 * config.phase_times(count)[1])
-    largest = math.sqrt(2 * math.log(max(width, 2)))
-    needed = largest * ratio ** (-1 / (config.power - 2)) if config.power > 2 else 0.0
-    return ratio > 2.5 / 0.67 and slowest_start(count, width * (config.num_patches - 1)) > needed
-
-
-def overfits(config) -> bool:
-    """The theorem's setting: an adversary far beyond the threshold, and time to memorise."""
-    if not trains_once(config) or not 0.5 <= config.adversarial_weight < 1 or config.num_patches < 2:
-        return False
-    return memorises_all(config) and abs(config.residuals[0]) < 0.5 * config.threshold(config.num_samples[0])
-
-
-def attacks(config) -> bool:
-    return overfits(config) and bool(config.attack_steps)
-
-
-def like_defaults(config) -> bool:
-    """The setting of the prototype, from whose few seeds some bands are."""
-    sizes = (config.dim, config.num_patches, config.num_samples, config.width, config.power, config.steps)
-    scales = (config.alpha, config.sigma, config.sigma_0, config.learning_rate)
-    default = (100**0.249, 100**-0.509, 0.1, 0.02)
-    near = bool(np.allclose(scales, default)) and config.adversarial_weight == 0.9
-    return overfits(config) and near and sizes == (100, 2, (20,), (20,), 3.0, 10_000)
-
-
-def attacks_at_one(config) -> bool:
-    return like_defaults(config) and attacks(config) and 1.0 in config.evaluation_radii
+def starts_awake(config) -> bool:
+    """Whether some neuron starts on the signal's side."""
+    return slowest_start(1, config.width[0], 0.01) > 0.1
 
 
 def starts_quiet(config) -> bool:
@@ -382,43 +300,53 @@ def starts_quiet(config) -> bool:
     return 3 * math.sqrt(patches * moment) * (config.sigma_0 * config.noise_square**0.5) ** q < 0.1
 
 
+def memorises_all(config) -> bool:
+    r"""Whether the run is long enough for the sample whose largest initial memory is the smallest.
+
+    Times go as its $v_0^{-(q-2)}$, and are about two thirds of the law's.
+    """
+    count, width = config.num_samples[0], config.width[0]
+    ratio = config.steps / (0.67 * MEMORY_TIME.theory(config))
+    largest = math.sqrt(2 * math.log(max(width, 2)))
+    needed = largest * ratio ** (-1 / (config.power - 2)) if config.power > 2 else 0.0
+    return ratio > 2.5 / 0.67 and slowest_start(count, width * (config.num_patches - 1)) > needed
+
+
+def overfits(config) -> bool:
+    """The theorem's setting: an adversary far beyond the threshold, and time to memorise."""
+    if not (trains_once(config) and races(config) and config.adversarial_weight >= 0.5):
+        return False
+    return memorises_all(config) and abs(config.residuals[0]) < 0.5 * THRESHOLD.theory(config)
+
+
+def learns_residual(config) -> bool:
+    """An adversary that leaves far more of the signal than the threshold, and time to memorise."""
+    if not (trains_once(config) and races(config) and config.steps > 2.5 * MEMORY_TIME.theory(config)):
+        return False
+    clear = config.residuals[0] > 2 * THRESHOLD.theory(config)
+    return clear and starts_awake(config) and starts_quiet(config)
+
+
 def standard(config) -> bool:
     """Standard training on patches, long enough to learn the signal, eight times before the noise."""
     bare = config.attack == "none" or config.adversarial_weight == 0
-    full = config.is_gradient_descent and not config.batch_size
-    plain = config.data == "patches" and config.activation == "odd_power" and config.power >= 2 and full
-    once = len(config.arms) == len(config.gamma) == 1
-    if not (bare and plain and once and config.steps >= 10_000 and starts_quiet(config)):
+    once = len(config.arms) == len(config.residuals) == 1
+    if not (bare and is_reduced(config) and once and config.steps >= 10_000 and starts_quiet(config)):
         return False
     race = dataclasses.replace(config.race(config.num_samples[0], 0.0), adversarial_weight=0.0)
     signal, memory_start = config.starts
     learned = race.signal_time(signal)
     noise = dataclasses.replace(race, adversarial_weight=1.0).memory_time(memory_start)
-    awake = slowest_start(1, config.width[0], 0.01) > 0.1  # some neuron starts on the signal's side
-    return awake and 10 * learned < config.steps and 8 * learned < noise
+    return starts_awake(config) and 10 * learned < config.steps and 8 * learned < noise
 
 
-def learns_residual(config) -> bool:
-    """An adversary that leaves far more of the signal than the threshold."""
-    if not trains_once(config) or not 0 < config.adversarial_weight < 1 or config.num_patches < 2:
-        return False
-    count = config.num_samples[0]
-    long_enough = config.steps > 2.5 * config.phase_times(count)[1]
-    awake = slowest_start(1, config.width[0], 0.01) > 0.1
-    return (
-        long_enough and awake and starts_quiet(config) and config.residuals[0] > 2 * config.threshold(count)
-    )
-
-
-def writes_down(classifier: str):
-    """A network on parity of this kind, under attack."""
-
-    def applies(config) -> bool:
-        broken = config.shifts[0] > config.alpha
-        kind = config.data == "parity" and config.classifier == classifier
-        return kind and broken and len(config.arms) == 1
-
-    return applies
+def like_defaults(config) -> bool:
+    """The setting of the prototype, from whose few seeds some bands are."""
+    small = PRESETS["small"]
+    sizes = attrgetter("dim", "num_patches", "num_samples", "width", "power", "steps", "adversarial_weight")
+    scales = attrgetter("alpha", "sigma", "sigma_0", "learning_rate")
+    same = sizes(config) == sizes(small) and np.allclose(scales(config), scales(small))
+    return bool(same) and overfits(config)
 
 
 def on_digits(config) -> bool:
@@ -429,6 +357,7 @@ def on_digits(config) -> bool:
 
 
 def widens(config) -> bool:
+    """The same, where each network is four times as wide as the one before."""
     return on_digits(config) and all(b >= 4 * a for a, b in pairwise(config.width))
 
 
@@ -438,21 +367,19 @@ def widens(config) -> bool:
 def enough_points(*fields: str, fewest: int = 100):
     """What a run lacks of test points or attacked ones, which accuracies are shares of."""
 
-    def needs(runs: Runs) -> str:
-        (run,) = runs.values()
+    def needs(run: Run) -> str:
         few = [name for name in fields if getattr(run.config, name) < fewest]
         return "" if not few else f"at least {fewest} points ({', '.join(few)})"
 
     return needs
 
 
-def enough_samples(runs: Runs) -> str:
+def enough_samples(run: Run) -> str:
     """What a run lacks of training samples, whose share is compared with a coin's: of all seeds, 25."""
-    (run,) = runs.values()
     count = run.config.num_samples[0] * run.dataset.sizes["seed"]
     return "" if count >= 25 else f"at least 25 training samples in all seeds together, it has {count}"
 
 
-def fair_coin(runs: Runs) -> Band:
+def fair_coin(config) -> Band:
     """1/2, up to 0.08 of 500 test points, and as many standard errors of fewer."""
-    return around(0.5, absolute=0.08 * max(1.0, 500 / runs["main"].config.num_test) ** 0.5)
+    return around(0.5, absolute=0.08 * max(1.0, 500 / config.num_test) ** 0.5)

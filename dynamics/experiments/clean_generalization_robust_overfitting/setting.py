@@ -224,13 +224,6 @@ class Config(TrainingConfig):
         strength = race.signal_strength(self.phase_times(num_samples)[1], signal)
         return race.threshold(strength, memory)
 
-    @property
-    def laws_apply(self) -> bool:
-        """Whether the closed forms are about this training."""
-        plain = self.data == "patches" and self.activation == "odd_power" and self.power >= 2
-        full = self.is_gradient_descent and not self.batch_size
-        return plain and full and self.attack in ("fixed", "model") and self.adversarial_weight > 0
-
 
 _SMALL = Config()
 _DIGITS = Config(
