@@ -91,3 +91,14 @@ def side_by_side(parts: dict[str, xr.DataArray], dim: str = "run") -> xr.DataArr
         compat="override",
     )
     return whole
+
+
+def value_at(values: xr.DataArray, dim: str, place: float) -> xr.DataArray:
+    """Values at a place along `dim`, linear between neighbours; beyond an end the values there."""
+    return xr.apply_ufunc(
+        lambda row, places: np.interp(place, places, row),
+        values,
+        values[dim],
+        input_core_dims=[[dim]] * 2,
+        vectorize=True,
+    )

@@ -85,7 +85,7 @@ def test_classes_of_unequal_size_weigh_alike(k, reference):
     """The law of the mean cosine is the mean over all neurons and centres, as descent in NumPy has it."""
     for positive in range(1, k):
         config = sized(k, positive, 200)
-        band = CLAIMS["A1-block-mean"].accept({"main": Run(config, None)})
+        band = CLAIMS["A1-block-mean"].accepts({"main": Run(config, None)})
         c = 1 + k / config.num_samples
         law = (positive * (positive * c) ** -0.5 + (k - positive) * ((k - positive) * c) ** -0.5) / k
         assert band.predicted == pytest.approx(law, rel=1e-12)
@@ -96,11 +96,11 @@ def test_classes_of_unequal_size_weigh_alike(k, reference):
         own = np.concatenate([found[0, signs > 0], found[1, signs < 0]])
         assert band.low < own.mean() < band.high, (k, positive)
         lowest, highest = (
-            CLAIMS[f"A1-block-{end}"].accept({"main": Run(config, None)}) for end in ("min", "max")
+            CLAIMS[f"A1-block-{end}"].accepts({"main": Run(config, None)}) for end in ("min", "max")
         )
         assert lowest.low < own.min() <= own.max() < highest.high
         others = np.concatenate([found[0, signs < 0], found[1, signs > 0]])
-        off = CLAIMS["A1-off-block"].accept({"main": Run(config, None)})
+        off = CLAIMS["A1-off-block"].accepts({"main": Run(config, None)})
         assert off.low < others.min() <= others.max() <= off.high
 
 
@@ -116,7 +116,7 @@ def test_bands_of_the_papers_size_are_hardly_wider_than_measured():
         ("A5-diagonal", 0.99, np.inf),
         ("A6-radius", 37.3755, 38.9745),
     ):
-        band = CLAIMS[id].accept({"main": Run(config, None)})
+        band = CLAIMS[id].accepts({"main": Run(config, None)})
         assert low <= band.low < band.high <= high, id
 
 
@@ -138,10 +138,10 @@ def test_what_is_outside_of_a_setting_is_not_judged(change, gone):
 
 
 def test_few_points_decide_nothing():
-    few = {"main": Run(EXPERIMENT.Config(num_test=10, num_points=10), None)}
+    few = Run(EXPERIMENT.Config(num_test=10, num_points=10), None)
     assert CLAIMS["A4-radius-spread"].needs(few) == "at least 20 test points"
     assert "at least 100 attacked points" in CLAIMS["A7-masked-pgd"].needs(few)
-    assert CLAIMS["A4-radius-spread"].needs({"main": Run(EXPERIMENT.Config(), None)}) == ""
+    assert CLAIMS["A4-radius-spread"].needs(Run(EXPERIMENT.Config(), None)) == ""
 
 
 TINY = {"num_clusters": 4, "dim": 64, "num_samples": 40, "num_test": 16, "num_points": 8, "steps": 4}

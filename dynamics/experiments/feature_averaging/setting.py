@@ -17,6 +17,7 @@ import xarray as xr
 
 from dynamics import observables
 from dynamics.adversary import PGD
+from dynamics.adversary.certificates import MAX_PIECES
 from dynamics.data import box as boxes
 from dynamics.data import clusters
 from dynamics.data.clusters import Clusters
@@ -25,7 +26,6 @@ from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.engine.simulate import simulate
 from dynamics.experiments.base import Engine, run_arms
-from dynamics.experiments.feature_averaging.quantities import certifies, positive_labels
 from dynamics.laws import feature_averaging as laws
 from dynamics.models import handmade
 from dynamics.models.activations import Activation, ActivationName
@@ -34,6 +34,8 @@ from dynamics.models.two_layer import TwoLayer
 from dynamics.problem import Problem
 from dynamics.problem.readouts import Readout
 from dynamics.study.config import TrainingConfig, setting
+
+_MOST_PAIRS = 2**12  # of pieces, where their number doubles with every neuron
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +205,25 @@ PRESETS = {
         radii=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8),
     ),
 }
+
+
+def positive_labels(config: Config) -> int:
+    """How many fine labels are positive."""
+    classes = clusters.granular_classes(config.signs, config.labels)
+    return len({c for c, sign in zip(classes, config.signs, strict=True) if sign == 1})
+
+
+def certifies(config: Config, supervision: str, readout: str) -> bool:
+    """Whether a run has this readout's certified radius: on the plain network, while there are few pieces."""
+    plain = config.model == "two_layer" and config.activation == "relu" and not config.train_output
+    if config.on_images or not plain or (supervision == "fine" and readout == "softmax_group"):
+        return False
+    if supervision == "binary":
+        return 4**config.width <= _MOST_PAIRS
+    if readout == "sum_logit":
+        return 2 ** (config.labels * config.group_width) <= _MOST_PAIRS
+    pieces = config.labels * (2**config.group_width - 1)
+    return pieces * (pieces + 1) <= MAX_PIECES
 
 
 def data(config: Config):
