@@ -91,3 +91,16 @@ def side_by_side(parts: dict[str, xr.DataArray], dim: str = "run") -> xr.DataArr
         compat="override",
     )
     return whole
+
+
+def rank_correlation(x: xr.DataArray, values: xr.DataArray, dim: str) -> xr.DataArray:
+    """Spearman's correlation of `x` and `values` along `dim`; NaN for missing values, or if all are equal."""
+    from scipy import stats
+
+    return xr.apply_ufunc(
+        lambda one, other: stats.spearmanr(one, other).statistic,
+        x,
+        values,
+        input_core_dims=[[dim]] * 2,
+        vectorize=True,
+    )

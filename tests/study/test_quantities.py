@@ -17,7 +17,7 @@ from dynamics.study import (
     power_law,
     slope,
 )
-from dynamics.study.quantities import side_by_side
+from dynamics.study.quantities import rank_correlation, side_by_side
 
 STEPS = [0, 10, 30, 100]
 
@@ -99,3 +99,10 @@ def test_a_law_says_where_it_holds():
     assert law.why_not(Config()) == "only of some configs"
     np.testing.assert_allclose(law.error(run), [0.5, 0.5])
     assert np.isnan(law.error(Run(Config(), run.dataset))).all()
+
+
+def test_rank_correlations_are_spearmans():
+    values = xr.DataArray([[1.0, 8, 27, 64], [3, 2, 1, 1], [np.nan, 1, 2, 3]], dims=("seed", "feature"))
+    x = xr.DataArray([0, 1, 5, 20], dims="feature")
+    tied = -4.5 / np.sqrt(5 * 4.5)  # ranks 4, 3, 1.5, 1.5
+    np.testing.assert_allclose(rank_correlation(x, values, "feature"), [1, tied, np.nan])
