@@ -102,3 +102,16 @@ def value_at(values: xr.DataArray, dim: str, place: float) -> xr.DataArray:
         input_core_dims=[[dim]] * 2,
         vectorize=True,
     )
+
+
+def rank_correlation(x: xr.DataArray, values: xr.DataArray, dim: str) -> xr.DataArray:
+    """Spearman's correlation of `x` and `values` along `dim`; NaN for missing values, or if all are equal."""
+    from scipy import stats
+
+    return xr.apply_ufunc(
+        lambda one, other: stats.spearmanr(one, other).statistic,
+        x,
+        values,
+        input_core_dims=[[dim]] * 2,
+        vectorize=True,
+    )

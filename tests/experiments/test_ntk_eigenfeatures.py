@@ -263,10 +263,9 @@ def test_few_test_points_decide_nothing():
     claims = {claim.id: claim for claim in EXPERIMENT.claims}
     for id in ("C2-rank", "C3-full-clean", "C3-full-robust"):
         few, enough = (
-            {"features": Run(dataclasses.replace(PRESETS["small"], num_test=count), None)}
-            for count in (99, 100)
+            Run(dataclasses.replace(PRESETS["small"], num_test=count), None) for count in (99, 100)
         )
         assert claims[id].needs(few) == "at least 100 test points (num_test)"
         assert claims[id].needs(enough) == ""
     few = Run(dataclasses.replace(PRESETS["small"], features=(0, 1, 2)), None)
-    assert claims["C2-rank"].needs({"features": few}) == "at least 12 features (features)"
+    assert claims["C2-rank"].needs(few) == "at least 12 features (features)"

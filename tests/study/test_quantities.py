@@ -17,7 +17,7 @@ from dynamics.study import (
     power_law,
     slope,
 )
-from dynamics.study.quantities import side_by_side, value_at
+from dynamics.study.quantities import rank_correlation, side_by_side, value_at
 
 STEPS = [0, 10, 30, 100]
 
@@ -108,3 +108,10 @@ def test_a_value_between_two_places_and_beyond_the_last():
     np.testing.assert_allclose(value_at(values, "radius", 0.5), [0.75, 3.0])
     np.testing.assert_allclose(value_at(values, "radius", 2.0), [0.25, np.nan])
     np.testing.assert_allclose(value_at(values.transpose(), "radius", 9.0), [0.0, np.nan])
+
+
+def test_rank_correlations_are_spearmans():
+    values = xr.DataArray([[1.0, 8, 27, 64], [3, 2, 1, 1], [np.nan, 1, 2, 3]], dims=("seed", "feature"))
+    x = xr.DataArray([0, 1, 5, 20], dims="feature")
+    tied = -4.5 / np.sqrt(5 * 4.5)  # ranks 4, 3, 1.5, 1.5
+    np.testing.assert_allclose(rank_correlation(x, values, "feature"), [1, tied, np.nan])

@@ -8,8 +8,7 @@ interpolant of orthogonal centres).
 
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
-from dynamics.experiments.ntk_eigenfeatures import claims, figures, sweeps
-from dynamics.experiments.ntk_eigenfeatures.runs import check_runs
+from dynamics.experiments.ntk_eigenfeatures import claims, figures, quantities
 from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS, Config, run
 
 EXPERIMENT = Experiment(
@@ -19,10 +18,10 @@ EXPERIMENT = Experiment(
     about="kernel eigenfeatures: robust ones at the top of the spectrum, useful non-robust ones below",
     Config=Config,
     presets=PRESETS,
-    measures=sweeps.MEASURES,
+    measures=quantities.LAWS,
     simulate=run,
     claims=claims.CLAIMS,
-    check_runs=check_runs(),
+    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
     summary=figures.table,
     gallery=(

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.draw import panels as plots
-from dynamics.experiments.ntk_eigenfeatures import quantities as measures
+from dynamics.experiments.ntk_eigenfeatures.quantities import FLIP, GRADIENTS, tail, useful
 from dynamics.experiments.ntk_eigenfeatures.setting import Config, data
 from dynamics.words import counted
 from kernels import evolution
@@ -62,12 +62,11 @@ def _rank_axis(ax, count):
 
 def _ledger(ax, dataset):
     gamma = dataset.robustness
-    rho = dataset.usefulness.sel(mode=gamma.feature.values).values
-    ranks = np.broadcast_to(gamma.feature.values + 1, rho.shape)
+    rho, gamma, ranks = xr.broadcast(useful(dataset), gamma, gamma.feature + 1)
     import matplotlib.colors
 
     shown = ax.scatter(
-        rho, gamma.values, c=ranks, s=16, cmap="viridis", norm=matplotlib.colors.LogNorm(), edgecolors="none"
+        rho, gamma, c=ranks, s=16, cmap="viridis", norm=matplotlib.colors.LogNorm(), edgecolors="none"
     )
     ax.figure.colorbar(shown, ax=ax, label="rank of the eigenvalue")
     ax.plot([0, 1], [0, 1], label="as robust as useful", **plots.THEORY)
@@ -148,9 +147,10 @@ def _draw_width(config, dataset):
     figure.suptitle(f"networks {start}, {config.steps} steps; {_data(config)}; {_seeds(dataset)}", fontsize=9)
     ax = axes[0]
     plots.curve(ax, 1 - dataset.gradient_cosine, "width", color=CLEAN, marker=".", label="networks")
-    widths = dataset.width.values.astype(float)
-    middle = float((1 - dataset.gradient_cosine).isel(width=0).median())
-    ax.plot(widths, middle * (widths / widths[0]) ** -0.5, label=r"width$^{-1/2}$", **plots.THEORY)
+    if GRADIENTS.applies(config):
+        widths = dataset.width.values / float(dataset.width[0])
+        law = float((1 - dataset.gradient_cosine).isel(width=0).median()) * widths ** GRADIENTS.theory(config)
+        ax.plot(dataset.width, law, label=r"width$^{-1/2}$", **plots.THEORY)
     ax.set_yscale("log")
     ax.set_ylabel("1 - cosine of input gradients")
     ax.set_title("network against kernel")
@@ -176,8 +176,8 @@ def _draw_evolution(config, dataset):
         arm = dataset.sel(training=name)
         plots.curve(axes[0], arm.accuracy, "step", color=colour, label=f"{name}, clean")
         plots.curve(axes[0], arm.robust_accuracy, "step", color=colour, linestyle=":", label=f"{name}, PGD")
-        tail = measures.tail(dataset, "kernel_attacked", name)
-        plots.curve(axes[1], tail.where(tail > 0), "step", color=colour, label=name)
+        share = tail(arm.kernel_attacked)
+        plots.curve(axes[1], share.where(share > 0), "step", color=colour, label=name)
         path = arm.kernel_attacked.transpose("seed", "step", "row", "column").values.astype(float)
         with jax.enable_x64(True):  # angles near 0 need its digits
             radius, angle = jax.vmap(evolution.polar)(jnp.asarray(path))
@@ -207,8 +207,10 @@ def _draw_clusters(config, dataset):
     ax = axes[0, 0]
     counts = dataset.num_clusters.values.astype(float)
     plots.curve(ax, dataset.flip_radius, "num_clusters", color=CLEAN, marker="o", label="kernel interpolant")
-    last = float(dataset.flip_radius.isel(num_clusters=-1).median())
-    ax.plot(counts, last * (counts / counts[-1]) ** -0.5, label=r"$k^{-1/2}$", **plots.THEORY)
+    if FLIP.applies(config):
+        last = float(dataset.flip_radius.isel(num_clusters=-1).median())
+        law = last * (counts / counts[-1]) ** FLIP.theory(config)
+        ax.plot(counts, law, label=r"$k^{-1/2}$", **plots.THEORY)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel("clusters $k$")
@@ -332,11 +334,8 @@ def table(dataset: xr.Dataset) -> str:
     if config.part == "features" and "robustness" in dataset:
         rows = [["feature", "eigenvalue", "useful", "robust"]]
         for i in dataset.feature.values[:12]:
-            numbers = (
-                dataset.eigenvalues.sel(mode=i),
-                dataset.usefulness.sel(mode=i),
-                dataset.robustness.sel(feature=i),
-            )
+            one = dataset.sel(mode=i, feature=i)
+            numbers = (one.eigenvalues, one.usefulness, one.robustness)
             rows.append([str(int(i)), *(f"{float(v.mean()):.3g}" for v in numbers)])
     elif config.part == "width":
         rows = [["width", "gradient cosine", *(label for label, _ in ATTACKS.values())]]
@@ -348,10 +347,8 @@ def table(dataset: xr.Dataset) -> str:
         rows = [["training", "clean", "PGD", "tail"]]
         for name in dataset.training.values.tolist():
             arm = dataset.sel(training=name).isel(step=-1)
-            share = measures.tail(dataset, "kernel_attacked", name).isel(step=-1)
-            rows.append(
-                [name, *(f"{float(v.mean()):.3g}" for v in (arm.accuracy, arm.robust_accuracy, share))]
-            )
+            numbers = (arm.accuracy, arm.robust_accuracy, tail(arm.kernel_attacked))
+            rows.append([name, *(f"{float(v.mean()):.3g}" for v in numbers)])
     elif config.part == "clusters":
         rows = [["clusters", "flip radius / sqrt(d)"]]
         for k in dataset.num_clusters.values:

@@ -1,221 +1,130 @@
-"""What the claims of the NTK's eigenfeatures measure: one number a seed."""
-
-from collections.abc import Callable, Mapping
+"""The mathematics of the eigenfeatures' claims: quantities of a run, and the laws that two of them follow."""
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
-from scipy import stats
 
-from dynamics.study.old import Run
+from dynamics.study import Law, Run, last, power_law
+from dynamics.study.quantities import rank_correlation
 
-Runs = Mapping[str, Run]
-PerSeed = Float[np.ndarray, " seeds"]
-Measure = Callable[[Runs], PerSeed]
-
-FLIP_RADII = {4: 0.61952, 8: 0.49121, 16: 0.37211, 32: 0.27468, 64: 0.19959}
+FLIP_RADII = xr.DataArray(
+    [0.61952, 0.49121, 0.37211, 0.27468, 0.19959], coords={"num_clusters": [4, 8, 16, 32, 64]}
+)
 """Flip radius of k clusters in units of the square root of the dimension, by an independent solution."""
 TAIL = 20
 
 
-def of(name: str, run: str, **chosen) -> Measure:
-    """A recorded number at some coordinates."""
-    return lambda runs: runs[run].dataset[name].sel(**chosen).values
+def useful(run) -> xr.DataArray:
+    """Usefulness of the features whose robustness is measured."""
+    return run.usefulness.sel(mode=run.feature).drop_vars("mode")
 
 
-def full(name: str, run: str) -> Measure:
-    """A recorded number with all features kept."""
-    return lambda runs: runs[run].dataset[name].isel(kept=-1).values
-
-
-def peak(run: str, kept: int, fewer: int) -> Measure:
-    """By how much `kept` features keep more under attack than `fewer` of them do, or than all, if less."""
-
-    def measure(runs):
-        robust = runs[run].dataset.kept_robust
-        rise = robust.sel(kept=kept) - robust.sel(kept=fewer)
-        fall = robust.sel(kept=kept) - robust.isel(kept=-1)
-        return np.minimum(rise, fall).values
-
-    return measure
-
-
-def peak_time(run: str) -> Measure:
-    """How many decades the time of the largest robust accuracy is from 1 / lambda_2."""
-
-    def measure(runs: Runs) -> PerSeed:
-        dataset = runs[run].dataset
-        values = dataset.eigenvalues.transpose("seed", "mode").values
-        when = dataset.time.values[dataset.time_robust.transpose("seed", "time").values.argmax(axis=1)]
-        return np.abs(np.log10(when * values[:, 1] / values[:, 0]))
-
-    return measure
-
-
-def constant_feature(runs: Runs) -> PerSeed:
-    """How far the top feature's usefulness and robustness differ."""
-    dataset = runs["features"].dataset
-    return np.abs(dataset.usefulness.sel(mode=0) - dataset.robustness.sel(feature=0)).values
-
-
-def useful_nonrobust(runs: Runs) -> PerSeed:
+def useful_nonrobust(run) -> xr.DataArray:
     """Largest usefulness among features 3 to 5 whose robustness is at most 0.1."""
-    dataset = runs["features"].dataset
-    gamma = dataset.robustness.sel(feature=[3, 4, 5]).values
-    rho = dataset.usefulness.sel(mode=[3, 4, 5]).values
-    return np.where(gamma <= 0.1, rho, 0).max(axis=1)
+    return useful(run).where(run.robustness <= 0.1, 0).sel(feature=[3, 4, 5]).max("feature", skipna=False)
 
 
-def deepest(runs: Runs) -> PerSeed:
-    """Largest robustness of the features from 6 on."""
-    gamma = runs["features"].dataset.robustness
-    return gamma.where(gamma.feature >= 6, drop=True).max("feature").values
-
-
-def rank_correlation(run: str) -> Measure:
+def robust_ranks(run) -> xr.DataArray:
     """Spearman's correlation of a feature's rank and its robustness."""
-
-    def measure(runs: Runs) -> PerSeed:
-        gamma = runs[run].dataset.robustness
-        return np.array([stats.spearmanr(gamma.feature.values, row).statistic for row in gamma.values])
-
-    return measure
+    return rank_correlation(run.feature, run.robustness, "feature")
 
 
-def full_gain(run: str) -> Measure:
+def full_clean(run) -> xr.DataArray:
+    """Clean accuracy with all features kept."""
+    return run.kept_clean.isel(kept=-1)
+
+
+def full_robust(run) -> xr.DataArray:
+    """Accuracy under attack with all features kept."""
+    return run.kept_robust.isel(kept=-1)
+
+
+def full_gain(run) -> xr.DataArray:
     """Clean accuracy that the features below the second add."""
-    return lambda runs: (
-        (runs[run].dataset.kept_clean.isel(kept=-1) - runs[run].dataset.kept_clean.sel(kept=2)).values
+    return full_clean(run) - run.kept_clean.sel(kept=2)
+
+
+def peak(run) -> xr.DataArray:
+    """By how much twenty features keep more under attack than two of them do, or than all, if less."""
+    return run.kept_robust.sel(kept=20) - np.maximum(run.kept_robust.sel(kept=2), full_robust(run))
+
+
+def peak_time(run) -> xr.DataArray:
+    """How many decades the time of the largest robust accuracy is from 1 / lambda_2."""
+    second = run.eigenvalues.isel(mode=1) / run.eigenvalues.isel(mode=0)
+    return np.abs(np.log10(run.time_robust.idxmax("time") * second))
+
+
+def beyond(values: xr.DataArray, low: float, high: float, dim: str) -> xr.DataArray:
+    """How far values get out of a range along a dimension; below 0 if all are inside."""
+    return np.maximum(low - values.min(dim), values.max(dim) - high)
+
+
+def transfer_gap(run) -> xr.DataArray:
+    """Distance of a network's accuracies under the kernel's attack and under the white-box one."""
+    accuracy = run.attacked_accuracy
+    return np.abs(accuracy.sel(attack="kernel") - accuracy.sel(attack="white_box"))
+
+
+def better_than_networks(run) -> xr.DataArray:
+    """A network's accuracy under another network's attack less that under the kernel's."""
+    accuracy = run.attacked_accuracy
+    return accuracy.sel(attack="other_network") - accuracy.sel(attack="kernel")
+
+
+def tail(kernel: xr.DataArray) -> xr.DataArray:
+    """Share of a kernel's squared eigenvalues below the `TAIL` largest."""
+    squares = xr.apply_ufunc(
+        lambda matrix: np.sort(np.linalg.eigvalsh(matrix) ** 2),
+        kernel.astype(float),
+        input_core_dims=[["row", "column"]],
+        output_core_dims=[["mode"]],
     )
+    return squares.isel(mode=slice(None, -TAIL)).sum("mode") / squares.sum("mode")
 
 
-def nonrobust_gain(runs: Runs) -> PerSeed:
-    """By how much the non-robust block's signal changes that gain."""
-    return full_gain("features")(runs) - full_gain("no_signal")(runs)
+def concentration(kernel: xr.DataArray) -> xr.DataArray:
+    """Ratio of the kernel's tails after standard and after adversarial training."""
+    ends = tail(last(kernel))
+    return ends.sel(training="standard") / ends.sel(training="pgd")
 
 
-def chance_excess(low: float, high: float) -> Measure:
-    """How far out of a range the usefulness of the first 60 features gets; below 0 if all are inside."""
-
-    def measure(runs: Runs) -> PerSeed:
-        rho = runs["random_labels"].dataset.usefulness.isel(mode=slice(0, 60))
-        return np.maximum(low - rho.min("mode"), rho.max("mode") - high).values
-
-    return measure
-
-
-def network_distance(runs: Runs) -> PerSeed:
-    """Largest distance over time of the network's robust accuracy from the kernel's."""
-    dataset = runs["networks"].dataset
-    return np.abs(dataset.net_robust - dataset.time_robust).max("time").values
-
-
-def gradient_slope(run: str) -> Measure:
-    """Slope of log(1 - gradient cosine) in log width."""
-
-    def measure(runs: Runs) -> PerSeed:
-        dataset = runs[run].dataset
-        widths = np.log(dataset.width.values)
-        return np.array([np.polyfit(widths, np.log(1 - row), 1)[0] for row in dataset.gradient_cosine.values])
-
-    return measure
-
-
-def wide(run: str, radius: float, least: int) -> Callable[[Runs], xr.DataArray]:
-    def chosen(runs: Runs) -> xr.DataArray:
-        found = runs[run].dataset.attacked_accuracy.sel(radius=radius)
-        return found.where(found.width >= least, drop=True)
-
-    return chosen
-
-
-def transfer_gap(run: str) -> Measure:
-    """Largest distance, over widths from 256 on, of the accuracies under kernel and white-box attack."""
-
-    def measure(runs: Runs) -> PerSeed:
-        found = wide(run, 0.05, 256)(runs)
-        return np.abs(found.sel(attack="kernel") - found.sel(attack="white_box")).max("width").values
-
-    return measure
-
-
-def better_than_networks(run: str) -> Measure:
-    """Accuracy under another network's attack less that under the kernel's, at width 1024."""
-
-    def measure(runs: Runs) -> PerSeed:
-        found = runs[run].dataset.attacked_accuracy.sel(radius=0.1, width=1024)
-        return (found.sel(attack="other_network") - found.sel(attack="kernel")).values
-
-    return measure
-
-
-def random_signs(run: str) -> Measure:
-    """Accuracy under random signs at width 1024."""
-    return of("attacked_accuracy", run, radius=0.1, width=1024, attack="random_signs")
-
-
-def tail(dataset: xr.Dataset, name: str, training: str) -> xr.DataArray:
-    """Share of the squared eigenvalues below the 20 largest, at every time."""
-    kernel = dataset[name].sel(training=training)
-    squares = np.sort(np.linalg.eigvalsh(kernel.values.astype(float)) ** 2, axis=-1)[..., ::-1]
-    share = squares[..., TAIL:].sum(-1) / squares.sum(-1)
-    return xr.DataArray(share, coords={"seed": kernel.seed, "step": kernel.step}, dims=("seed", "step"))
-
-
-def tail_ratio(run: str, first: str, second: str, points: str = "kernel_attacked") -> Measure:
-    """Ratio of two trainings' tails; `start` is standard training's at step 0."""
-
-    def share(dataset, training):
-        when = 0 if training == "start" else -1
-        return tail(dataset, points, "standard" if training == "start" else training).isel(step=when).values
-
-    return lambda runs: share(runs[run].dataset, first) / share(runs[run].dataset, second)
-
-
-def flip_error(run: str) -> Measure:
+def flip_error(run) -> xr.DataArray:
     """Largest distance of the flip radii from their values."""
-
-    def measure(runs: Runs) -> PerSeed:
-        dataset = runs[run].dataset
-        known = [FLIP_RADII.get(int(k), np.nan) for k in dataset.num_clusters.values]
-        exact = xr.DataArray(known, dims="num_clusters", coords={"num_clusters": dataset.num_clusters})
-        return np.abs(dataset.flip_radius - exact).max("num_clusters").values
-
-    return measure
+    return np.abs(run.flip_radius - FLIP_RADII.reindex_like(run.num_clusters)).max("num_clusters")
 
 
-def spectrum_error(runs: Runs) -> PerSeed:
+def spectrum_error(run: Run) -> xr.DataArray:
     """Relative distance of the centres' eigenvalues, over their mean, from 1 + (k - 1)/2pi and 1 - 1/2pi."""
-    dataset = runs["clusters"].dataset
-    errors = []
-    for k in dataset.num_clusters.values:
-        values = dataset.centre_eigenvalues.sel(num_clusters=k).isel(mode=slice(0, int(k))).values
-        rest = 1 - 1 / (2 * np.pi)
-        exact = np.array([rest + k / (2 * np.pi), *[rest] * (int(k) - 1)])
-        errors.append(np.abs(values / values.mean(axis=1, keepdims=True) / exact[None] - 1).max(axis=1))
-    return np.max(errors, axis=0)
+    there = run.mode < run.num_clusters
+    values = run.centre_eigenvalues / run.centre_eigenvalues.where(there).mean("mode")
+    exact = 1 - 1 / (2 * np.pi) + (run.mode == 0) * run.num_clusters / (2 * np.pi)
+    return np.abs(values / exact - 1).where(there, 0).max(("num_clusters", "mode"), skipna=False)
 
 
-def flip_exponent(run: str) -> Measure:
-    """Local exponent of the flip radius in k, between the two largest k."""
-
-    def measure(runs: Runs) -> PerSeed:
-        radii = runs[run].dataset.flip_radius.isel(num_clusters=[-2, -1])
-        slope = np.log(radii).diff("num_clusters") / np.log(radii.num_clusters.astype(float)).diff(
-            "num_clusters"
-        )
-        return slope.isel(num_clusters=0).values
-
-    return measure
+def _last_two(run) -> xr.DataArray:
+    radii = run.flip_radius.isel(num_clusters=[-2, -1])
+    return power_law(radii.num_clusters, radii, "num_clusters")
 
 
-def deep_robustness(low: int, high: int) -> Measure:
-    """Mean robustness of some features of images."""
-    return lambda runs: runs["mnist"].dataset.robustness.sel(feature=slice(low, high)).mean("feature").values
+def _keeps(config) -> bool:
+    return config.part == "features" and bool(config.kept)
 
 
-def agreement(other: str, start: int, stop: int | None) -> Measure:
-    """Mean |cos| of features of the same rank."""
-    return lambda runs: (
-        runs["mnist"].dataset.agreement.sel(other=other).isel(mode=slice(start, stop)).mean("mode").values
-    )
+CLEAN = Law("clean_accuracy", "clean test accuracy, most features kept", full_clean, recorded=_keeps)
+ROBUST = Law("robust_accuracy", "robust test accuracy, most features kept", full_robust, recorded=_keeps)
+GRADIENTS = Law(
+    "gradient_exponent",
+    "exponent of the width in 1 - cosine of input gradients",
+    lambda run: power_law(run.width, 1 - run.gradient_cosine, "width"),
+    theory=lambda config: -0.5,
+    domain=lambda config: config.doubled or "networks that do not start at 0 never come near the kernel",
+    recorded=lambda config: config.part == "width" and len(config.widths) > 1,
+)
+FLIP = Law(
+    "flip_exponent",
+    "local exponent of the flip radius in k, between the two largest k",
+    _last_two,
+    theory=lambda config: -0.5,
+    recorded=lambda config: config.part == "clusters" and len(config.clusters) > 1,
+)
+LAWS = (CLEAN, ROBUST, GRADIENTS, FLIP)
