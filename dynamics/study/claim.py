@@ -108,19 +108,18 @@ class Claim:
     where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     applies: Callable[[Any], bool] | None = None
     needs: Callable[[Given], str] = _nothing
-    by_name: bool = False
 
     def given(self, runs: Mapping[str, Run]) -> Given:
         """What the quantity is given of these runs."""
         chosen = {name: runs[name].at(**self.where) for name in self.runs}
-        return chosen if len(chosen) > 1 or self.by_name else chosen[self.runs[0]]
+        return chosen if len(chosen) > 1 else chosen[self.runs[0]]
 
     def accepts(self, runs: Mapping[str, Run]) -> Band:
         """The band for these runs, of so many seeds."""
         band = self.band
         if not isinstance(band, Band):
             configs = {name: runs[name].config for name in self.runs}
-            band = band(configs if len(configs) > 1 or self.by_name else configs[self.runs[0]])
+            band = band(configs if len(configs) > 1 else configs[self.runs[0]])
         return band.of(max(run.dataset.sizes.get("seed", 1) for run in runs.values()))
 
 
