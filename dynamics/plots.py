@@ -1,22 +1,34 @@
-"""Pictures of training dynamics: the public face of `draw`."""
+"""Pictures of training dynamics: the public face of `draw`.
+
+Every function draws into given axes; nothing shows or saves except `save_figures`. Solid lines are medians
+over seeds with interquartile bands; theory is a dashed black line.
+"""
 
 from dynamics.draw.panels import (
-    COLOURS,
-    GREY,
-    THEORY,
-    WIDEST,
     alignment_curves,
     band,
     curve,
     feature_map,
+    guide,
+    matrix,
+    pictures,
+    square,
+    survival,
+    time_axis,
+)
+from dynamics.draw.style import (
+    COLOURS,
+    GREY,
+    THEORY,
+    WIDEST,
+    label,
     legend_below,
     new_figure,
     panels,
     save_figures,
     styled,
-    survival,
-    time_axis,
 )
+from dynamics.draw.tables import text_table
 
 __all__ = [
     "COLOURS",
@@ -27,11 +39,17 @@ __all__ = [
     "band",
     "curve",
     "feature_map",
+    "guide",
+    "label",
     "legend_below",
+    "matrix",
     "new_figure",
     "panels",
+    "pictures",
     "save_figures",
+    "square",
     "styled",
     "survival",
+    "text_table",
     "time_axis",
 ]

@@ -159,7 +159,7 @@ def _write(result: dict[str, Any], targets: list[Path]) -> None:
 
 def _draw(result: dict[str, Any], folder: Path) -> None:
     from dynamics.benchmark.report import curve_figure
-    from dynamics.draw.panels import save_figures
+    from dynamics.plots import save_figures
 
     figure = curve_figure(result["curve"]["setting"], result["curve"]["points"])
     if figure is not None:

@@ -169,7 +169,7 @@ def curve_table(name: str, points: Sequence[dict[str, Any]]) -> str:
 
 def curve_figure(name: str, points: Sequence[dict[str, Any]]):
     """The same as a Figure; None if no point was measured."""
-    from dynamics.draw.panels import new_figure, styled
+    from dynamics.plots import new_figure, styled
 
     measured = [point for point in points if not point["reason"]]
     if not measured:

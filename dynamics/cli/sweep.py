@@ -165,7 +165,7 @@ def draw(
 ) -> list[Path]:
     """Draw a sweep's figures, all or those named, their power laws in the JSON beside; returns the paths."""
     from dynamics.cli.work import provenance
-    from dynamics.draw.panels import save_figures
+    from dynamics.plots import save_figures
     from dynamics.sweep.figures import Shown
 
     shown = Shown(experiment, dataset, asked)

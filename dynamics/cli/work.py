@@ -86,7 +86,7 @@ def draw(
     experiment: Any, dataset: Any, folder: Path, command: str, names: Sequence[str] | None = None
 ) -> list[Path]:
     """Draw an experiment's figures of a Dataset into a folder, all or those named; returns their paths."""
-    from dynamics.draw.panels import save_figures
+    from dynamics.plots import save_figures
 
     about = provenance(experiment, dataset, command)
     wanted = experiment.figures if names is None else names

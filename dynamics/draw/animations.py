@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from dynamics.draw import panels as plots
+from dynamics import plots
 from dynamics.files import write_atomically
 
 if TYPE_CHECKING:

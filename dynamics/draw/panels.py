@@ -1,92 +1,22 @@
-"""Pictures of training dynamics: alignment curves, neuron-feature maps, curves with their theory.
+"""Panels: what is drawn into given axes, from labelled arrays.
 
-Every function draws into given axes; nothing here shows or saves except `save_figures`. Solid lines are
-medians over seeds with interquartile bands; theory is a dashed black line.
+Solid lines are medians over seeds with interquartile bands; theory is a dashed black line.
 """
 
-import functools
-import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int, Real
 
-from dynamics.files import write_atomically, write_text
+from dynamics.draw.style import COLOURS, GREY, THEORY
 
-if TYPE_CHECKING:  # imported where something is drawn: half a second that other commands need not wait
+if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
-
-# Okabe & Ito's colour-blind-safe cycle; its yellow vanishes on white and its black is theory's: a dark
-# purple, which differs from the others in lightness, is in their place
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4B2078")
-GREY = "#9a9a9a"
-THEORY = {"color": "black", "linestyle": "--", "linewidth": 1.4, "zorder": 5}
-BELOW = 33  # points that an x-axis takes: ticks, numbers and label
-WIDEST = 9.6  # inches; shown in a page's column of 6 inches its letters of 9 points are 5.6 points high
-STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": True,
-    "legend.edgecolor": "none",
-    "legend.framealpha": 0.75,
-    "legend.fontsize": 7.5,
-}
-
-
-def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Run a drawing function under this library's style, whatever the user's own is."""
-
-    @functools.wraps(draw)
-    def wrapper(*args, **kwargs):
-        import matplotlib
-
-        cycle = {"axes.prop_cycle": matplotlib.cycler(color=COLOURS)}
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE, **cycle}):
-            return draw(*args, **kwargs)
-
-    return wrapper
-
-
-def new_figure(
-    rows: int, columns: int, width: float, height: float
-) -> tuple["matplotlib.figure.Figure", np.ndarray]:
-    """A figure outside of pyplot (so that nothing is shown or kept), and its axes as (rows, columns)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def panels(
-    count: int, width: float, height: float, most: int = 3
-) -> tuple["matplotlib.figure.Figure", list["matplotlib.axes.Axes"]]:
-    """A figure of `count` panels of a size in inches, in rows of at most `most` that fit into a column.
-
-    Four go two by two. What is left of the last row is empty.
-    """
-    most = max(1, min(most, int(WIDEST / width + 1e-9)))
-    columns = min(count, 2 if count == 4 else most)
-    rows = -(-count // columns)
-    figure, axes = new_figure(rows, columns, width * columns, height * rows)
-    for ax in axes.flat[count:]:
-        ax.set_axis_off()
-    return figure, list(axes.flat[:count])
-
-
-def legend_below(ax: "matplotlib.axes.Axes", columns: int = 2) -> None:
-    """The legend below the label of the x-axis, whatever the panel's height."""
-    from matplotlib.transforms import ScaledTranslation
-
-    down = ScaledTranslation(0, -BELOW / 72, ax.figure.dpi_scale_trans)
-    place = {"bbox_to_anchor": (0.0, 0.0), "bbox_transform": ax.transAxes + down, "borderaxespad": 0}
-    ax.legend(loc="upper left", ncols=columns, **place)
+    import matplotlib.image
 
 
 def time_axis(
@@ -223,17 +153,82 @@ def survival(
     return np.stack([(samples > radius).mean(axis=1) for radius in np.asarray(at)], axis=1)
 
 
-def save_figures(
-    figures: Mapping[str, "matplotlib.figure.Figure"], folder: Path, about: Mapping[str, Any]
-) -> list[Path]:
-    """Write each figure as `name.png` with its provenance as `name.json` beside it; returns the PNGs.
+def guide(
+    ax: "matplotlib.axes.Axes",
+    x: xr.DataArray | Real[np.ndarray, " points"],
+    height: float,
+    exponent: float,
+    label: str,
+    **line: Any,
+) -> None:
+    """A power law as theory's line, of this height at the first x."""
+    x = np.asarray(x, float)
+    ax.plot(x, height * (x / x[0]) ** exponent, label=label, **THEORY | line)
 
-    Raises: OSError: the folder cannot be written to.
+
+def matrix(
+    ax: "matplotlib.axes.Axes",
+    values: xr.DataArray,
+    texts: Any = None,
+    *,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    dark: Any = None,
+    bar: Mapping[str, Any] | None = None,
+    **image: Any,
+) -> "matplotlib.image.AxesImage":
+    """A matrix as an image, its rows and columns named, with texts in its cells.
+
+    Args:
+      values: of two dimensions, rows and columns.
+      texts: what is written into each cell; None: nothing.
+      rows, columns: names; by default the coordinates.
+      dark: where letters are white; by default where values are above half of the largest.
+      bar: keywords of the colour bar; None: none.
+      image: keywords of `imshow`.
     """
-    paths = []
-    for name, figure in figures.items():
-        path = Path(folder) / f"{name}.png"
-        write_atomically(path, lambda temporary, f=figure: f.savefig(temporary, format="png", dpi=160))
-        write_text(path.with_suffix(".json"), json.dumps({"figure": name, **about}, indent=1) + "\n")
-        paths.append(path)
-    return paths
+    shown = ax.imshow(values.values, **{"aspect": "auto", "interpolation": "nearest"} | image)
+    names = [values[dim].values.astype(str).tolist() for dim in values.dims]
+    ax.set_yticks(range(values.shape[0]), rows or names[0])
+    ax.set_xticks(range(values.shape[1]), columns or names[1])
+    if texts is not None:
+        dark = values.values > 0.5 * np.nanmax(values.values) if dark is None else np.asarray(dark)
+        for i, j in np.ndindex(values.shape):
+            colour = "white" if dark[i, j] else "black"
+            ax.text(j, i, texts[i][j], ha="center", va="center", fontsize=8, color=colour)
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+    if bar is not None:
+        ax.figure.colorbar(shown, ax=ax, **{"shrink": 0.9} | bar)
+    return shown
+
+
+def pictures(
+    axes: Sequence["matplotlib.axes.Axes"],
+    pixels: Float[np.ndarray, "pictures pixels"],
+    titles: Sequence[str] = (),
+    **image: Any,
+) -> "matplotlib.image.AxesImage":
+    """Square images, one an axes, without ticks; those of one call share one scale unless `image` says else.
+
+    Raises: ValueError: a number of pixels that is no square.
+    """
+    side = square(pixels.shape[-1])
+    if not side:
+        raise ValueError(f"pictures need a square number of pixels, got {pixels.shape[-1]}")
+    # features of a file may lie anywhere
+    scale = {"vmin": min(0.0, float(pixels.min())), "vmax": max(1.0, float(pixels.max()))}
+    for number, (ax, one) in enumerate(zip(axes, pixels, strict=False)):
+        shown = ax.imshow(one.reshape(side, side), **{"cmap": "gray"} | scale | image)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[:].set_visible(False)
+        if titles:
+            ax.set_title(titles[number])
+    return shown
+
+
+def square(count: int) -> int:
+    """The side of a square of so many pixels; 0 where there is none."""
+    side = round(count**0.5)
+    return side if side**2 == count else 0

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from dynamics.draw import panels as plots
+from dynamics import plots
 from dynamics.experiments.base import Experiment
 from dynamics.study.law import Law
 from dynamics.sweep import grid as grids

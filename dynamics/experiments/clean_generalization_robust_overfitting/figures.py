@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from dynamics.draw import panels as plots
+from dynamics import plots
 from dynamics.experiments.clean_generalization_robust_overfitting import quantities
 from dynamics.experiments.clean_generalization_robust_overfitting.quantities import ROBUST_ERROR, THRESHOLD
 from dynamics.experiments.clean_generalization_robust_overfitting.setting import Config

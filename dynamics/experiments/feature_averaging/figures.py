@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import xarray as xr
 
-from dynamics.draw import panels as plots
+from dynamics import plots
 from dynamics.experiments.feature_averaging.quantities import (
     COSINE,
     GROWTH,

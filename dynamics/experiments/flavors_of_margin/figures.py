@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from dynamics.draw import panels as plots
+from dynamics import plots
 from dynamics.experiments.flavors_of_margin.quantities import (
     LOGARITHM,
     RATE,

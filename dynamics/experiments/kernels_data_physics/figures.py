@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from dynamics.draw import panels as plots
+from dynamics import plots
 from dynamics.experiments.kernels_data_physics import network_figures as networks
 from dynamics.experiments.kernels_data_physics import quantities
 from dynamics.experiments.kernels_data_physics.network_figures import (

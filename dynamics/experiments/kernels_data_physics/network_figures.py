@@ -6,7 +6,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from dynamics.draw import panels as plots
+from dynamics import plots
 from dynamics.experiments.kernels_data_physics import quantities
 from dynamics.experiments.kernels_data_physics.setting import Config
 from dynamics.words import counted

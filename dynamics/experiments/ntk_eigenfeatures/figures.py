@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from dynamics.draw import panels as plots
+from dynamics import plots
 from dynamics.experiments.ntk_eigenfeatures.quantities import FLIP, GRADIENTS, tail, useful
 from dynamics.experiments.ntk_eigenfeatures.setting import Config, data
 from dynamics.words import counted

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from dynamics import plots
 from dynamics.adversary.evaluation import suspicions
 from dynamics.data.shipped import SHIPPED_COUNTS
-from dynamics.draw import panels as plots
 from dynamics.experiments.robust_data_distillation.quantities import overestimate
 from dynamics.experiments.robust_data_distillation.setting import Config
 from dynamics.words import counted

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from dynamics.draw import panels as plots
+from dynamics import plots
 from dynamics.experiments.robust_feature_learning.quantities import nonrobust, robust, sides
 from dynamics.experiments.robust_feature_learning.setting import Config
 from dynamics.words import counted

@@ -1,0 +1,133 @@
+"""The style of all pictures, figures and their axes, and how they are saved.
+
+Nothing here shows anything, or keeps a figure open.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dynamics.files import write_atomically, write_text
+
+if TYPE_CHECKING:  # imported where something is drawn: half a second that other commands need not wait
+    import matplotlib.axes
+    import matplotlib.figure
+
+# Okabe & Ito's colour-blind-safe cycle; its yellow vanishes on white and its black is theory's: a dark
+# purple, which differs from the others in lightness, is in their place
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4B2078")
+GREY = "#9a9a9a"
+THEORY = {"color": "black", "linestyle": "--", "linewidth": 1.4, "zorder": 5}
+BELOW = 33  # points that an x-axis takes: ticks, numbers and label
+WIDEST = 9.6  # inches; shown in a page's column of 6 inches its letters of 9 points are 5.6 points high
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": True,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.75,
+    "legend.fontsize": 7.5,
+}
+
+
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a drawing function under this library's style, whatever the user's own is."""
+
+    @functools.wraps(draw)
+    def wrapper(*args, **kwargs):
+        import matplotlib
+
+        cycle = {"axes.prop_cycle": matplotlib.cycler(color=COLOURS)}
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE, **cycle}):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def new_figure(
+    rows: int, columns: int, width: float, height: float
+) -> tuple["matplotlib.figure.Figure", np.ndarray]:
+    """A figure outside of pyplot (so that nothing is shown or kept), and its axes as (rows, columns)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def panels(
+    count: int, width: float, height: float, most: int = 3
+) -> tuple["matplotlib.figure.Figure", list["matplotlib.axes.Axes"]]:
+    """A figure of `count` panels of a size in inches, in rows of at most `most` that fit into a column.
+
+    Four go two by two. What is left of the last row is empty.
+    """
+    most = max(1, min(most, int(WIDEST / width + 1e-9)))
+    columns = min(count, 2 if count == 4 else most)
+    rows = -(-count // columns)
+    figure, axes = new_figure(rows, columns, width * columns, height * rows)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, list(axes.flat[:count])
+
+
+def legend_below(ax: "matplotlib.axes.Axes", columns: int = 2) -> None:
+    """The legend below the label of the x-axis, whatever the panel's height."""
+    from matplotlib.transforms import ScaledTranslation
+
+    down = ScaledTranslation(0, -BELOW / 72, ax.figure.dpi_scale_trans)
+    place = {"bbox_to_anchor": (0.0, 0.0), "bbox_transform": ax.transAxes + down, "borderaxespad": 0}
+    ax.legend(loc="upper left", ncols=columns, **place)
+
+
+def label(
+    ax: "matplotlib.axes.Axes",
+    x: str | None = None,
+    y: str | None = None,
+    title: str | None = None,
+    *,
+    log: str = "",
+    xlim: tuple[float | None, float | None] | None = None,
+    ylim: tuple[float | None, float | None] | None = None,
+    legend: str | None = None,
+) -> None:
+    """Name the axes and the panel, and set what it shows.
+
+    Args:
+      log: the axes that are logarithmic: "x", "y" or "xy".
+      xlim, ylim: the ends; None leaves one as it is.
+      legend: where the legend goes, as Matplotlib says it; "below": under the panel; None: nowhere.
+    """
+    for name, text in (("xlabel", x), ("ylabel", y), ("title", title)):
+        if text is not None:
+            ax.set(**{name: text})
+    for axis in log:
+        ax.set(**{f"{axis}scale": "log"})
+    for name, ends in (("xlim", xlim), ("ylim", ylim)):
+        if ends is not None:
+            ax.set(**{name: ends})
+    if legend == "below":
+        legend_below(ax)
+    elif legend is not None:
+        ax.legend(loc=legend)
+
+
+def save_figures(
+    figures: Mapping[str, "matplotlib.figure.Figure"], folder: Path, about: Mapping[str, Any]
+) -> list[Path]:
+    """Write each figure as `name.png` with its provenance as `name.json` beside it; returns the PNGs.
+
+    Raises: OSError: the folder cannot be written to.
+    """
+    paths = []
+    for name, figure in figures.items():
+        path = Path(folder) / f"{name}.png"
+        write_atomically(path, lambda temporary, f=figure: f.savefig(temporary, format="png", dpi=160))
+        write_text(path.with_suffix(".json"), json.dumps({"figure": name, **about}, indent=1) + "\n")
+        paths.append(path)
+    return paths
