@@ -8,7 +8,7 @@ from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.clean_generalization_robust_overfitting import claims, figures, sweeps
 from dynamics.experiments.clean_generalization_robust_overfitting.runs import check_runs
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS, Config, run
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS, Config, train
 
 EXPERIMENT = Experiment(
     name="clean_generalization_robust_overfitting",
@@ -19,7 +19,8 @@ EXPERIMENT = Experiment(
     Config=Config,
     presets=PRESETS,
     measures=sweeps.MEASURES,
-    simulate=run,
+    train=train,
+    arms="arm",
     claims=claims.CLAIMS,
     check_runs=check_runs(),
     figures=figures.FIGURES,

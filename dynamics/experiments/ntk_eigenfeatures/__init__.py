@@ -10,7 +10,7 @@ from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.ntk_eigenfeatures import claims, figures, sweeps
 from dynamics.experiments.ntk_eigenfeatures.runs import check_runs
-from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS, Config, run
+from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS, Config, train
 
 EXPERIMENT = Experiment(
     name="ntk_eigenfeatures",
@@ -20,7 +20,8 @@ EXPERIMENT = Experiment(
     Config=Config,
     presets=PRESETS,
     measures=sweeps.MEASURES,
-    simulate=run,
+    train=train,
+    arms="training",
     claims=claims.CLAIMS,
     check_runs=check_runs(),
     figures=figures.FIGURES,
