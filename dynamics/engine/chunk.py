@@ -220,8 +220,8 @@ class Chunk:
       part: what was observed, once it is finished.
     """
 
-    def __init__(self, shared: Work, runs: np.ndarray, left: Left | None = None, saved: int = -1):
-        self.shared, self.runs, self.given = shared, np.asarray(runs), left
+    def __init__(self, whole: Work, runs: np.ndarray, left: Left | None = None, saved: int = -1):
+        self.whole, self.runs, self.given = whole, np.asarray(runs), left
         # position and states as one: Ctrl-C may come between any two lines
         self._at: tuple[int, Any] = (-1 if left is None else left.position, None)
         self.rows: list[Any] = [] if left is None else list(left.rows)
@@ -236,42 +236,42 @@ class Chunk:
 
     def work(self) -> None:
         """Do everything; the host is at most `IN_FLIGHT` segments ahead of the devices."""
-        shared = self.shared
-        plan = shared.plan
+        whole = self.whole
+        plan = whole.plan
         runs = batching.padded(plan, self.runs)
-        numbers = batching.spread_numbers(plan, shared.numbers, runs)
-        seeds = batching.spread(plan, shared.seeds[runs])
-        common = shared.common
+        numbers = batching.spread_numbers(plan, whole.numbers, runs)
+        seeds = batching.spread(plan, whole.seeds[runs])
+        common = whole.common
         if common is None:
-            own = batching.spread_numbers(shared.data_plan, shared.data_numbers, runs)
-            common = shared.data(shared.data_plan, own, seeds)
-        if shared.per_seed:
+            own = batching.spread_numbers(whole.data_plan, whole.data_numbers, runs)
+            common = whole.data(whole.data_plan, own, seeds)
+        if whole.per_seed:
             numbers += seed_numbers.numbers(plan, numbers, (seeds,), common)
-        states, own = shared.engine.start(plan, numbers, (seeds,), common)
+        states, own = whole.engine.start(plan, numbers, (seeds,), common)
         if self.given is not None:
             structure = jax.tree.structure(states)
             leaves = [leaf[batching.padded(plan, np.arange(len(self.runs)))] for leaf in self.given.leaves]
             states = batching.spread(plan, typed(jax.tree.unflatten(structure, leaves), states))
         self._at = (self.position, states)
-        for i, (previous, now) in enumerate(pairwise([0, *shared.times])):
+        for i, (previous, now) in enumerate(pairwise([0, *whole.times])):
             if i <= self.position:
                 continue
             run = (seeds, states, own)
-            states, row = shared.engine.advance(plan, numbers, run, common, previous, now - previous)
+            states, row = whole.engine.advance(plan, numbers, run, common, previous, now - previous)
             self.rows.append(row)
             self._at = (i, states)
             self._flight.append(states.first_nonfinite_step)
             if len(self._flight) > IN_FLIGHT:
                 jax.block_until_ready(self._flight.pop(0))
             self._fetch(upto=i - IN_FLIGHT)
-            if shared.kept is not None and shared.on_the_way and shared.due():
+            if whole.kept is not None and whole.on_the_way and whole.due():
                 self.keep()
-            shared.progress.update(now)
-            shared.interrupts.check()
-        end = shared.engine.conclude(plan, numbers, (seeds, states, own), common)
+            whole.progress.update(now)
+            whole.interrupts.check()
+        end = whole.engine.conclude(plan, numbers, (seeds, states, own), common)
         self.part = self.partial()._replace(ended=batching.gather(end, len(self.runs)))
-        if shared.common is None:
-            shared.spare.append(common)
+        if whole.common is None:
+            whole.spare.append(common)
 
     def partial(self) -> Part:
         """What was observed so far."""
@@ -282,7 +282,7 @@ class Chunk:
         if (states := self._at[1]) is not None:
             first = batching.gather(states.first_nonfinite_step, len(self.runs))
         elif self.given is not None:
-            structure = jax.tree.structure(self.shared.state_shapes())
+            structure = jax.tree.structure(self.whole.state_shapes())
             first = np.asarray(jax.tree.unflatten(structure, self.given.leaves).first_nonfinite_step)
         else:
             first = np.full(len(self.runs), -1)
@@ -301,8 +301,8 @@ class Chunk:
         """Save the records since the last time, and then the state."""
         left = self.left()
         for i in range(self._saved + 1, left.position + 1):
-            self.shared.kept.save_record(left.runs, i, left.rows[i])
-        self.shared.kept.save_state(left.runs, left.position, left.leaves)
+            self.whole.kept.save_record(left.runs, i, left.rows[i])
+        self.whole.kept.save_state(left.runs, left.position, left.leaves)
         self._saved = left.position
 
     def stand(self) -> Left | None:
@@ -324,7 +324,7 @@ class Chunk:
                 rows: list[Row] = [{name: value[part] for name, value in row.items()} for row in left.rows]
                 leaves = [leaf[part] for leaf in left.leaves]
                 own = Left(self.runs[part], left.position, leaves, rows)
-            found.append(Chunk(self.shared, self.runs[part], own))
+            found.append(Chunk(self.whole, self.runs[part], own))
         return found
 
     def _fetch(self, upto: int) -> None:

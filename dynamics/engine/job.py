@@ -36,7 +36,7 @@ class Job:
       whole: a later job needs the result: each of several processes that share a run makes all of it. A job
         with seeds of its own always is.
       float64: its precision; None: that which JAX is set to where the job is made. Its parts are best made in
-        the same (`precision`): arrays of theirs keep what they have.
+        the same (`stages.in_precision`): arrays of theirs keep what they have.
     Raises: ValueError, TypeError: bad arguments; what only tracing can tell is refused before compiling.
     """
 

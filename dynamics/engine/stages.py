@@ -90,8 +90,6 @@ def execute_each(jobs: Jobs, execution: Execution, arms: str = "") -> dict[str, 
       Interrupted: see above.
       Unfinished: after all jobs, if this process's share of any is not the last one.
     """
-    if len(jobs) == 1 and not arms:
-        return {name: execute(job, execution.named(name)) for name, job in jobs.items()}
     done: dict[str, xr.Dataset] = {}
     unfinished: list[Unfinished] = []
     for name, job in jobs.items():
@@ -101,7 +99,7 @@ def execute_each(jobs: Jobs, execution: Execution, arms: str = "") -> dict[str, 
             unfinished.append(error)
         except KeyboardInterrupt as stopped:  # Interrupted, or before this job recorded anything
             parts = {**done, name: stopped.dataset} if isinstance(stopped, Interrupted) else done
-            if not parts:
+            if not parts or not (arms or done):  # of a single job, its own Dataset
                 raise
             where = f"{name}: {stopped}" if str(stopped) else f"interrupted before {name}"
             raise Interrupted(results.join(parts, arms or "job").assign_attrs(complete=0), where) from None
