@@ -35,6 +35,7 @@ def test_executed_it_is_the_call_of_simulate():
     assert execute(JOB, Execution(3)).attrs["identity"] == found.attrs["identity"]
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")
 def test_its_precision_is_its_own():
     narrow = dataclasses.replace(JOB, float64=False)
     found = execute(narrow, Execution(2))
@@ -82,12 +83,12 @@ def test_still_takes_no_step():
         ({"seeds": [1, 1]}, ValueError, "seeds must be different"),
     ],
 )
-def test_bad_jobs_are_refused_when_they_are_made(change, error, words):
+def test_bad_jobs_are_refused_when_they_are_made(untyped, change, error, words):
     with pytest.raises(error, match=words):
         dataclasses.replace(JOB, **change)
 
 
-def test_execution_by_name(tmp_path):
+def test_execution_by_name(untyped, tmp_path):
     how = Execution(seeds=2, checkpoint=str(tmp_path), memory=10**9)
     assert how.seeds == (0, 1)
     named = how.named("arm")

@@ -34,10 +34,10 @@ def step_size(params, problem, draw, relative):
     return relative / jnp.linalg.norm(x.T @ x / len(x), 2)
 
 
-@observable(about="the rate, recorded")
-def scaled_loss(params, problem, draw, rate):
+@observable(about="a number times the loss", random=True)
+def scaled_loss(params, problem, draw, key, rate):
     """The loss times a number."""
-    return rate * problem.training_loss(params, draw.train, draw, None)
+    return rate * problem.training_loss(params, draw.train, draw, key)
 
 
 OBSERVED = {"W": o.weights, "loss": o.training_loss}
