@@ -13,6 +13,8 @@ _PLACES = {
     "observable": "dynamics.observables.base",
     "steepest": "dynamics.descent",
     "Axis": "dynamics.parts",
+    "Job": "dynamics.engine.job",
+    "PerSeed": "dynamics.parts",
     "part": "dynamics.parts",
     "static": "dynamics.parts",
 }

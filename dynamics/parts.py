@@ -3,12 +3,13 @@
 A data distribution, an adversary, an observable or an update rule is a *part*. What fixes the shape
 of a computation (a width, a name, a function) is declared with `static()`; every other field is a
 number or array that is traced, so that changing it does not recompile. An `Axis` may stand wherever
-a number stands: the engine then runs every value of it beside every seed.
+a number stands: the engine then runs every value of it beside every seed; or a `PerSeed`, of which every
+seed has a value of its own.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
@@ -106,7 +107,23 @@ def _counts_checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
     return checked
 
 
-class Axis:
+class _NoNumber:
+    """Stands in the place of a number, and is none to compute with."""
+
+    def _refuse(self, *others: Any, **options: Any) -> Any:
+        what, written = self._words()
+        raise TypeError(
+            f"{what}, and none to compute with: give it to a field of a part, or "
+            f"to an update rule by descent.traced(optax.adamw, learning_rate={written}, ...)"
+        )
+
+    __array__ = __jax_array__ = __float__ = __int__ = __index__ = __neg__ = __abs__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __pow__ = __rpow__ = _refuse
+    __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __array_ufunc__ = None  # NumPy's numbers on the left leave it to the above
+
+
+class Axis(_NoNumber):
     """Values of one number, to be run side by side: `noise=Axis("noise", [0.0, 0.5, 1.0])`.
 
     The result has a dimension `name` with these coordinates. Two axes of one name advance together
@@ -127,16 +144,41 @@ class Axis:
     def __repr__(self) -> str:
         return f"Axis({self.name!r}, {self.values.tolist()})"
 
-    def _refuse(self, *others: Any, **options: Any) -> Any:
-        raise TypeError(
-            f"axis {self.name!r} is many numbers, and none to compute with: give it to a field of a part, or "
-            f"to an update rule by descent.traced(optax.adamw, learning_rate=Axis({self.name!r}, ...), ...)"
-        )
+    def _words(self):
+        return f"axis {self.name!r} is many numbers", f"Axis({self.name!r}, ...)"
 
-    __array__ = __jax_array__ = __float__ = __int__ = __index__ = __neg__ = __abs__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __pow__ = __rpow__ = _refuse
-    __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __array_ufunc__ = None  # NumPy's numbers on the left leave it to the above
+
+@part
+class PerSeed(_NoNumber):
+    """A number of each seed's own, in the place of one: `named("gd", PerSeed(inverse_largest.given(...)))`.
+
+    It may stand in an update rule and in what is observed; where `of` is None, also in a problem, but for
+    its data.
+
+    Attributes:
+      of: an observable without dimensions, which is taken once of every run, at its start; None: the seed
+        itself.
+    """
+
+    of: Any = None
+
+    def _words(self):
+        return "a PerSeed is a number of each seed", "PerSeed(...)"
+
+
+def per_seed(tree: Any) -> list[PerSeed]:
+    """The numbers of each seed that a tree of parts asks for, in order."""
+    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=_of_seeds) if _of_seeds(leaf)]
+
+
+def put(tree: Any, values: Iterable[Any]) -> Any:
+    """The tree with values in the places of its `per_seed`."""
+    given = iter(values)
+    return jax.tree.map(lambda leaf: next(given) if _of_seeds(leaf) else leaf, tree, is_leaf=_of_seeds)
+
+
+def _of_seeds(value):
+    return isinstance(value, PerSeed)
 
 
 def is_number(value: Any) -> bool:
@@ -169,10 +211,12 @@ def partition(tree: Any) -> tuple[list[Any], Hashable]:
 
 
 def merge(numbers: Sequence[Any], rest: Any) -> Any:
-    """The inverse of `partition`."""
+    """The inverse of `partition`; further numbers take the places of the tree's `per_seed`."""
     remaining = iter(numbers)
     leaves = [next(remaining) if leaf is _HOLE else leaf for leaf in rest.leaves]
-    return jax.tree.unflatten(rest.treedef, leaves)
+    tree = jax.tree.unflatten(rest.treedef, leaves)
+    further = list(remaining)
+    return put(tree, further) if further else tree
 
 
 @part

@@ -287,3 +287,8 @@ def join(parts: Mapping[str, xr.Dataset], dim: str) -> xr.Dataset:
     for name in ("problem", "descent"):
         joined.attrs[name] = json.dumps({k: json.loads(p.attrs[name]) for k, p in parts.items()})
     return joined
+
+
+def without_steps(dataset: xr.Dataset) -> xr.Dataset:
+    """What was recorded once: the Dataset without what has the dimension `step`, and without that."""
+    return dataset.drop_dims("step", errors="ignore")

@@ -20,9 +20,10 @@ import xarray as xr
 from dynamics import experiments
 from dynamics.cli import main
 from dynamics.cli.folder import find_folder
+from dynamics.engine.execution import Execution
 from dynamics.engine.progress import Progress
 from dynamics.experiments import registry
-from dynamics.experiments.base import CheckRun, Experiment, run_arms
+from dynamics.experiments.base import CheckRun, Experiment
 from dynamics.results import load, save
 from dynamics.study.bands import at_least, at_most
 from dynamics.study.claim import Ablation, Claim
@@ -68,6 +69,7 @@ LONG = flags(
 SLOWLY = """
 import pathlib, sys, time
 from dynamics.cli import main
+from dynamics.engine.execution import Execution
 from dynamics.engine.progress import Progress
 
 def update(self, step):
@@ -388,28 +390,6 @@ def test_interrupted_before_anything_is_done(tmp_path, monkeypatch, capsys):
     assert line == f"dynamics: interrupted; go on with `dynamics resume {folder}`"
 
 
-def test_interrupted_between_arms():
-    """Ctrl-C before an arm has recorded anything keeps the arms before it, if there are any."""
-    part = xr.Dataset(
-        {"loss": ("step", [1.0])},
-        {"step": [0]},
-        {"steps": 0, "complete": 1, "problem": "{}", "descent": "{}"},
-    )
-
-    def stop(name):
-        raise KeyboardInterrupt
-
-    from dynamics.engine.simulate import Interrupted
-
-    with pytest.raises(Interrupted) as caught:
-        run_arms("arm", {"a": lambda name: part, "b": stop})
-    assert caught.value.dataset.arm.values.tolist() == ["a"]
-    assert caught.value.dataset.attrs["complete"] == 0
-    with pytest.raises(KeyboardInterrupt) as nothing:
-        run_arms("arm", {"a": stop})
-    assert type(nothing.value) is KeyboardInterrupt
-
-
 # --- check
 
 
@@ -418,21 +398,31 @@ class StubConfig(Config):
     height: float = setting(1.0, "what is measured", low=0)
 
 
-def stub(*claims, made, name="stub"):
-    def simulate(config, engine):
-        made.append((config.height, tuple(engine.seeds)))
-        seeds = list(engine.seeds)
-        values = config.height + 0.01 * np.asarray(seeds)
-        return xr.Dataset({"height": ("seed", values)}, {"seed": seeds}, {"device": "none", "wall_s": 0.0})
+@dataclasses.dataclass(frozen=True)
+class Stub(Experiment):
+    """Knows its results without training; notes what it is asked for."""
 
-    return Experiment(
+    asked: list[Execution] = dataclasses.field(default_factory=list)
+    made: list[tuple] = dataclasses.field(default_factory=list)
+
+    def run(self, config=None, **execution):
+        config, how = config or StubConfig(), Execution(**execution)
+        self.asked.append(how)
+        self.made.append((config.height, how.seeds))
+        values = config.height + 0.01 * np.asarray(how.seeds)
+        attrs = {"device": "none", "wall_s": 0.0}
+        return self.signed(xr.Dataset({"height": ("seed", values)}, {"seed": list(how.seeds)}, attrs), config)
+
+
+def stub(*claims, made, name="stub"):
+    return Stub(
         name=name,
         title="A stub",
         arxiv="0000.00000",
         about="nothing",
         Config=StubConfig,
         presets={"small": StubConfig(), "paper": StubConfig()},
-        simulate=simulate,
+        train=lambda config: {},
         claims=claims,
         check_runs={
             "main": CheckRun(StubConfig()),
@@ -440,6 +430,7 @@ def stub(*claims, made, name="stub"):
             "few": CheckRun(StubConfig(height=2.0), max_seeds=2),
         },
         figures={},
+        made=made,
     )
 
 
@@ -547,17 +538,11 @@ def test_each_run_is_made_once(monkeypatch, capsys):
 
 
 def test_check_computes_as_asked(monkeypatch, capsys):
-    asked, experiment = [], stub(LOW, made=[])
-
-    def simulate(config, engine):
-        asked.append((engine.engine, engine.memory))
-        return experiment.simulate(config, engine)
-
-    changed = dataclasses.replace(experiment, simulate=simulate)
-    monkeypatch.setattr(registry, "get", lambda name: changed)
+    experiment = stub(LOW, made=[])
+    monkeypatch.setattr(registry, "get", lambda name: experiment)
     assert main(["check", "stub", "--engine", "gram", "--memory", "1MiB"]) == 0
     assert main(["check", "stub"]) == 0
-    assert asked == [("gram", 2**20), ("auto", None)]
+    assert [(how.engine, how.memory) for how in experiment.asked] == [("gram", 2**20), ("auto", None)]
 
 
 def test_check_takes_a_list_of_seeds():

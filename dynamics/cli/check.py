@@ -1,12 +1,10 @@
 """`dynamics check`: makes the runs that claims rest on, and says which claims hold."""
 
-import dataclasses
 import json
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from dynamics.cli import arguments
 from dynamics.cli.arguments import Parser
@@ -54,10 +52,10 @@ def check(argv: list[str]) -> int:
     def say(line: str) -> None:
         print(f"[{time.perf_counter() - begun:6.1f} s] {line}", file=sys.stderr)
 
-    for experiment in (_computed(each, how) for each in found):
+    for experiment in found:
         claims = None if args.claims is None else args.claims.split(",")
         first, first_cpu = time.perf_counter(), time.process_time()
-        made = experiment.check(seeds=seeds, ablations=args.ablations, claims=claims, say=say)
+        made = experiment.check(seeds=seeds, ablations=args.ablations, claims=claims, say=say, **how)
         seconds, cpu_seconds = time.perf_counter() - first, time.process_time() - first_cpu
         verdicts += made
         summary = f"{tally([v.holds for v in made])} over {counted(seeds, 'seed')}, {seconds:.0f} s"
@@ -79,12 +77,3 @@ def check(argv: list[str]) -> int:
     sound = all(v.holds in accepted for v in verdicts)
     sound = sound and all(v.ablation["holds"] is False for v in verdicts if was_ablated(v.ablation))
     return 0 if sound else EXIT_CLAIM_FAILED
-
-
-def _computed(experiment: Any, how: dict[str, Any]) -> Any:
-    """The experiment, every run of which is computed in this way."""
-
-    def simulate(config, engine):
-        return experiment.simulate(config, engine._replace(**how))
-
-    return dataclasses.replace(experiment, simulate=simulate)

@@ -60,14 +60,11 @@ def make(entry: Entry, folder: Path) -> list[Path]:
     command = shlex.join(["dynamics", *entry.argv])
     still = [name for name in entry.figures if not name.endswith(".gif")]
     if entry.is_sweep:
-        from dynamics.sweep.run import run as sweep_run
-
         experiment, grid, args = sweep.read(sweep.command_line(), entry.argv[1:])
-        dataset = sweep_run(
-            experiment,
+        dataset = experiment.swept(
             grid,
+            lambda line: print(f"    {line}", file=sys.stderr),
             seeds=arguments.seeds(args.seeds, args.first_seed),
-            say=lambda line: print(f"    {line}", file=sys.stderr),
         )
         folder.mkdir(parents=True, exist_ok=True)
         return sweep.draw(experiment, dataset, folder, command, args.measure or (), still)

@@ -110,8 +110,7 @@ def resume(argv: list[str], folder: Path, about: dict[str, Any]) -> int:
 def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) -> int:
     from dynamics import results
     from dynamics.cli.folder import refuse_other_config, remove_checkpoint
-    from dynamics.cli.work import remove_temporary
-    from dynamics.sweep import run
+    from dynamics.cli.work import execution, remove_temporary
 
     remove_temporary(folder)
     result = folder / "result.nc"
@@ -122,16 +121,8 @@ def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) 
             raise ValueError(f"{result} is of another sweep than run.json: delete it to compute this one")
     else:
         try:
-            dataset = run.run(
-                experiment,
-                grid,
-                seeds=about["seeds"],
-                checkpoint=folder / "checkpoint",
-                checkpoint_every=about.get("checkpoint", True),
-                strategy=about.get("strategy", "auto"),
-                engine=about.get("engine", "auto"),
-                memory=about.get("memory"),
-                say=lambda line: print(line, file=sys.stderr),
+            dataset = experiment.swept(
+                grid, lambda line: print(line, file=sys.stderr), **execution(about, folder)
             )
         except KeyboardInterrupt:
             print(

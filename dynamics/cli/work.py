@@ -44,16 +44,19 @@ def train(
     experiment: Any, config: Any, about: dict[str, Any], folder: Path, share: tuple[int, int] | None = None
 ) -> Any:
     """The run's Dataset, made or finished; `share`: this process's index and the number of processes."""
-    return experiment.run(
-        config,
-        seeds=about["seeds"],
-        checkpoint=folder / "checkpoint",
-        checkpoint_every=about.get("checkpoint", True),
-        strategy=about.get("strategy", "auto"),
-        engine=about.get("engine", "auto"),
-        memory=about.get("memory"),
-        share=share,
-    )
+    return experiment.run(config, **execution(about, folder), share=share)
+
+
+def execution(about: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """How what run.json describes is executed, as keywords of `Experiment.run` and `Experiment.swept`."""
+    return {
+        "seeds": about["seeds"],
+        "checkpoint": folder / "checkpoint",
+        "checkpoint_every": about.get("checkpoint", True),
+        "strategy": about.get("strategy", "auto"),
+        "engine": about.get("engine", "auto"),
+        "memory": about.get("memory"),
+    }
 
 
 def conclude(experiment: Any, dataset: Any, about: dict[str, Any], folder: Path) -> None:

@@ -17,11 +17,11 @@ from jaxtyping import Array, Int, PyTree, ScalarLike
 
 from dynamics.descent import norms
 from dynamics.descent.shampoo import shampoo
-from dynamics.parts import Axis, Bound, bind
+from dynamics.parts import Axis, Bound, PerSeed, bind, known
 
 StepRule = Literal["raw", "normalized", "loss_adaptive", "log_decrease"]
 Objective = Literal["loss", "log_loss"]
-Number = ScalarLike | Axis
+Number = ScalarLike | Axis | PerSeed
 
 
 class Descent(optax.GradientTransformationExtraArgs):
@@ -197,7 +197,7 @@ def steepest(
 
 
 def _number(name, value, optional=True):
-    if isinstance(value, Axis) or (value is None and optional):
+    if isinstance(value, Axis | PerSeed) or (value is None and optional):
         return value
     if value is None or isinstance(value, bool | str) or np.ndim(value) != 0:
         raise ValueError(f"{name} must be one number, or an Axis for several side by side, got {value!r}")
@@ -208,8 +208,8 @@ def _rate(value):
     if callable(value):
         return value
     number = _number("learning_rate", value, optional=False)
-    known = number.values if isinstance(number, Axis) else number
-    if not isinstance(known, jax.core.Tracer) and not (np.isfinite(known) & (np.asarray(known) >= 0)).all():
+    values = known(number)
+    if values is not None and not (np.isfinite(values) & (values >= 0)).all():
         raise ValueError(f"learning_rate must be finite and not negative, got {value}")
     return number
 

@@ -118,9 +118,10 @@ class Program:
 
         def local(plan, numbers, runs, common, extra):
             if plan.lanes > 1:
-                axes = ([0 if varied else None for varied in plan.varied], 0, None if plan.shared else 0)
+                axes = ([0 if varied else None for varied in _varied(plan, numbers)], 0)
+                axes += (None if plan.shared else 0,)
                 return jax.vmap(lambda *own: one(plan, *own, extra), in_axes=axes)(numbers, runs, common)
-            marked = zip(numbers, plan.varied, strict=True)
+            marked = zip(numbers, _varied(plan, numbers), strict=True)
             numbers = [_only(number) if varied else number for number, varied in marked]
             result = one(plan, numbers, _only(runs), common if plan.shared else _only(common), extra)
             return jax.tree.map(lambda leaf: leaf[None], result)
@@ -128,7 +129,7 @@ class Program:
         def chunk(plan, numbers, runs, common, extra):
             if plan.mesh.size == 1:
                 return local(plan, numbers, runs, common, extra)
-            specs = ([RUNS if varied else EVERYWHERE for varied in plan.varied], RUNS)
+            specs = ([RUNS if varied else EVERYWHERE for varied in _varied(plan, numbers)], RUNS)
             return jax.shard_map(
                 partial(local, plan),
                 mesh=plan.mesh,
@@ -176,12 +177,17 @@ class Program:
 
     def shapes(self, plan: Plan, numbers: Sequence[Any], run: Sequence[Any], common: Any = ()) -> PyTree:
         """Shapes and dtypes of one run's results; nothing is compiled."""
-        marked = zip(numbers, plan.varied, strict=True)
+        marked = zip(numbers, _varied(plan, numbers), strict=True)
         one = [jax.eval_shape(lambda n: n[0], number) if varied else number for number, varied in marked]
         return self._alone.eval_shape(plan, one, tuple(run), common)
 
     def _cache_size(self) -> int:
         return self._chunk._cache_size()
+
+
+def _varied(plan, numbers):
+    """Which of a chunk's numbers have a value for each run: those of each seed, behind the others, all do."""
+    return (*plan.varied, *(True,) * (len(numbers) - len(plan.varied)))
 
 
 def _only(tree):

@@ -1,47 +1,34 @@
-"""What `simulate` would return if every run diverged at once: names, shapes, no training."""
+"""What a job would give if every run diverged at once: names, shapes, no training."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
-import optax
 import xarray as xr
 
 from dynamics import results
-from dynamics.descent import objective, recipe_of
-from dynamics.engine import checks, layout
+from dynamics.descent import objective
+from dynamics.engine import checks, layout, seed_numbers
+from dynamics.engine.job import Job
 from dynamics.keys import seed_key
-from dynamics.observables.base import Observable
-from dynamics.parts import Axis, partition
-from dynamics.problem import Problem
+from dynamics.parts import partition
 
 
-def blank(
-    problem: Problem,
-    descent: optax.GradientTransformation,
-    *,
-    observe: Mapping[str, Observable],
-    observe_end: Mapping[str, Observable],
-    steps: int,
-    when: Sequence[int],
-    seeds: Sequence[int],
-    batch_size: int | None,
-    **how: Any,
-) -> xr.Dataset:
-    """The Dataset of this call of `simulate`, every seed frozen at step 0; nothing is compiled.
+def blank(job: Job, seeds: Sequence[int]) -> xr.Dataset:
+    """The Dataset of a job, every seed frozen at step 0; nothing is compiled.
 
     Raises: ValueError, TypeError: parts that do not fit together.
     """
-    recipe = recipe_of(descent)
-    axes = layout.axes_of(partition((problem, recipe, observe, observe_end))[0])
-    problem, recipe, observe, observe_end = jax.tree.map(
-        lambda leaf: leaf.values[0] if isinstance(leaf, Axis) else leaf,
-        (problem, recipe, observe, observe_end),
-    )
-    draw, params, _ = checks.shapes(problem, batch_size, {}, objective(recipe))
+    with jax.enable_x64(job.float64):
+        return _blank(job, list(seeds if job.seeds is None else job.seeds))
+
+
+def _blank(job, seeds):
+    axes = layout.axes_of(partition(job.parts)[0])
+    problem, recipe, observe, observe_end = seed_numbers.typical(job.parts)
+    draw, params, _ = checks.shapes(problem, job.batch_size, {}, objective(recipe))
     key = jax.eval_shape(lambda: seed_key(0))
     runs = math.prod(map(len, axes.values())) * len(seeds)
 
@@ -49,14 +36,14 @@ def blank(
         one = jax.eval_shape(lambda p, d, k: what(p, problem, d, k), params, draw, key)
         return np.zeros((runs, *times, *one.shape), one.dtype)
 
-    attrs = {"problem": json.dumps({}), "descent": json.dumps({}), "steps": steps, "complete": 1}
+    attrs = {"problem": json.dumps({}), "descent": json.dumps({}), "steps": job.steps, "complete": 1}
     return results.assemble(
-        {name: zeros(what, len(when)) for name, what in observe.items()},
+        {name: zeros(what, len(job.when)) for name, what in observe.items()},
         {name: zeros(what) for name, what in observe_end.items()},
         first_nonfinite_step=np.zeros(runs, int),
         axes=axes,
         seeds=seeds,
-        times=when,
-        observables=observe | observe_end,
+        times=job.when,
+        observables=job.observed,
         attrs=attrs | results.provenance(),
     )

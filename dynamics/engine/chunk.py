@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from dynamics.engine import batching, direct
+from dynamics.engine import batching, direct, seed_numbers
 from dynamics.engine.batching import Plan
 from dynamics.engine.checkpoint import Checkpoint, Left, Part, Row
 from dynamics.engine.interrupt import Interrupts
@@ -24,7 +24,7 @@ KEEP_EVERY_S = 1.0  # seconds between two savings of progress
 
 
 @dataclass
-class Job:
+class Work:
     """What all chunks of a run have in common.
 
     Attributes:
@@ -32,6 +32,7 @@ class Job:
       plan, numbers: of the whole problem; numbers that vary have a value for every run.
       data_plan, data_numbers: of its data alone.
       seeds: seed of every run.
+      per_seed: whether there are numbers that are taken of each run at its start.
       common: what all runs share of their data, if they do.
       spare: data of the last chunk, whose memory the next one takes over.
       times: when to record.
@@ -45,6 +46,7 @@ class Job:
     data_plan: Plan
     data_numbers: list[Any]
     seeds: np.ndarray
+    per_seed: bool
     times: list[int]
     progress: Progress
     interrupts: Interrupts
@@ -56,7 +58,7 @@ class Job:
     spare: list[Any] = field(default_factory=list)
     _shapes: tuple[Any, Any] | None = None
 
-    def work(self, mine: np.ndarray, parts: list[Part]) -> None:
+    def carry_out(self, mine: np.ndarray, parts: list[Part]) -> None:
         """Do the runs in `mine` that are not in `parts`, and add them there.
 
         On a KeyboardInterrupt the chunk at work is saved as it stands, added to `parts`, and the
@@ -202,8 +204,11 @@ class Job:
         """The state of one run, in shapes."""
         draws, products = self._data_shapes()
         data = draws if products is None else (draws, products)
-        seed = jax.ShapeDtypeStruct((), self.seeds.dtype)
-        return self.engine.start.shapes(self.plan, self.numbers, (seed,), data)[0]
+        seed, numbers = jax.ShapeDtypeStruct((), self.seeds.dtype), list(self.numbers)
+        if self.per_seed:
+            own = seed_numbers.numbers.shapes(self.plan, numbers, (seed,), data)
+            numbers += [jax.ShapeDtypeStruct((1, *one.shape), one.dtype) for one in own]
+        return self.engine.start.shapes(self.plan, numbers, (seed,), data)[0]
 
 
 class Chunk:
@@ -215,8 +220,8 @@ class Chunk:
       part: what was observed, once it is finished.
     """
 
-    def __init__(self, job: Job, runs: np.ndarray, left: Left | None = None, saved: int = -1):
-        self.job, self.runs, self.given = job, np.asarray(runs), left
+    def __init__(self, whole: Work, runs: np.ndarray, left: Left | None = None, saved: int = -1):
+        self.whole, self.runs, self.given = whole, np.asarray(runs), left
         # position and states as one: Ctrl-C may come between any two lines
         self._at: tuple[int, Any] = (-1 if left is None else left.position, None)
         self.rows: list[Any] = [] if left is None else list(left.rows)
@@ -231,40 +236,42 @@ class Chunk:
 
     def work(self) -> None:
         """Do everything; the host is at most `IN_FLIGHT` segments ahead of the devices."""
-        job = self.job
-        plan = job.plan
+        whole = self.whole
+        plan = whole.plan
         runs = batching.padded(plan, self.runs)
-        numbers = batching.spread_numbers(plan, job.numbers, runs)
-        seeds = batching.spread(plan, job.seeds[runs])
-        common = job.common
+        numbers = batching.spread_numbers(plan, whole.numbers, runs)
+        seeds = batching.spread(plan, whole.seeds[runs])
+        common = whole.common
         if common is None:
-            own = batching.spread_numbers(job.data_plan, job.data_numbers, runs)
-            common = job.data(job.data_plan, own, seeds)
-        states, own = job.engine.start(plan, numbers, (seeds,), common)
+            own = batching.spread_numbers(whole.data_plan, whole.data_numbers, runs)
+            common = whole.data(whole.data_plan, own, seeds)
+        if whole.per_seed:
+            numbers += seed_numbers.numbers(plan, numbers, (seeds,), common)
+        states, own = whole.engine.start(plan, numbers, (seeds,), common)
         if self.given is not None:
             structure = jax.tree.structure(states)
             leaves = [leaf[batching.padded(plan, np.arange(len(self.runs)))] for leaf in self.given.leaves]
             states = batching.spread(plan, typed(jax.tree.unflatten(structure, leaves), states))
         self._at = (self.position, states)
-        for i, (previous, now) in enumerate(pairwise([0, *job.times])):
+        for i, (previous, now) in enumerate(pairwise([0, *whole.times])):
             if i <= self.position:
                 continue
             run = (seeds, states, own)
-            states, row = job.engine.advance(plan, numbers, run, common, previous, now - previous)
+            states, row = whole.engine.advance(plan, numbers, run, common, previous, now - previous)
             self.rows.append(row)
             self._at = (i, states)
             self._flight.append(states.first_nonfinite_step)
             if len(self._flight) > IN_FLIGHT:
                 jax.block_until_ready(self._flight.pop(0))
             self._fetch(upto=i - IN_FLIGHT)
-            if job.kept is not None and job.on_the_way and job.due():
+            if whole.kept is not None and whole.on_the_way and whole.due():
                 self.keep()
-            job.progress.update(now)
-            job.interrupts.check()
-        end = job.engine.conclude(plan, numbers, (seeds, states, own), common)
+            whole.progress.update(now)
+            whole.interrupts.check()
+        end = whole.engine.conclude(plan, numbers, (seeds, states, own), common)
         self.part = self.partial()._replace(ended=batching.gather(end, len(self.runs)))
-        if job.common is None:
-            job.spare.append(common)
+        if whole.common is None:
+            whole.spare.append(common)
 
     def partial(self) -> Part:
         """What was observed so far."""
@@ -275,7 +282,7 @@ class Chunk:
         if (states := self._at[1]) is not None:
             first = batching.gather(states.first_nonfinite_step, len(self.runs))
         elif self.given is not None:
-            structure = jax.tree.structure(self.job.state_shapes())
+            structure = jax.tree.structure(self.whole.state_shapes())
             first = np.asarray(jax.tree.unflatten(structure, self.given.leaves).first_nonfinite_step)
         else:
             first = np.full(len(self.runs), -1)
@@ -294,8 +301,8 @@ class Chunk:
         """Save the records since the last time, and then the state."""
         left = self.left()
         for i in range(self._saved + 1, left.position + 1):
-            self.job.kept.save_record(left.runs, i, left.rows[i])
-        self.job.kept.save_state(left.runs, left.position, left.leaves)
+            self.whole.kept.save_record(left.runs, i, left.rows[i])
+        self.whole.kept.save_state(left.runs, left.position, left.leaves)
         self._saved = left.position
 
     def stand(self) -> Left | None:
@@ -317,7 +324,7 @@ class Chunk:
                 rows: list[Row] = [{name: value[part] for name, value in row.items()} for row in left.rows]
                 leaves = [leaf[part] for leaf in left.leaves]
                 own = Left(self.runs[part], left.position, leaves, rows)
-            found.append(Chunk(self.job, self.runs[part], own))
+            found.append(Chunk(self.whole, self.runs[part], own))
         return found
 
     def _fetch(self, upto: int) -> None:

@@ -1,126 +1,121 @@
-"""Runs of many configs gathered into few programs: those that differ in numbers only run side by side."""
+"""Jobs of many configs gathered into few programs: those that differ in numbers only run side by side."""
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 import xarray as xr
 
-from dynamics.descent import Descent, recipe_of
 from dynamics.descriptions import checksum, describe
+from dynamics.engine.execution import Execution
+from dynamics.engine.job import Job
+from dynamics.engine.simulate import check, execute
 from dynamics.parts import Axis, merge, partition
 
 POINT = "sweep_point"
 
 
-class Call(NamedTuple):
-    """What one point of a sweep asks of `simulate`: traced numbers, all the rest, and how it is run."""
+class Program(NamedTuple):
+    """Jobs of one name that run side by side.
 
-    numbers: tuple[Any, ...]
-    rest: Any
-    options: Mapping[str, Any]
-    float64: bool
+    Attributes:
+      name: of the jobs.
+      job: all of them at once, numbers that differ along the axis `POINT`.
+      members: the points that asked for it.
+      places: of each member on the axis.
+      execution: in a folder of its own.
+    """
 
-    def form(self) -> tuple[Any, ...]:
-        """What calls that may run side by side have in common: all but single numbers."""
-        fixed = tuple(None if self.varies(i) else checksum(describe(n)) for i, n in enumerate(self.numbers))
-        return (self.rest, fixed, repr(sorted(self.options.items())), self.float64)
+    name: str
+    job: Job
+    members: list[int]
+    places: list[int]
+    execution: Execution
 
-    def varies(self, i: int) -> bool:
-        """Whether an axis may take the place of the i-th number: it then has the computation's precision."""
-        number = self.numbers[i]
-        if isinstance(number, Axis):
-            return False
-        if isinstance(number, int | float | np.floating):
-            return True
-        wide = np.float64 if self.float64 else np.float32
-        return np.ndim(number) == 0 and number.dtype in (np.float64, wide)
+    @property
+    def is_done(self) -> bool:
+        """Whether its result is kept already."""
+        folder = self.execution.checkpoint
+        return folder is not None and (folder / "result.nc").exists()
 
-
-class Gather:
-    """One point of a sweep: the calls of `simulate` that it has asked for, and those that are answered."""
-
-    def __init__(self):
-        self.asked: dict[str, Call] = {}
-        self.answers: dict[str, xr.Dataset] = {}
-
-    def answer(
-        self,
-        label: str,
-        problem: Any,
-        descent: optax.GradientTransformation,
-        observe: Mapping[str, Any],
-        observe_end: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> xr.Dataset | None:
-        """The result of the call of this label, if it is there; else the call is noted."""
-        if label in self.answers:
-            return self.answers[label]
-        numbers, rest = partition((problem, recipe_of(descent), dict(observe), dict(observe_end)))
-        self.asked[label] = Call(tuple(numbers), rest, options, bool(jax.config.jax_enable_x64))
-        return None
+    def results(self) -> dict[int, xr.Dataset]:
+        """Each member's own Dataset."""
+        whole = execute(self.job, self.execution)
+        alone = (whole.isel({POINT: at}, drop=True) if POINT in whole.dims else whole for at in self.places)
+        return dict(zip(self.members, alone, strict=True))
 
 
-def answer_all(
-    points: Mapping[int, Gather],
-    simulate: Callable[..., xr.Dataset],
-    check: Callable[..., None] = lambda *parts, **how: None,
+def execute_all(
+    asked: Mapping[int, Mapping[str, Job]],
+    execution: Execution,
     say: Callable[[str], None] = lambda line: None,
-    checkpoint: Path | None = None,
-    checkpoint_every: bool = True,
-) -> None:
-    """Carry out what the points have asked for, in as few programs as there are forms of calls.
+) -> dict[int, dict[str, xr.Dataset]]:
+    """The Datasets of the jobs that points ask for, in as few programs as there are forms of jobs.
+
+    All programs are checked before the first one is run, but for those that are done.
 
     Args:
-      points: by number; the same numbers find the same checkpoints again.
-      simulate: the engine's door.
-      check: called with every program, but for those that are done, before the first one is run.
+      asked: jobs by name, by number of the point; the same numbers find the same checkpoints again.
       say: called with a line before every program.
-      checkpoint: a folder in which every program has its own.
-      checkpoint_every: as of `simulate`.
     """
-    groups: dict[tuple, list[int]] = {}
-    for number, point in points.items():
-        for label, call in point.asked.items():
-            groups.setdefault((label, call.form()), []).append(number)
+    programs = _programs(asked, execution)
+    for program in programs:
+        if not program.is_done:
+            check(program.job, program.execution)
+    found: dict[int, dict[str, xr.Dataset]] = {number: {} for number in asked}
+    for count, program in enumerate(programs, 1):
+        runs = f"{len(set(program.places))} different runs of every seed"
+        say(f"program {count} of {len(programs)}: {program.name}, {runs}")
+        for number, dataset in program.results().items():
+            found[number][program.name] = dataset
+    return found
+
+
+def _programs(asked: Mapping[int, Mapping[str, Job]], execution: Execution) -> list[Program]:
+    groups: dict[tuple, dict[int, Job]] = {}
+    for number, jobs in asked.items():
+        for name, job in jobs.items():
+            groups.setdefault((name, *_form(job)), {})[number] = job
     programs = []
-    for (label, _), members in groups.items():
-        calls = [points[number].asked[label] for number in members]
-        joined, places = _side_by_side(calls)
-        with jax.enable_x64(calls[0].float64):
-            problem, recipe, observe, observe_end = merge(joined, calls[0].rest)
-        name = f"{label}-{zlib.crc32(repr(members).encode()):08x}"
-        folder = None if checkpoint is None else checkpoint / name
-        asked = {"observe": observe, "observe_end": observe_end, "label": label, **calls[0].options}
-        programs.append((members, places, calls[0].float64, folder, (problem, Descent(recipe)), asked))
-    for _, _, float64, folder, parts, asked in programs:
-        if folder is None or not (folder / "result.nc").exists():
-            with jax.enable_x64(float64):
-                check(*parts, **asked)
-    for count, (members, places, float64, folder, parts, asked) in enumerate(programs, 1):
-        label = asked["label"]
-        say(f"program {count} of {len(programs)}: {label}, {len(set(places))} different runs of every seed")
-        with jax.enable_x64(float64):
-            result = simulate(*parts, checkpoint=folder, checkpoint_every=checkpoint_every, **asked)
-        for number, place in zip(members, places, strict=True):
-            alone = result.isel({POINT: place}, drop=True) if POINT in result.dims else result
-            points[number].answers[label] = alone
-    for point in points.values():
-        point.asked.clear()
+    for (name, *_), group in groups.items():
+        job, places = _side_by_side(list(group.values()))
+        members = list(group)
+        folder = f"{name}-{zlib.crc32(repr(members).encode()):08x}"
+        programs.append(Program(name, job, members, places, execution.named(folder)))
+    return programs
 
 
-def _side_by_side(calls: Sequence[Call]) -> tuple[list[Any], list[int]]:
-    """Numbers for all calls at once, an `Axis` where they differ, and each call's place on it."""
-    single = [i for i in range(len(calls[0].numbers)) if calls[0].varies(i)]
-    values = [tuple(float(call.numbers[i]) for i in single) for call in calls]
+def _form(job: Job) -> tuple[Any, ...]:
+    """What jobs that may run side by side have in common: all but single numbers."""
+    numbers, rest = partition(job.parts)
+    fixed = tuple(None if _varies(job, number) else checksum(describe(number)) for number in numbers)
+    return rest, fixed, job.steps, tuple(job.when), job.batch_size, job.root, job.seeds, job.float64
+
+
+def _varies(job: Job, number: Any) -> bool:
+    """Whether an axis may take the place of a number: it then has the computation's precision."""
+    if isinstance(number, Axis):
+        return False
+    if isinstance(number, int | float | np.floating):
+        return True
+    wide = np.float64 if job.float64 else np.float32
+    return np.ndim(number) == 0 and number.dtype in (np.float64, wide)
+
+
+def _side_by_side(jobs: Sequence[Job]) -> tuple[Job, list[int]]:
+    """All jobs as one, an `Axis` where numbers differ, and each job's place on it."""
+    first = jobs[0]
+    every = [partition(job.parts)[0] for job in jobs]
+    numbers, rest = partition(first.parts)
+    single = [i for i, number in enumerate(numbers) if _varies(first, number)]
+    values = [tuple(float(own[i]) for i in single) for own in every]
     different = list(dict.fromkeys(values))
-    numbers = list(calls[0].numbers)
     for column, i in enumerate(single):
         here = [row[column] for row in different]
         if any(value != here[0] for value in here):
             numbers[i] = Axis(POINT, here)
-    return numbers, [different.index(row) for row in values]
+    with jax.enable_x64(first.float64):
+        joined = first.with_parts(*merge(numbers, rest))
+    return joined, [different.index(row) for row in values]

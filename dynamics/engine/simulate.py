@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,21 +15,20 @@ import optax
 import xarray as xr
 
 from dynamics import asides, results, startup
-from dynamics.descent import objective, recipe_of
+from dynamics.descent import objective
 from dynamics.descriptions import describe
-from dynamics.engine import batching, checks, hidden, labels, layout
+from dynamics.engine import batching, checks, labels, layout, seed_numbers
 from dynamics.engine.checkpoint import Checkpoint, Part, identity_of
-from dynamics.engine.choice import Choice, EngineName, choose_engine
-from dynamics.engine.chunk import Job
-from dynamics.engine.gather import Gather
+from dynamics.engine.choice import Choice, EngineName, Sized, choose_engine
+from dynamics.engine.chunk import Work
+from dynamics.engine.execution import Execution
 from dynamics.engine.interrupt import Interrupts
+from dynamics.engine.job import Job
 from dynamics.engine.progress import Progress
-from dynamics.engine.schedule import recording_times
-from dynamics.keys import MOST, fixed_generator
+from dynamics.keys import fixed_generator
 from dynamics.observables.base import Observable
-from dynamics.parts import Axis, partition
+from dynamics.parts import Axis, partition, per_seed
 from dynamics.problem import Problem
-from dynamics.words import integer
 
 
 class Interrupted(KeyboardInterrupt):
@@ -65,8 +64,6 @@ def simulate(
     checkpoint: str | Path | None = None,
     checkpoint_every: bool = True,
     share: tuple[int, int] | None = None,
-    label: str = "training",
-    gather: Gather | None = None,
 ) -> xr.Dataset:
     """Train `problem` by `descent` for every seed, recording observables on the way.
 
@@ -78,32 +75,10 @@ def simulate(
     recorded of it from then on is NaN.
 
     Args:
-      problem: data, model, loss and adversary.
-      descent: an optax transformation; one made by `steepest`, `named` or `traced` has its numbers traced.
-        Random keys in its state (typed ones, and pairs of uint32) are folded into each seed's own.
-      steps: number of steps; 0 records the initial state only.
-      observe: what to record at every recording time, by name.
-      observe_end: what to record once, at the end, by name.
-      when: recording times, increasing; `steps` is appended. Default: 64, log-spaced.
-      seeds: how many (0 .. N-1), or which. A seed's run does not depend on the others.
-      batch_size: samples a step; None takes them all.
-      engine: `direct` steps in parameter space; `gram` carries the first layer by its inner products,
-        whose cost a step does not depend on the dimension (see `engine.gram` for where it applies);
-        `auto` takes the cheaper one that applies.
-      strategy: how many runs one program takes: as many as fit in memory (`vmap`), or those that stay in
-        cache (`map`); `auto` chooses for the backend.
-      memory: bytes that may be used: by this process on a CPU, of each device elsewhere. Default:
-        what it has and 80 % of what is free.
-      root: from 0 to 2**32 - 1; makes the key that all seeds are folded into.
-      checkpoint: a folder to keep progress in, and to go on from if it holds any; the progress of another
-        run is refused. Runs are told apart by all that they are made of, functions by their code and what
-        they hold, but not by the globals that functions read (see `descriptions`).
-      checkpoint_every: keep the state of unfinished runs too, about once a second; else only when
-        interrupted. Finished runs are kept in any case.
-      share: (i, n): do the i-th of n shares of the runs only, and leave them in `checkpoint`, where the
-        shares of other processes come together.
-      label: what the progress line calls this run.
-      gather: a point of a sweep: gives the result if it has one, and notes the call if not.
+      problem, descent, steps, observe, observe_end, when, batch_size, root: what is trained, and what is
+        recorded of it; `engine.job.Job` explains each.
+      seeds, engine, strategy, memory, checkpoint, checkpoint_every, share: how that is executed;
+        `engine.execution.Execution` explains each.
 
     Returns: a Dataset with dims (axes ..., seed, step, ...) for `observe`, the same without step for
       `observe_end`, `first_nonfinite_step` (-1: none), and attributes that say how it was made.
@@ -111,110 +86,142 @@ def simulate(
       ValueError, TypeError: bad arguments, too little memory for one run, or an environment in which JAX
         does not start, before anything is compiled.
       Interrupted: Ctrl-C; carries the Dataset of what was recorded.
-      Unfinished: the share is done, but not those of the other processes; or the call was noted by `gather`.
+      Unfinished: the share is done, but not those of the other processes.
       MemoryError: one run alone did not fit after all, or the process may not take what JAX needs.
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem must be a Problem, got {type(problem).__name__}")
-    if not isinstance(descent, optax.GradientTransformation):
-        raise TypeError(f"descent must be an optax transformation such as steepest(...), got {descent!r}")
-    for given in (observe, observe_end):
-        if given is not None and not isinstance(given, Mapping):
-            raise TypeError(f"observe must map names to Observables, got {type(given).__name__}")
-    checks.kinds(problem)
-    observe, observe_end = dict(observe or {}), dict(observe_end or {})
-    seeds = checks.seed_list(seeds)
-    steps, root = integer("steps", steps, 0), integer("root", root, 0, MOST)
-    if batch_size is not None:
-        batch_size = integer("batch_size", batch_size, 1)
-        if problem.warm_start:
-            raise ValueError("warm_start needs full batches: leave out batch_size, or warm_start")
-    if memory is not None:
-        memory = integer("memory", memory, 1)
-    checks.share(share, checkpoint)
-    times = recording_times(steps, when)
-    checks.observables(observe, observe_end)
-    checks.coordinates(observe | observe_end)
-    recipe = recipe_of(descent)
-    if gather is not None:
-        options = {"steps": steps, "when": times, "batch_size": batch_size, "root": root, "seeds": seeds}
-        options |= {"engine": engine, "strategy": strategy, "memory": memory}
-        result = gather.answer(label, problem, descent, observe, observe_end, options)
-        if result is None:
-            raise Unfinished(0, len(seeds))
-        return result
+    job = Job(
+        problem,
+        descent,
+        steps=steps,
+        observe=observe,
+        observe_end=observe_end,
+        when=when,
+        batch_size=batch_size,
+        root=root,
+    )
+    return execute(job, Execution(seeds, checkpoint, checkpoint_every, strategy, engine, memory, share))
 
-    hidden.refuse(problem=problem, descent=recipe, observe=observe, observe_end=observe_end)
+
+def execute(job: Job, execution: Execution) -> xr.Dataset:
+    """The Dataset of a job, as `simulate`, in the job's precision."""
     startup.use_cache()
     startup.start()
     begun = time.perf_counter()
-    numbers, rest = partition((problem, recipe, observe, observe_end))
+    with jax.enable_x64(job.float64):
+        asked = _asked(job, execution)
+        labels.first_draw(
+            seed_numbers.typical(job.problem), job.observed.values(), asked.outputs, asked.seeds[0], job.root
+        )
+        identity = _identity(job, asked)
+        if execution.checkpoint is not None:
+            checks.told_apart(identity)
+        kept = None if execution.checkpoint is None else Checkpoint(Path(execution.checkpoint), identity)
+        if kept is not None and kept.result.exists():
+            return kept.finished()
+        return _train(job, execution, asked, identity, kept, begun)
+
+
+def check(job: Job, execution: Execution) -> None:
+    """Refuse what `execute` would refuse of a job: parts that do not fit, too little memory for a run.
+
+    Raises: ValueError, TypeError: as `simulate`.
+    """
+    with jax.enable_x64(job.float64):
+        asked = _asked(job, execution)
+        _sized(job, execution, asked, asked.num_runs)
+
+
+class _Asked(NamedTuple):
+    """What a job asks of the engine, known on shapes alone.
+
+    Attributes:
+      seeds: of the runs.
+      share: of the runs, that this process makes; None: all.
+      numbers, rest: of the job's parts.
+      axes: by name.
+      num_runs: of all axes' values and seeds.
+      strategy: chosen.
+      choice: of the engine.
+      outputs: shape of the network's outputs on the training inputs.
+    """
+
+    seeds: list[int]
+    share: tuple[int, int] | None
+    numbers: list[Any]
+    rest: Any
+    axes: dict[str, np.ndarray]
+    num_runs: int
+    strategy: str
+    choice: Choice
+    outputs: tuple[int, ...]
+
+
+def _asked(job: Job, execution: Execution) -> _Asked:
+    numbers, rest = partition(job.parts)
     axes = layout.axes_of(numbers)
-    taken = {"seed", "step", *observe, *observe_end}
-    taken |= {dim for what in (observe | observe_end).values() for dim in what.dims}
+    taken = {"seed", "step", *job.observed, *(dim for what in job.observed.values() for dim in what.dims)}
     if both := taken & set(axes):
         raise ValueError(f"an axis cannot be called {min(both)!r}: the result has that already")
-    strategy = batching.choose(strategy)
+    seeds = list(execution.seeds if job.seeds is None else job.seeds)
+    share = None if job.whole else execution.share
     num_runs = math.prod(map(len, axes.values())) * len(seeds)
-    chosen = _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, len(times))
-    choice, outputs = chosen
-    observed = [*observe.values(), *observe_end.values()]
-    labels.first_draw(jax.tree.map(_first, problem), observed, outputs, seeds[0], root)
+    strategy = batching.choose(execution.strategy)
+    return _Asked(seeds, share, numbers, rest, axes, num_runs, strategy, *_choice(job, execution.engine))
 
-    identity = {
+
+def _identity(job: Job, asked: _Asked) -> dict[str, Any]:
+    """All that the numbers of a run depend on, JSON-ready."""
+    problem, recipe, observe, observe_end = job.parts
+    return {
         "problem": describe(problem),
         "descent": describe(recipe),
         "observe": describe(observe),
         "observe_end": describe(observe_end),
-        "steps": steps,
-        "times": times,
-        "seeds": seeds,
-        "batch_size": batch_size,
-        "engine": choice.name,
-        "root": root,
-        "float64": bool(jax.config.jax_enable_x64),
+        "steps": job.steps,
+        "times": job.when,
+        "seeds": asked.seeds,
+        "batch_size": job.batch_size,
+        "engine": asked.choice.name,
+        "root": job.root,
+        "float64": job.float64,
         "jax_settings": results.jax_settings(),
     }
-    if checkpoint is not None:
-        checks.told_apart(identity)
-    known_by = identity_of(identity)
-    kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity)
-    if kept is not None and kept.result.exists():
-        return kept.finished()
 
-    numbers, varied = layout.lay_out(numbers, axes, len(seeds))
-    data_numbers, data_rest = partition((problem.data,))
-    data_numbers, data_varied = layout.lay_out(data_numbers, axes, len(seeds))
-    mine = layout.share_of(num_runs, share)
-    shared = choice.fixed_data and not any(data_varied)
-    sized = choice.sized(strategy, num_runs, len(mine), memory, shared)
-    alone = jax.default_backend() != "cpu" or sized.mesh.size == 1
-    plan = batching.Plan(rest, varied, root, batch_size, shared, sized.lanes, sized.mesh, choice.cross, alone)
-    data_plan = plan._replace(rest=data_rest, varied=data_varied, batch_size=None, shared=False)
-    progress = Progress(label, steps, len(mine))
+
+def _sized(job: Job, execution: Execution, asked: _Asked, num_mine: int) -> tuple[Sized, bool]:
+    """How the runs are laid on the machine, and whether they share their data."""
+    varied = any(isinstance(number, Axis) for number in partition((job.problem.data,))[0])
+    shared = asked.choice.fixed_data and not varied
+    sized = asked.choice.sized(asked.strategy, asked.num_runs, num_mine, execution.memory, shared)
+    return sized, shared
+
+
+def _train(
+    job: Job,
+    execution: Execution,
+    asked: _Asked,
+    identity: dict[str, Any],
+    kept: Checkpoint | None,
+    begun: float,
+) -> xr.Dataset:
+    """The job's Dataset, from what is kept of it and what is still to do."""
+    mine = layout.share_of(asked.num_runs, asked.share)
+    sized, shared = _sized(job, execution, asked, len(mine))
+    progress = Progress(execution.label, job.steps, len(mine))
     progress.say(sized.sentence)
     parts: list[Part] = [] if kept is None else kept.parts()
-
-    def dataset(complete):
-        recorded, ended, first = layout.together(parts, num_runs, len(times))
-        recorded_times = times[: next(iter(recorded.values())).shape[1]] if recorded else times
-        attrs = {name: json.dumps(identity[name]) for name in ("problem", "descent")}
-        attrs |= {"steps": steps, "root": root, "batch_size": batch_size or 0}
-        attrs |= {"engine": choice.name, "strategy": strategy, "chunk": plan.size, "shared": int(plan.shared)}
-        attrs |= {"memory_estimate": sized.estimate, "complete": int(complete)}
-        attrs |= {"identity": known_by}
-        attrs |= {"wall_s": round(time.perf_counter() - begun, 3)}
-        return results.assemble(
-            recorded,
-            ended,
-            first_nonfinite_step=first,
-            axes=axes,
-            seeds=seeds,
-            times=recorded_times,
-            observables=observe | observe_end,
-            attrs=attrs | results.provenance(),
-        )
-
+    made = {
+        **{name: json.dumps(identity[name]) for name in ("problem", "descent")},
+        "steps": job.steps,
+        "root": job.root,
+        "batch_size": job.batch_size or 0,
+        "engine": asked.choice.name,
+        "strategy": asked.strategy,
+        "chunk": sized.lanes * sized.mesh.size,
+        "shared": int(shared),
+        "memory_estimate": sized.estimate,
+        "identity": identity_of(identity),
+    }
     startup.let_programs_go()
     with (
         jax.default_matmul_precision("highest"),
@@ -222,98 +229,97 @@ def simulate(
         startup.single_threaded_blas(),
         Interrupts() as interrupts,
     ):
-        run_seeds = np.tile(np.asarray(seeds, np.uint32), num_runs // len(seeds))
-        job = Job(
-            engine=choice.module,
-            plan=plan,
-            numbers=numbers,
-            data_plan=data_plan,
-            data_numbers=data_numbers,
-            seeds=run_seeds,
-            times=times,
-            progress=progress,
-            interrupts=interrupts,
-            kept=kept,
-            on_the_way=checkpoint_every,
-            check=partial(labels.of_runs, problem, observed, outputs),
-        )
+        host = {"progress": progress, "interrupts": interrupts, "kept": kept}
+        host["on_the_way"] = execution.checkpoint_every
+        work = _laid_out(job, asked, sized, shared, host)
         try:
-            job.work(mine, parts)
+            work.carry_out(mine, parts)
         except KeyboardInterrupt:
             if not any(part.recorded or part.ended for part in parts):
                 raise
-            stopped = dataset(complete=False)
-            done = sum(len(part.runs) for part in parts if _is_whole(part, observe_end, len(times)))
-            where = f"interrupted with {done} of {num_runs} runs done" if len(parts) > 1 else ""
-            raise Interrupted(stopped, where) from None
+            stopped = _assembled(job, asked, parts, made, begun, complete=False)
+            raise Interrupted(stopped, _where(job, asked, parts)) from None
         finally:
             progress.close()
-
-    if share is not None:
+    if asked.share is not None:
         parts = kept.parts()
-        if (done := len({run for part in parts for run in part.runs.tolist()})) < num_runs:
-            raise Unfinished(done, num_runs)
-    result = dataset(complete=True)
-    if kept is not None and share is None:
+        if (done := len({run for part in parts for run in part.runs.tolist()})) < asked.num_runs:
+            raise Unfinished(done, asked.num_runs)
+    result = _assembled(job, asked, parts, made, begun, complete=True)
+    if kept is not None and asked.share is None:
         results.save(result, kept.result)
         kept.clear()
     _warn_of_divergence(result)  # last: the user may have made errors of warnings
     return result
 
 
-def check(
-    problem: Problem,
-    descent: optax.GradientTransformation,
-    *,
-    steps: int,
-    observe: Mapping[str, Observable],
-    observe_end: Mapping[str, Observable],
-    when: Sequence[int],
-    seeds: Sequence[int],
-    batch_size: int | None,
-    engine: EngineName,
-    strategy: batching.Strategy,
-    memory: int | None,
-    **how: Any,
-) -> None:
-    """Refuse what `simulate` would refuse of a call: parts that do not fit, too little memory for a run.
+def _laid_out(job: Job, asked: _Asked, sized: Sized, shared: bool, host: dict[str, Any]) -> Work:
+    """The runs' numbers, the plan that they are compiled by, and what looks on from the host."""
+    numbers, varied = layout.lay_out(asked.numbers, asked.axes, len(asked.seeds))
+    data_numbers, data_rest = partition((job.problem.data,))
+    data_numbers, data_varied = layout.lay_out(data_numbers, asked.axes, len(asked.seeds))
+    alone = jax.default_backend() != "cpu" or sized.mesh.size == 1
+    size = (sized.lanes, sized.mesh)
+    plan = batching.Plan(
+        asked.rest, varied, job.root, job.batch_size, shared, *size, asked.choice.cross, alone
+    )
+    return Work(
+        engine=asked.choice.module,
+        plan=plan,
+        numbers=numbers,
+        data_plan=plan._replace(rest=data_rest, varied=data_varied, batch_size=None, shared=False),
+        data_numbers=data_numbers,
+        per_seed=bool(per_seed(job.parts)),
+        seeds=np.tile(np.asarray(asked.seeds, np.uint32), asked.num_runs // len(asked.seeds)),
+        times=job.when,
+        check=partial(labels.of_runs, job.problem, [*job.observed.values()], asked.outputs),
+        **host,
+    )
 
-    Raises: ValueError, TypeError: as `simulate`.
-    """
-    recipe = recipe_of(descent)
-    axes = layout.axes_of(partition((problem, recipe, observe, observe_end))[0])
-    choice, _ = _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, len(when))
-    num_runs = math.prod(map(len, axes.values())) * len(seeds)
-    _, varied = layout.lay_out(partition((problem.data,))[0], axes, len(seeds))
-    choice.sized(batching.choose(strategy), num_runs, num_runs, memory, choice.fixed_data and not any(varied))
+
+def _assembled(job, asked, parts, made, begun, *, complete) -> xr.Dataset:
+    """What was recorded, as a Dataset."""
+    recorded, ended, first = layout.together(parts, asked.num_runs, len(job.when))
+    times = job.when[: next(iter(recorded.values())).shape[1]] if recorded else job.when
+    attrs = made | {"complete": int(complete), "wall_s": round(time.perf_counter() - begun, 3)}
+    return results.assemble(
+        recorded,
+        ended,
+        first_nonfinite_step=first,
+        axes=asked.axes,
+        seeds=asked.seeds,
+        times=times,
+        observables=job.observed,
+        attrs=attrs | results.provenance(),
+    )
+
+
+def _where(job: Job, asked: _Asked, parts: Sequence[Part]) -> str:
+    """How far a run of several chunks had come; "" of a single one."""
+    done = sum(len(part.runs) for part in parts if _is_whole(part, job.observe_end, len(job.when)))
+    return f"interrupted with {done} of {asked.num_runs} runs done" if len(parts) > 1 else ""
 
 
 # tracing costs more than a short run: do it once for a form of problem
 _CHOICES: dict[Any, tuple[Choice, tuple[int, ...]]] = {}
 
 
-def _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, records):
+def _choice(job: Job, engine: EngineName) -> tuple[Choice, tuple[int, ...]]:
     """The engine, and the shape of the network's outputs on the training inputs."""
-    numbers, rest = partition((problem, recipe, observe, observe_end))
-    x64 = bool(jax.config.jax_enable_x64)
-    key = (rest, layout.forms(numbers), engine, batch_size, steps, records, x64)
+    numbers, rest = partition(job.parts)
+    size, records = job.batch_size, len(job.when)
+    key = (rest, layout.forms(numbers), engine, size, job.steps, records, job.float64)
     if key not in _CHOICES:
-        first = jax.tree.map(_first, (problem, recipe, observe, observe_end))
+        first = seed_numbers.typical(job.parts)
         if len(_CHOICES) >= 256:
             _CHOICES.clear()
         with warnings.catch_warnings():  # sizes beyond int32 are refused by the estimate, in its words
             warnings.filterwarnings("ignore", "Explicitly requested dtype int64", UserWarning)
-            draw, params, outputs = checks.shapes(
-                first[0], batch_size, first[2] | first[3], objective(recipe)
-            )
+            draw, params, outputs = checks.shapes(first[0], size, first[2] | first[3], objective(first[1]))
             checks.rule(first[1], params)
-            choice = choose_engine(engine, *first, batch_size, steps, records, draw, params)
+            choice = choose_engine(engine, *first, size, job.steps, records, draw, params)
         _CHOICES[key] = choice, outputs.shape
     return _CHOICES[key]
-
-
-def _first(leaf):
-    return leaf.values[0] if isinstance(leaf, Axis) else leaf
 
 
 def _is_whole(part: Part, observe_end: Mapping[str, Observable], num_times: int) -> bool:

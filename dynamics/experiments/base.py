@@ -1,4 +1,23 @@
-"""An experiment: a config, a way to run it for many seeds, its claims and its figures."""
+"""An experiment: a config, what is trained for it, its claims and its figures.
+
+What is trained is said by a function `train(config)`, which never trains by itself. It gives `Job`s by name:
+
+    def train(config):
+        return {arm: Job(problem(config, arm), config.update_rule, steps=..., ...) for arm in config.arms}
+
+whose Datasets become one along the dimension that `Experiment.arms` names (a single job needs none). Where a
+result is worked on, or a later job needs an earlier one's, it yields jobs in place of returning them, is sent
+their Datasets by the same names, and returns the Dataset of the whole:
+
+    def train(config):
+        found = yield {"teacher": Job(..., whole=True)}
+        found = yield {"student": Job(problem(config, found["teacher"]), ...)}
+        return found["student"].assign(...)
+
+A run executes the jobs, a sweep those of all its points together, equal ones as one program; each keeps what
+is done in a folder of its name. Seeds are not the training's business: a number of which every seed has its
+own value is a `PerSeed`. A training in another precision than JAX's is given by `engine.stages.in_precision`.
+"""
 
 import dataclasses
 import importlib.util
@@ -6,41 +25,23 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from dynamics import results
 from dynamics.draw.gallery import Pictures
 from dynamics.engine.checks import seed_list
-from dynamics.engine.gather import Gather
-from dynamics.engine.simulate import Interrupted, Unfinished
-from dynamics.keys import fixed_generator
+from dynamics.engine.execution import Execution
+from dynamics.engine.simulate import Interrupted
+from dynamics.engine.stages import Training, carry_out
 from dynamics.study.claim import CheckRun, Claim, Run
 from dynamics.study.config import Config
 from dynamics.study.law import Law
 from dynamics.study.verdict import Verdict, judge
+from dynamics.sweep.grid import Grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-class Engine(NamedTuple):
-    """How a run is made, whatever its config: passed on to `simulate` as keywords."""
-
-    seeds: Sequence[int]
-    checkpoint: Path | None = None
-    checkpoint_every: bool = True
-    strategy: str = "auto"
-    engine: str = "auto"
-    memory: int | None = None
-    share: tuple[int, int] | None = None
-    gather: Gather | None = None
-
-    def keywords(self, name: str) -> dict[str, Any]:
-        """Keywords for the `simulate` call of one arm of the run."""
-        folder = None if self.checkpoint is None else Path(self.checkpoint) / name
-        return self._asdict() | {"checkpoint": folder, "label": name}
 
 
 def _no_summary(dataset: xr.Dataset) -> str:
@@ -58,10 +59,11 @@ class Experiment:
       about: one line on what is shown.
       Config: the config class.
       presets: configs by name, `small` and `paper` among them.
-      simulate: trains one config; called with an `Engine`.
+      train: the jobs of a config (see above).
       claims: what the paper says.
       check_runs: the runs that claims name.
       figures: figures by name from a Dataset alone; the first is `plot`'s.
+      arms: the dimension along which its jobs' Datasets are joined; "": there is a single one.
       summary: lines of text about a Dataset, printed after a run and in its report; "": none.
       animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
       measures: what a sweep shows unless asked for something else: `Law`s, or names of variables.
@@ -79,10 +81,11 @@ class Experiment:
     about: str
     Config: type[Config]
     presets: Mapping[str, Config]
-    simulate: Callable[[Any, Engine], xr.Dataset]
+    train: Callable[[Any], Training]
     claims: Sequence[Claim]
     check_runs: Mapping[str, CheckRun]
     figures: Mapping[str, Callable[[xr.Dataset], "Figure"]]
+    arms: str = ""
     summary: Callable[[xr.Dataset], str] = _no_summary
     animations: Mapping[str, Callable[[xr.Dataset, Path], Path]] = dataclasses.field(default_factory=dict)
     measures: Sequence[Law | str] = ()
@@ -97,36 +100,29 @@ class Experiment:
     def __repr__(self) -> str:
         return f"<Experiment {self.name}: {self.about}>"
 
-    def run(
-        self,
-        config: Config | None = None,
-        *,
-        seeds: int | Sequence[int] = 8,
-        checkpoint: str | Path | None = None,
-        checkpoint_every: bool = True,
-        strategy: str = "auto",
-        engine: str = "auto",
-        memory: int | None = None,
-        share: tuple[int, int] | None = None,
-    ) -> xr.Dataset:
-        """Train `config` (default: the preset `small`) for every seed; the other arguments are `simulate`'s.
+    def run(self, config: Config | None = None, **execution: Any) -> xr.Dataset:
+        """Train `config` (default: the preset `small`) for every seed.
+
+        Args:
+          execution: keywords of `engine.execution.Execution`: seeds, checkpoint, engine, memory, ...
 
         Raises:
           Unfinished: this share of the runs is done, but not those of the other processes.
           ValueError, TypeError: a config of another experiment, bad seeds, another run's checkpoint.
           Interrupted: Ctrl-C; carries the Dataset of what was recorded.
         """
-        config = self.presets["small"] if config is None else config
-        if not isinstance(config, self.Config):
-            raise TypeError(f"{self.name} needs its own Config, got {type(config).__name__}")
-        folder = None if checkpoint is None else Path(checkpoint)
-        how = Engine(seed_list(seeds), folder, checkpoint_every, strategy, engine, memory, share)
+        config = self._own(config)
         try:
-            with fixed_generator():  # experiments also draw by themselves
-                dataset = self.simulate(config, how)
+            dataset = carry_out(self.train, config, Execution(**execution), self.arms)
         except Interrupted as stopped:
             raise Interrupted(self.signed(stopped.dataset, config), str(stopped)) from None
         return self.signed(dataset, config)
+
+    def _own(self, config: Config | None) -> Config:
+        config = self.presets["small"] if config is None else config
+        if not isinstance(config, self.Config):
+            raise TypeError(f"{self.name} needs its own Config, got {type(config).__name__}")
+        return config
 
     def signed(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
         """The Dataset, saying that this experiment made it with this config."""
@@ -144,8 +140,8 @@ class Experiment:
         config: Config | None = None,
         *,
         ties: Mapping[str, str] | None = None,
-        seeds: int | Sequence[int] = 8,
-        **how: Any,
+        say: Callable[[str], None] = lambda line: None,
+        **execution: Any,
     ) -> xr.Dataset:
         """Train every combination of the axes' values: `sweep({"noise": [0.5, 1], "dim": [64, 128]})`.
 
@@ -153,19 +149,25 @@ class Experiment:
           axes: values by field of the config; each becomes a labelled dimension.
           config: all other fields; default: the preset `small`.
           ties: fields that follow others by a formula: `{"num_samples": "100 * num_clusters"}`.
-          how: `checkpoint` (a folder to resume from), `checkpoint_every`, `strategy`, `engine` and `memory`,
-            as in `run`; `say`, called with a line before every program.
+          say: called with a line before every program.
+          execution: as in `run`.
 
         `plot` draws the Dataset and `fits` has its exponents.
 
         Raises: ValueError: unknown fields, values that are not allowed, or no possible combination.
         """
-        from dynamics.sweep import grid, run
+        from dynamics.sweep import grid
 
-        config = self.presets["small"] if config is None else config
-        if not isinstance(config, self.Config):
-            raise TypeError(f"{self.name} needs its own Config, got {type(config).__name__}")
-        return run.run(self, grid.make(config, axes, ties), seeds=seeds, **how)
+        return self.swept(grid.make(self._own(config), axes, ties), say, **execution)
+
+    def swept(
+        self, grid: Grid, say: Callable[[str], None] = lambda line: None, **execution: Any
+    ) -> xr.Dataset:
+        """Train every point of a grid, as `sweep`."""
+        from dynamics.sweep import run
+
+        dataset = run.run(self.train, grid, Execution(**execution), arms=self.arms, say=say)
+        return self.signed(dataset, grid.base)
 
     def config_of(self, dataset: xr.Dataset) -> Config:
         """The config that a Dataset of this experiment was made with.
@@ -219,6 +221,7 @@ class Experiment:
         ablations: bool = False,
         claims: Sequence[str] | None = None,
         say: Callable[[str], None] = lambda line: None,
+        **execution: Any,
     ) -> list[Verdict]:
         """Make every run that the claims rest on, each distinct one once, and judge.
 
@@ -228,6 +231,7 @@ class Experiment:
           ablations: also run every claim under its ablation; `verdict.ablation` says what came of it.
           claims: ids of the claims to check; None: all.
           say: called with a line before every run.
+          execution: of every run, as in `run`.
 
         Raises: ValueError: an unknown claim.
         """
@@ -252,7 +256,7 @@ class Experiment:
             chosen += tuple(itertools.islice(more, max(wanted.min_seeds - len(chosen), 0)))
             if (config, chosen) not in made:
                 say(f"run {len(made) + 1}: {name}" + (f" with {dict(change)}" if change else ""))
-                made[config, chosen] = self.run(config, seeds=chosen)
+                made[config, chosen] = self.run(config, seeds=chosen, **execution)
             return Run(config, made[config, chosen])
 
         verdicts = []
@@ -265,27 +269,3 @@ class Experiment:
                 verdict = dataclasses.replace(verdict, ablation=verdict.ablation | outcome)
             verdicts.append(verdict)
         return verdicts
-
-
-def run_arms(dim: str, arms: Mapping[str, Callable[[str], xr.Dataset]]) -> xr.Dataset:
-    """Run each arm by its name and join the results along `dim`; if interrupted, join what there is.
-
-    Raises: Unfinished: after all arms, if this process's share of any is not the last one.
-    """
-    done: dict[str, xr.Dataset] = {}
-    unfinished: list[Unfinished] = []
-    for name, arm in arms.items():
-        try:
-            done[name] = arm(name)
-        except Unfinished as error:
-            unfinished.append(error)
-        except KeyboardInterrupt as stopped:  # Interrupted, or before this arm recorded anything
-            parts = {**done, name: stopped.dataset} if isinstance(stopped, Interrupted) else done
-            if not parts:
-                raise
-            where = f"{name}: {stopped}" if str(stopped) else f"interrupted before {name}"
-            raise Interrupted(results.join(parts, dim).assign_attrs(complete=0), where) from None
-    if unfinished:
-        whole = sum(dataset.first_nonfinite_step.size for dataset in done.values())
-        raise Unfinished(whole + sum(e.done for e in unfinished), whole + sum(e.total for e in unfinished))
-    return results.join(done, dim)

@@ -48,6 +48,13 @@ def eigenvalues(params, problem, draw, kernel) -> Float[Array, " modes"]:
     return spectrum(kernel, draw.train.x).values
 
 
+@observable(about="1 / largest eigenvalue of the Gram matrix")
+def inverse_largest(params, problem, draw, kernel) -> Float[Array, ""]:
+    """The learning rate of which descent on the squared loss learns the first mode in one step."""
+    del params, problem
+    return 1 / spectrum(kernel, draw.train.x).values[0]
+
+
 @observable(("mode",), about="usefulness")
 def usefulness(params, problem, draw, kernel) -> Float[Array, " modes"]:
     """Accuracy of every eigenfeature on the test points."""

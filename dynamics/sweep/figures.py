@@ -9,7 +9,6 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from dynamics import plots
-from dynamics.experiments.base import Experiment
 from dynamics.study.law import Law
 from dynamics.sweep import grid as grids
 from dynamics.sweep import measures as quantities
@@ -32,7 +31,7 @@ class Shown:
     Raises: ValueError: a Dataset of something else, or a measure that it does not have.
     """
 
-    def __init__(self, experiment: Experiment, dataset: xr.Dataset, asked: Sequence[str] = ()):
+    def __init__(self, experiment: Any, dataset: xr.Dataset, asked: Sequence[str] = ()):
         experiment.config_of(dataset)
         self.grid: Grid = grids.of(experiment.Config, dataset)
         dims = dims_of(dataset)

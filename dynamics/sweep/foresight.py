@@ -1,26 +1,38 @@
 """What a sweep will record, told before it is trained: whether there will be what is asked to be shown."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
 
 from dynamics.engine.blank import blank
-from dynamics.engine.gather import Gather, answer_all
-from dynamics.engine.simulate import Unfinished
-from dynamics.experiments.base import Engine, Experiment
+from dynamics.engine.stages import Stages
+from dynamics.study.config import Config
+from dynamics.study.law import Law
 from dynamics.sweep import measures, run
 from dynamics.sweep.grid import Grid
 
-MOST_ROUNDS = 8  # of asking, in which a point may build on what it was answered
+MOST_STAGES = 8  # of a training, which may go on until it has learned enough
 
 
-def check_measures(experiment: Experiment, grid: Grid, asked: Sequence[str]) -> None:
+class Trained(Protocol):
+    """What is trained: an experiment is one."""
+
+    train: Callable[[Any], Any]
+    arms: str
+    measures: Sequence[Law | str]
+
+    def signed(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
+        """The Dataset, saying what made it."""
+
+
+def check_measures(trained: Trained, grid: Grid, asked: Sequence[str]) -> None:
     """Refuse a measure that no point of the sweep will have.
 
-    The experiment is given blank results in place of trained ones, at the ends of axes of numbers and at all
+    The training is given blank results in place of trained ones, at the ends of axes of numbers and at all
     values of others. Where it cannot work on those, nothing is refused; what it computes without training
     is computed, for seed 0.
 
@@ -35,13 +47,13 @@ def check_measures(experiment: Experiment, grid: Grid, asked: Sequence[str]) -> 
         places = zip(grid.axes, np.unravel_index(number, grid.shape), strict=True)
         axes = {name: (grid.axes[name][place],) for name, place in places}
         point = Grid((grid.configs[number],), axes, grid.ties, "")
-        dataset = _foreseen(experiment, point)
+        dataset = _foreseen(trained, point)
         if dataset is None:
             return
         dims = list(run.dims_of(dataset).values())
         for name in list(waiting):
             try:
-                measures.choose(experiment.measures, dataset, point, dims, [name])
+                measures.choose(trained.measures, dataset, point, dims, [name])
                 waiting.remove(name)
             except measures.NoSuchValue as error:
                 if is_all:
@@ -67,17 +79,15 @@ def _corners(grid: Grid) -> Iterator[int]:
             yield number
 
 
-def _foreseen(experiment, point) -> xr.Dataset | None:
-    """The sweep of one point and seed, of blank results; None where the experiment needs trained ones."""
-    gather = Gather()
+def _foreseen(trained, point) -> xr.Dataset | None:
+    """The sweep of one point and seed, of blank results; None where the training needs trained ones."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of means over nothing
-            for _ in range(MOST_ROUNDS):
-                try:
-                    dataset = experiment.simulate(point.base, Engine([0], gather=gather))
-                    return run.joined(experiment, point, {0: dataset})
-                except Unfinished:
-                    answer_all({0: gather}, blank)
-    except Exception:  # an experiment may do anything with what it gets, and the training itself will tell
-        pass
-    return None
+            stages = Stages(trained.train, point.base, trained.arms)
+            for _ in range(MOST_STAGES):
+                if not stages.jobs:
+                    break
+                stages.answer({name: blank(job, [0]) for name, job in stages.jobs.items()})
+            return trained.signed(run.joined(point, {0: stages.result}), point.base)
+    except Exception:  # a training may do anything with what it gets, and the training itself will tell
+        return None

@@ -1,21 +1,18 @@
-"""A sweep carried out: every point asks, equal programs run together, and the results are one Dataset."""
+"""A sweep carried out: all points give jobs, equal ones run together, and the results are one Dataset."""
 
 import json
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from dynamics import asides
-from dynamics.engine.checks import seed_list
-from dynamics.engine.gather import Gather, answer_all
-from dynamics.engine.simulate import Unfinished, check, simulate
-from dynamics.experiments.base import Engine, Experiment
-from dynamics.keys import fixed_generator
+from dynamics.engine.execution import Execution
+from dynamics.engine.gather import execute_all
+from dynamics.engine.stages import Stages, Training
 from dynamics.sweep.grid import Grid
 
 _POINT = "point_of_the_sweep"
@@ -23,54 +20,49 @@ _OF_ALL = ("versions", "device", "machine", "float64", "jax_settings", "git_revi
 
 
 def run(
-    experiment: Experiment,
+    train: Callable[[Any], Training],
     grid: Grid,
+    execution: Execution,
     *,
-    seeds: int | Sequence[int] = 8,
-    checkpoint: str | Path | None = None,
-    checkpoint_every: bool = True,
-    strategy: str = "auto",
-    engine: str = "auto",
-    memory: int | None = None,
+    arms: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> xr.Dataset:
-    """The experiment at every point of the grid, for every seed.
+    """What is trained at every point of the grid, for every seed.
 
     Points whose computations differ in numbers only are one program, beside all seeds; others are
     compiled once each, and equal ones are computed once.
 
+    Args:
+      train: jobs of a config, as of an experiment.
+      arms: dimension along which one point's jobs are joined.
+      say: called with a line before every program.
+
     Returns: a Dataset with a dimension for every axis, named as its field (`_setting` is appended where the
       experiment has a dimension of that name); NaN where fields do not go together, with one warning.
-    Raises: ValueError: what the experiment refuses at every point. Interrupted: as `simulate`.
+    Raises: ValueError: what is refused at every point, or a share of a sweep. Interrupted: as `simulate`.
     """
+    if execution.share is not None:
+        raise ValueError("several processes cannot share a sweep: leave share out")
     begun = time.perf_counter()
-    seeds = seed_list(seeds)
-    how = {"strategy": strategy, "engine": engine, "memory": memory}
-    points = {number: Gather() for number, config in enumerate(grid.configs) if config is not None}
-    folder = None if checkpoint is None else Path(checkpoint)
-    done: dict[int, xr.Dataset] = {}
+    points: dict[int, Stages] = {}
     refused = {number: grid.refused for number, config in enumerate(grid.configs) if config is None}
-    while waiting := [number for number in points if number not in done and number not in refused]:
-        for number in waiting:
-            try:
-                how_run = Engine(seeds, gather=points[number], **how)
-                with fixed_generator():
-                    done[number] = experiment.simulate(grid.configs[number], how_run)
-            except Unfinished:
-                pass
-            except ValueError as error:  # parts may refuse what the config does not
-                if points[number].answers:
-                    raise
-                refused[number] = str(error)
-        if len(refused) == len(grid.configs):
-            raise ValueError(f"no point of the sweep is possible: {next(iter(refused.values()))}")
-        asking = {number: points[number] for number in waiting if points[number].asked}
+    for number, config in enumerate(grid.configs):
+        try:
+            if config is not None:
+                points[number] = Stages(train, config, arms)
+        except ValueError as error:  # parts may refuse what the config does not
+            refused[number] = str(error)
+    if not points:
+        raise ValueError(f"no point of the sweep is possible: {refused[min(refused)]}")
+    while asked := {number: point.jobs for number, point in points.items() if point.jobs}:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".* runs diverged")  # said below, by point
-            answer_all(asking, simulate, check, say, folder, checkpoint_every)
+            found = execute_all(asked, execution, say)
+        for number, datasets in found.items():
+            points[number].answer(datasets)
+    done = {number: point.result for number, point in points.items()}
     _warn(grid, done, refused)
-    dataset = joined(experiment, grid, done)
-    return dataset.assign_attrs(wall_s=round(time.perf_counter() - begun, 3))
+    return joined(grid, done).assign_attrs(wall_s=round(time.perf_counter() - begun, 3))
 
 
 def _warn(grid: Grid, done: Mapping[int, xr.Dataset], refused: Mapping[int, str]) -> None:
@@ -90,7 +82,7 @@ def _warn(grid: Grid, done: Mapping[int, xr.Dataset], refused: Mapping[int, str]
         )
 
 
-def joined(experiment: Experiment, grid: Grid, done: Mapping[int, xr.Dataset]) -> xr.Dataset:
+def joined(grid: Grid, done: Mapping[int, xr.Dataset]) -> xr.Dataset:
     """The points' Datasets as one, with a dimension for every axis."""
     import pandas as pd
 
@@ -110,7 +102,7 @@ def joined(experiment: Experiment, grid: Grid, done: Mapping[int, xr.Dataset]) -
     places = pd.MultiIndex.from_product(map(range, grid.shape), names=list(dims.values()))
     whole = whole.assign_coords(xr.Coordinates.from_pandas_multiindex(places, _POINT)).unstack(_POINT)
     whole = whole.transpose(*dims.values(), ...)
-    fields = experiment.Config.__dataclass_fields__
+    fields = type(grid.base).__dataclass_fields__
     for name, dim in dims.items():
         about = {"long_name": fields[name].metadata["about"]}
         values = np.asarray(grid.axes[name])
@@ -124,7 +116,7 @@ def joined(experiment: Experiment, grid: Grid, done: Mapping[int, xr.Dataset]) -
     about |= {"created": max(part.attrs.get("created", "") for part in parts), "complete": 1}
     about |= {"sweep": grid.to_json(), "sweep_dims": json.dumps(dims)}
     whole.attrs = {}
-    return experiment.signed(whole.assign_attrs(about), grid.base)
+    return whole.assign_attrs(about)
 
 
 def _with_coordinates(part: xr.Dataset) -> xr.Dataset:

@@ -10,9 +10,7 @@ from dynamics.data.coarse import BinaryClasses
 from dynamics.data.images import load
 from dynamics.data.shared import Shared
 from dynamics.data.spiked import Spiked
-from dynamics.engine.gather import Gather
-from dynamics.engine.simulate import Unfinished
-from dynamics.experiments.base import Engine
+from dynamics.engine.stages import Stages
 from dynamics.keys import named_key, seed_key
 from dynamics.parts import describe
 
@@ -102,13 +100,6 @@ CASES = {
 CLASSES = ("ntk_eigenfeatures", "kernels_data_physics")
 
 
-class Noted(Gather):
-    """Notes what `simulate` is asked for, and has no results."""
-
-    def answer(self, label, problem, descent, observe, observe_end, options):
-        self.calls = [*getattr(self, "calls", []), (problem, descent, {**observe, **observe_end})]
-
-
 def boxes_within(value):
     """All boxes in a description of parts."""
     if isinstance(value, dict):
@@ -120,15 +111,12 @@ def boxes_within(value):
     return [found for item in value for found in boxes_within(item)]
 
 
-def asked_of_simulate(name, settings, data, box=()):
+def first_jobs(name, settings, data, box=()):
     experiment = experiments.get(name)
     if name in CLASSES:
         settings = settings | {"classes": (0, 1)}
     config = experiment.Config(data=str(data), box=box, **settings)
-    noted = Noted()
-    with pytest.raises(Unfinished):
-        experiment.simulate(config, Engine([0], gather=noted))
-    return noted.calls
+    return Stages(experiment.train, config, experiment.arms).jobs.values()
 
 
 @pytest.mark.parametrize(
@@ -143,13 +131,13 @@ def asked_of_simulate(name, settings, data, box=()):
 )
 @pytest.mark.parametrize(("name", "settings"), [(name, case) for name in CASES for case in CASES[name]])
 def test_every_attack_and_support_keeps_to_the_box_of_the_data(files, name, settings, file, asked, box):
-    calls = asked_of_simulate(name, settings, files / f"{file}.npz", asked)
+    jobs = first_jobs(name, settings, files / f"{file}.npz", asked)
     attacks = []
-    for problem, descent, observed in calls:
-        assert boxes.of(problem.data) == (None if box is None else tuple(box))
-        attacks += boxes_within(describe((problem.adversary, observed)))
-        attacks += boxes_within(describe(descent.recipe)) if box is not None else []
-        if "support" in str(describe(descent.recipe)):
+    for job in jobs:
+        assert boxes.of(job.problem.data) == (None if box is None else tuple(box))
+        attacks += boxes_within(describe((job.problem.adversary, job.observed)))
+        attacks += boxes_within(describe(job.descent.recipe)) if box is not None else []
+        if "support" in str(describe(job.descent.recipe)):
             assert box is not None, "a support without a box is not held in one"
     assert attacks or (box is None and settings["part"] == "distillation")
     assert all(found == box for found in attacks), attacks
@@ -161,7 +149,7 @@ def test_settings_of_the_box_are_refused_where_they_mean_nothing(files, name):
     settings = settings | ({"classes": (0, 1)} if name in CLASSES else {})
     path = str(files / "floats.npz")
     with pytest.raises(ValueError, match="must lie in the box") as caught:
-        experiment.simulate(experiment.Config(data=path, box=(0.0, 1.0), **settings), Engine([0]))
+        Stages(experiment.train, experiment.Config(data=path, box=(0.0, 1.0), **settings))
     assert path in str(caught.value)
     with pytest.raises(ValueError, match="LOW below HIGH, got 1,0"):
         experiment.Config(data=path, box=(1.0, 0.0), **settings)

@@ -309,7 +309,7 @@ def test_runs_are_told_apart_by_all_they_are_made_of(tmp_path, monkeypatch, case
         begun.append(mine)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dynamics.engine.chunk.Job.work", begin)
+    monkeypatch.setattr("dynamics.engine.chunk.Work.carry_out", begin)
     first, other = UNLIKE[case]
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):

@@ -23,7 +23,7 @@ from dynamics.data.sample import Draw, Sample
 from dynamics.data.shared import Shared
 from dynamics.descent import steepest, traced
 from dynamics.engine import checks, labels
-from dynamics.engine.chunk import Job
+from dynamics.engine.chunk import Work
 from dynamics.engine.simulate import simulate
 from dynamics.models.homogeneous import Homogeneous
 from dynamics.models.ntk_two_layer import NTKTwoLayer
@@ -101,7 +101,7 @@ class Mine:
 
 def refused(error, words, problem=None, rule=RULE, **options):
     """Before the first program of a run, and in one sentence."""
-    with pytest.raises(error) as caught, mock.patch.object(Job, "work", side_effect=AssertionError):
+    with pytest.raises(error) as caught, mock.patch.object(Work, "carry_out", side_effect=AssertionError):
         simulate(problem or Problem(DATA, TwoLayer(2)), rule, **{"steps": 1, "seeds": 1} | options)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

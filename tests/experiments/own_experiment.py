@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dynamics import observables
+from dynamics import Job, observables
 from dynamics.data.teachers import LinearTeacher
-from dynamics.engine.simulate import simulate
 from dynamics.experiments.base import CheckRun, Experiment
 from dynamics.models.linear import Linear
 from dynamics.plots import band, new_figure, styled
@@ -28,17 +27,12 @@ class Config(TrainingConfig):
     records: int = setting(4, "recording times", low=2)
 
 
-def run(config, engine):
-    """Train."""
+def train(config):
+    """One network a seed."""
     problem = Problem(LinearTeacher(config.dim, config.num_samples), Linear(), init_scale=config.init_scale)
-    return simulate(
-        problem,
-        config.update_rule,
-        steps=config.steps,
-        observe={"test_accuracy": observables.test_accuracy, "training_loss": observables.training_loss},
-        when=config.recording_times(),
-        **engine.keywords("training"),
-    )
+    observe = {"test_accuracy": observables.test_accuracy, "training_loss": observables.training_loss}
+    times = config.recording_times()
+    return {"training": Job(problem, config.update_rule, steps=config.steps, observe=observe, when=times)}
 
 
 @styled
@@ -61,7 +55,7 @@ EXPERIMENT = Experiment(
     about="gradient descent finds the teacher's direction",
     Config=Config,
     presets={"small": Config()},
-    simulate=run,
+    train=train,
     claims=[
         Claim(
             "found",

@@ -276,7 +276,7 @@ def test_a_measure_that_only_points_between_the_ends_have(monkeypatch):
     with pytest.raises(ValueError, match="no such measure"):
         foresight.check_measures(experiment, made, ["training_loss", "loss"])
     # an experiment that cannot work on blank results is believed
-    broken = dataclasses.replace(experiment, simulate=lambda config, engine: 1 / 0)
+    broken = dataclasses.replace(experiment, train=lambda config: 1 / 0)
     foresight.check_measures(broken, made, ["loss"])
 
 

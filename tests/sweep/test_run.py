@@ -10,7 +10,7 @@ import pytest
 from dynamics import experiments
 from dynamics.engine import gather
 from dynamics.results import load, save
-from dynamics.sweep import grid, run
+from dynamics.sweep import grid
 
 EXHAUSTIVE = pytest.mark.exhaustive
 SMALL = {"steps": 3, "records": 3}
@@ -83,7 +83,7 @@ def test_points_share_programs_whatever_the_number_is_used_for():
 def test_equal_points_are_computed_once(monkeypatch):
     experiment, runs = own(), []
     original = gather._side_by_side
-    monkeypatch.setattr(gather, "_side_by_side", lambda calls: runs.append(original(calls)) or runs[-1])
+    monkeypatch.setattr(gather, "_side_by_side", lambda jobs: runs.append(original(jobs)) or runs[-1])
     dataset = experiment.sweep({"normalize": [False], "decay": [0.0], "momentum": [0.0]}, seeds=1)
     assert dataset.test_accuracy.dims[:3] == ("normalize", "decay", "momentum")
     assert runs[0][1] == [0]
@@ -120,20 +120,20 @@ def test_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     experiment = own()
     axes = {"dim": [2, 3], "learning_rate": [0.5, 1.0]}
     whole = experiment.sweep(axes, seeds=2)
-    simulate, made = run.simulate, []
+    execute, made = gather.execute, []
 
-    def stopped(*args, **kwargs):
-        made.append(kwargs["checkpoint"])
+    def stopped(job, execution):
+        made.append(execution.checkpoint)
         if len(made) == 2:
             raise KeyboardInterrupt
-        return simulate(*args, **kwargs)
+        return execute(job, execution)
 
-    monkeypatch.setattr(run, "simulate", stopped)
+    monkeypatch.setattr(gather, "execute", stopped)
     with pytest.raises(KeyboardInterrupt):
         experiment.sweep(axes, seeds=2, checkpoint=tmp_path)
     assert (made[0] / "result.nc").exists()
     kept = (made[0] / "result.nc").stat().st_mtime_ns
-    monkeypatch.setattr(run, "simulate", simulate)
+    monkeypatch.setattr(gather, "execute", execute)
     again = experiment.sweep(axes, seeds=2, checkpoint=tmp_path)
     assert (made[0] / "result.nc").stat().st_mtime_ns == kept
     for name in whole.data_vars:

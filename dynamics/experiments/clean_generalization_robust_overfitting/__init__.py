@@ -12,7 +12,7 @@ from dynamics.experiments.clean_generalization_robust_overfitting.quantities imp
     ROBUST_ERROR,
     SIGNAL_TIME,
 )
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS, Config, run
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS, Config, train
 
 EXPERIMENT = Experiment(
     name="clean_generalization_robust_overfitting",
@@ -23,7 +23,8 @@ EXPERIMENT = Experiment(
     Config=Config,
     presets=PRESETS,
     measures=(SIGNAL_TIME, MEMORY_TIME, ROBUST_ERROR, "robust_train", "robust_test"),
-    simulate=run,
+    train=train,
+    arms="arm",
     claims=claims.CLAIMS,
     check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,

@@ -14,17 +14,16 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
-from dynamics import observables
+from dynamics import observables, results
 from dynamics.adversary import PGD, FeatureAttack, FeatureShift
 from dynamics.data import box as boxes
 from dynamics.data.parity import Parity
 from dynamics.data.patches import SignalNoise
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
-from dynamics.engine.simulate import simulate
-from dynamics.experiments.base import Engine, run_arms
+from dynamics.engine.job import Job
+from dynamics.engine.stages import Staged
 from dynamics.laws import clean_generalization_robust_overfitting as laws
 from dynamics.models import memorised_balls
 from dynamics.models.activations import Activation
@@ -416,13 +415,13 @@ def _on_images(config, box):
     return end
 
 
-def run(config: Config, engine: Engine) -> xr.Dataset:
+def train(config: Config) -> Staged:
     """Train every network asked for; dimensions `arm` (samples and width) and `gamma` tell them apart."""
 
-    def arm(name):
-        trained = problem(config, *config.arms[name])
+    def job(samples, width):
+        trained = problem(config, samples, width)
         always, end = observed(config, boxes.of(trained.data))
-        dataset = simulate(
+        return Job(
             trained,
             config.update_rule,
             steps=config.steps,
@@ -430,10 +429,10 @@ def run(config: Config, engine: Engine) -> xr.Dataset:
             observe_end=end,
             when=config.recording_times(),
             batch_size=config.batch_size or None,
-            **engine.keywords(name.replace("=", "").replace(", ", "_")),
         )
-        gamma = np.asarray(config.residuals)
-        dataset = dataset if "gamma" in dataset.dims else dataset.expand_dims("gamma")
-        return dataset.assign_coords(gamma=gamma)
 
-    return run_arms("arm", dict.fromkeys(config.arms, arm))
+    found = yield {name: job(*sizes) for name, sizes in config.arms.items()}
+    gamma = np.asarray(config.residuals)
+    several = (one if "gamma" in one.dims else one.expand_dims("gamma") for one in found.values())
+    named = (one.assign_coords(gamma=gamma) for one in several)
+    return results.join(dict(zip(found, named, strict=True)), "arm")

@@ -11,7 +11,7 @@ from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.feature_averaging import claims, figures
 from dynamics.experiments.feature_averaging.quantities import RADIUS
-from dynamics.experiments.feature_averaging.setting import PRESETS, Config, run
+from dynamics.experiments.feature_averaging.setting import PRESETS, Config, train
 
 EXPERIMENT = Experiment(
     name="feature_averaging",
@@ -21,7 +21,8 @@ EXPERIMENT = Experiment(
     about="gradient descent averages cluster features; finer labels decouple them",
     Config=Config,
     presets=PRESETS,
-    simulate=run,
+    train=train,
+    arms="supervision",
     claims=claims.CLAIMS,
     check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,

@@ -13,7 +13,6 @@ from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 from dynamics import observables
 from dynamics.adversary import PGD
@@ -24,8 +23,7 @@ from dynamics.data.clusters import Clusters
 from dynamics.data.coarse import BinaryClasses
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
-from dynamics.engine.simulate import simulate
-from dynamics.experiments.base import Engine, run_arms
+from dynamics.engine.job import Job
 from dynamics.laws import feature_averaging as laws
 from dynamics.models import handmade
 from dynamics.models.activations import Activation, ActivationName
@@ -331,13 +329,13 @@ def _robustness(config: Config, supervision: str, box: boxes.Box) -> dict:
     return end
 
 
-def run(config: Config, engine: Engine) -> xr.Dataset:
-    """Train the network of each supervision asked for; dimension `supervision` tells them apart."""
+def train(config: Config) -> dict[str, Job]:
+    """The network of each supervision asked for; dimension `supervision` tells them apart."""
 
-    def arm(supervision):
+    def job(supervision):
         trained = problem(config, supervision)
         always, end = observed(config, supervision, boxes.of(trained.data))
-        return simulate(
+        return Job(
             trained,
             config.update_rule,
             steps=config.steps,
@@ -345,8 +343,7 @@ def run(config: Config, engine: Engine) -> xr.Dataset:
             observe_end=end,
             when=config.recording_times(),
             batch_size=config.batch_size or None,
-            **engine.keywords(supervision),
         )
 
     arms = ("binary", "fine") if config.supervision == "both" else (config.supervision,)
-    return run_arms("supervision", dict.fromkeys(arms, arm))
+    return {supervision: job(supervision) for supervision in arms}

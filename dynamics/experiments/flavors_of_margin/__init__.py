@@ -7,7 +7,7 @@ Neural Networks", arXiv:2410.22069.
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.flavors_of_margin import claims, figures
-from dynamics.experiments.flavors_of_margin.setting import PRESETS, Config, run
+from dynamics.experiments.flavors_of_margin.setting import PRESETS, Config, train
 
 EXPERIMENT = Experiment(
     name="flavors_of_margin",
@@ -16,7 +16,8 @@ EXPERIMENT = Experiment(
     about="steepest descent in a norm maximises the margin of that norm",
     Config=Config,
     presets=PRESETS,
-    simulate=run,
+    train=train,
+    arms="algorithm",
     claims=claims.CLAIMS,
     check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,

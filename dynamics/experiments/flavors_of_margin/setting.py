@@ -14,14 +14,14 @@ import jax
 import numpy as np
 import xarray as xr
 
-from dynamics import descent, observables
+from dynamics import descent, observables, results
 from dynamics.data import teachers
 from dynamics.data.rescaled import Rescaled
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.descent import Objective, StepRule, norms
-from dynamics.engine.simulate import simulate
-from dynamics.experiments.base import Engine, run_arms
+from dynamics.engine.job import Job
+from dynamics.engine.stages import Staged
 from dynamics.laws import max_margin
 from dynamics.models.activations import Activation, ActivationName
 from dynamics.models.homogeneous import Homogeneous
@@ -341,31 +341,32 @@ def observed(config: Config) -> tuple[dict, dict]:
     return always, end
 
 
-def run(config: Config, engine: Engine) -> xr.Dataset:
+def train(config: Config) -> Staged:
     """Train with each algorithm; dimension `algorithm` tells them apart.
 
     `optimum` (algorithm, seed, norm) is the largest margin that the model can have, where it is known.
     """
-
-    def arm(algorithm):
-        always, end = observed(config)
-        return simulate(
-            problem(config, algorithm),
-            update_rule(config, algorithm),
-            steps=config.steps,
-            observe=always,
-            observe_end=end,
-            when=config.recording_times(),
-            batch_size=config.batch_size or None,
-            **engine.keywords(algorithm),
-        )
-
     with jax.enable_x64(config.float64 or bool(jax.config.jax_enable_x64)):
-        dataset = run_arms("algorithm", dict.fromkeys(config.algorithms, arm))
+        jobs = {algorithm: _job(config, algorithm) for algorithm in config.algorithms}
+    found = yield jobs
+    dataset = results.join(found, "algorithm")
     dataset = dataset.assign(optimum=_optima(config, dataset))
     if config.certificate:
         dataset = dataset.assign(certificate=_certificates(config, dataset)).drop_vars("signed_tangents")
     return dataset
+
+
+def _job(config: Config, algorithm: str) -> Job:
+    always, end = observed(config)
+    return Job(
+        problem(config, algorithm),
+        update_rule(config, algorithm),
+        steps=config.steps,
+        observe=always,
+        observe_end=end,
+        when=config.recording_times(),
+        batch_size=config.batch_size or None,
+    )
 
 
 def _optima(config, dataset):

@@ -14,7 +14,7 @@ from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.kernels_data_physics import claims, figures
 from dynamics.experiments.kernels_data_physics.quantities import FIRST_VARIANCE, SECOND_VARIANCE
-from dynamics.experiments.kernels_data_physics.setting import PRESETS, Config, run
+from dynamics.experiments.kernels_data_physics.setting import PRESETS, Config, train
 
 EXPERIMENT = Experiment(
     name="kernels_data_physics",
@@ -24,7 +24,7 @@ EXPERIMENT = Experiment(
     Config=Config,
     presets=PRESETS,
     measures=("fit", "error", FIRST_VARIANCE, SECOND_VARIANCE),
-    simulate=run,
+    train=train,
     claims=claims.CLAIMS,
     check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,

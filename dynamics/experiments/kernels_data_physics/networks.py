@@ -12,17 +12,18 @@ import xarray as xr
 from jaxtyping import Float
 
 from dynamics import observables as o
+from dynamics import results
 from dynamics.data.directions import Circle, Sphere
 from dynamics.data.shared import Shared
 from dynamics.descent import named
-from dynamics.engine.simulate import simulate
-from dynamics.experiments.base import run_arms
+from dynamics.engine.job import Job
+from dynamics.engine.stages import Staged
 from dynamics.keys import seed_key
 from dynamics.models.activations import Activation
 from dynamics.models.linearized import Linearized
 from dynamics.models.ntk_two_layer import NTKTwoLayer
 from dynamics.observables.base import observable
-from dynamics.parts import Axis
+from dynamics.parts import Axis, PerSeed
 from dynamics.problem import Problem
 from kernels import closed_form, empirical, regression, spectra
 from kernels.duals import leaky_relu
@@ -114,7 +115,7 @@ def _finite(problem, key, x, trained):
     return closed_form.finite_two_layer(W, params["a"], x, x, dual, trained=trained)
 
 
-def kernels(config: Any, engine: Any) -> xr.Dataset:
+def kernels(config: Any) -> Staged:
     """How a finite network's kernel approaches its limit; dimension `width`."""
     exact = tuple(kernel_of(config, layer) for layer in LAYERS)
     end = {
@@ -122,24 +123,16 @@ def kernels(config: Any, engine: Any) -> xr.Dataset:
         "kernel_variance": kernel_variance.given(layer=LAYERS, draws=config.draws),
     }
 
-    def arm(name):
-        problem = Problem(
-            _sphere(config), network(config, int(name)), "squared", init_scale=config.init_scale
-        )
-        return still(problem, end, engine, name)
+    def job(width):
+        net = network(config, width)
+        return Job.still(Problem(_sphere(config), net, "squared", init_scale=config.init_scale), end)
 
-    return _by_width(config, arm)
-
-
-def still(problem: Problem, end: dict, engine: Any, label: str) -> xr.Dataset:
-    """What is known without a step."""
-    dataset = simulate(problem, named("gd", 1.0), steps=0, observe_end=end, **engine.keywords(label))
-    return dataset.drop_dims("step", errors="ignore")
+    found = yield {str(width): job(width) for width in config.widths}
+    return _by_width(config, {name: results.without_steps(one) for name, one in found.items()})
 
 
-def _by_width(config, arm):
-    joined = run_arms("width", {str(m): arm for m in config.widths})
-    return joined.assign_coords(width=list(config.widths))
+def _by_width(config, found):
+    return results.join(found, "width").assign_coords(width=list(config.widths))
 
 
 @observable(("point", "sample"), about="empirical NTK of test and training points with training points")
@@ -155,7 +148,7 @@ def all_outputs(params, problem, draw) -> Float[jax.Array, " places"]:
     return problem.apply(params, jnp.concatenate([draw.train.x, draw.test.x]))
 
 
-def width(config: Any, engine: Any) -> xr.Dataset:
+def width(config: Any) -> Staged:
     """Networks of growing width trained alike: what moves, and how far they are from linear.
 
     The learning rate is 1 / lambda_max of the infinite network's kernel. Adds `weight_motion`,
@@ -170,6 +163,18 @@ def width(config: Any, engine: Any) -> xr.Dataset:
     observe = {"output": all_outputs, "kernel": cross_kernel, "parameters": o.parameters}
     done = regression.descent(config.steps, rate)
 
+    def source(width):
+        if not config.mean_field:
+            return _sphere(config)
+        grown = math.sqrt(width / config.widths[0])
+        return _sphere(dataclasses.replace(config, amplitude=config.amplitude * grown))
+
+    def job(width):
+        net = network(config, width)
+        problem = Problem(source(width), net, "squared", "sum", init_scale=config.init_scale)
+        times = [0, config.steps]
+        return Job(problem, named("gd", rate), steps=config.steps, observe=observe, when=times)
+
     def gaps(draw, start, end, kernel):  # one seed
         gram, cross = (kernel[:n] + kernel[:n].T) / 2, kernel[n:]
         values, vectors = jnp.linalg.eigh(gram)
@@ -180,17 +185,8 @@ def width(config: Any, engine: Any) -> xr.Dataset:
         infinite = start[n:] + limit @ regression.coefficients(modes, rest, done)
         return jnp.sqrt(jnp.mean((end[n:] - linear) ** 2)), jnp.sqrt(jnp.mean((linear - infinite) ** 2))
 
-    def arm(name):
-        data = _sphere(config)
-        if config.mean_field:
-            grown = math.sqrt(int(name) / config.widths[0])
-            data = _sphere(dataclasses.replace(config, amplitude=config.amplitude * grown))
-        draw = data.sample(seed_key(0))
-        problem = Problem(data, network(config, int(name)), "squared", "sum", init_scale=config.init_scale)
-        found = simulate(
-            problem, named("gd", rate), steps=config.steps, observe=observe, when=[0, config.steps],
-            **engine.keywords(name),
-        )  # fmt: skip
+    def measured(width, found):
+        draw = source(width).sample(seed_key(0))
         first, last = found.isel(step=0), found.isel(step=-1)
         both = [
             gaps(draw, jnp.asarray(a), jnp.asarray(b), jnp.asarray(k))
@@ -202,21 +198,25 @@ def width(config: Any, engine: Any) -> xr.Dataset:
             change = np.sqrt(((last[name] - first[name]) ** 2).sum(dims))
             return change / np.sqrt((first[name] ** 2).sum(dims))
 
-        return (
-            found.drop_vars(list(observe))
-            .drop_dims("step", errors="ignore")
-            .assign(
-                weight_motion=moved("parameters"),
-                kernel_drift=moved("kernel"),
-                linear_gap=("seed", np.array([float(pair[0]) for pair in both])),
-                infinite_gap=("seed", np.array([float(pair[1]) for pair in both])),
-            )
+        return results.without_steps(found.drop_vars(list(observe))).assign(
+            weight_motion=moved("parameters"),
+            kernel_drift=moved("kernel"),
+            linear_gap=("seed", np.array([float(pair[0]) for pair in both])),
+            infinite_gap=("seed", np.array([float(pair[1]) for pair in both])),
         )
 
-    return _by_width(config, arm)
+    found = yield {str(m): job(m) for m in config.widths}
+    return _by_width(config, {str(m): measured(m, found[str(m)]) for m in config.widths})
 
 
-def linear(config: Any, engine: Any) -> xr.Dataset:
+@observable(about="learning rate")
+def relative_rate(params, problem, draw, relative) -> Float[jax.Array, ""]:
+    """`relative` over the largest eigenvalue of the empirical NTK on the training points."""
+    gram = empirical.ntk(problem.apply, params, draw.train.x, draw.train.x)
+    return relative / regression.spectrum((gram + gram.T) / 2).values[0]
+
+
+def linear(config: Any) -> Staged:
     """Gradient descent on a linearised network beside its closed form; dimension `rate`.
 
     Learning rates are relative to each seed's own largest eigenvalue. Adds `residual` (y - f in the kernel's
@@ -224,53 +224,48 @@ def linear(config: Any, engine: Any) -> xr.Dataset:
     parameters from their start) and `distance_predicted`.
     """
     net = network(config, config.width)
-    source = _sphere(config)
-    plain = Problem(source, net, "squared", "sum", init_scale=config.init_scale)
-    problem = plain
-    if config.linearized:
-        problem = Problem(source, Linearized(net), "squared", "sum", init_scale=config.init_scale)
-    n, y = config.num_samples, source.sample(seed_key(0)).train.y
+    net = Linearized(net) if config.linearized else net
+    problem = Problem(_sphere(config), net, "squared", "sum", init_scale=config.init_scale)
+    rate = PerSeed(relative_rate.given(relative=Axis("rate", config.rates)))
     observe = {"output": all_outputs, "parameters": o.parameters}
-    before = {"kernel": cross_kernel, "start": all_outputs}
+    times = config.recording_times()
+    made = yield {
+        "start": Job.still(problem, {"kernel": cross_kernel, "start": all_outputs}),
+        "rates": Job(problem, named("gd", rate), steps=config.steps, observe=observe, when=times),
+    }
+    known, found = made["start"], made["rates"]
+    n, y = config.num_samples, problem.sample(seed_key(0)).train.y
+    output, parameters = found.output.values, found.parameters.values  # of every rate and seed
 
-    def one(seed, relative, label):
-        how = engine._replace(seeds=[seed])
-        known = still(problem, before, how, f"{label}_start_{seed}").isel(seed=0)
-        kernel, start = jnp.asarray(known.kernel.values), jnp.asarray(known.start.values)
+    def predicted(relative, kernel, start):  # one seed
         modes = regression.spectrum((kernel[:n] + kernel[:n].T) / 2)
-        rate = relative / float(modes.values[0])
-        found = simulate(
-            problem, named("gd", rate), steps=config.steps, observe=observe, when=config.recording_times(),
-            **how.keywords(f"{label}_{seed}"),
-        )  # fmt: skip
-        rest = y - start[:n]
-        times = found.step.values
-        learned = [regression.descent(int(t), rate) for t in times]
-        predicted = [start[n:] + kernel[n:] @ regression.coefficients(modes, rest, h) for h in learned]
-        mode = np.asarray(modes.vectors)
-        residual = (np.asarray(y) - found.output.values[0][:, :n]) @ mode
-        exact = np.stack([np.asarray((1 - h(modes.values)) * (modes.vectors.T @ rest)) for h in learned])
-        distance = [float(regression.weight_distance(modes, rest, h)) for h in learned]
-        moved = np.linalg.norm(found.parameters.values - found.parameters.values[:, :1], axis=-1)
-        return found.drop_vars(["output", "parameters"]).assign(
-            distance_moved=(("seed", "step"), moved),
-            eigenvalue=(("seed", "mode"), np.asarray(modes.values)[None]),
-            residual=(("seed", "step", "mode"), residual[None]),
-            residual_predicted=(("seed", "step", "mode"), exact[None]),
-            output=(("seed", "step", "point"), found.output.values[..., n:]),
-            output_predicted=(("seed", "step", "point"), np.stack(predicted)[None]),
-            distance_predicted=(("seed", "step"), np.array([distance])),
-        )
+        rest, rate = y - start[:n], relative / float(modes.values[0])
+        learned = [regression.descent(t, rate) for t in found.step.values.tolist()]
+        alphas = [regression.coefficients(modes, rest, h) for h in learned]
+        return {
+            "eigenvalue": modes.values,
+            "mode": modes.vectors,
+            "residual": np.stack([(1 - h(modes.values)) * (modes.vectors.T @ rest) for h in learned]),
+            "output": np.stack([start[n:] + kernel[n:] @ alpha for alpha in alphas]),
+            "distance": np.stack([regression.weight_distance(modes, rest, h) for h in learned]),
+        }
 
-    def arm(name):
-        parts = [one(seed, float(name), f"rate_{name}") for seed in engine.seeds]
-        return xr.concat(parts, "seed", combine_attrs="override")
-
-    joined = run_arms("rate", {str(float(rate)): arm for rate in config.rates})
-    return joined.assign_coords(rate=list(config.rates))
+    starts = list(zip(jnp.asarray(known.kernel.values), jnp.asarray(known.start.values), strict=True))
+    every = [[predicted(relative, *start) for start in starts] for relative in config.rates]
+    exact = {name: np.array([[one[name] for one in row] for row in every]) for name in every[0][0]}
+    by_seed = ("rate", "seed", "step")
+    return found.drop_vars(["output", "parameters"]).assign(
+        distance_moved=(by_seed, np.linalg.norm(parameters - parameters[:, :, :1], axis=-1)),
+        eigenvalue=(("rate", "seed", "mode"), exact["eigenvalue"]),
+        residual=((*by_seed, "mode"), (np.asarray(y) - output[..., :n]) @ exact["mode"]),
+        residual_predicted=((*by_seed, "mode"), exact["residual"]),
+        output=((*by_seed, "point"), output[..., n:]),
+        output_predicted=((*by_seed, "point"), exact["output"]),
+        distance_predicted=(by_seed, exact["distance"]),
+    )
 
 
-def ensemble(config: Any, engine: Any) -> xr.Dataset:
+def ensemble(config: Any) -> Staged:
     """Networks that differ by their initial weights alone, beside the infinite network's distribution.
 
     Adds its mean and variance (`mean_predicted`, `variance_predicted`), those after training without end, and
@@ -281,10 +276,10 @@ def ensemble(config: Any, engine: Any) -> xr.Dataset:
     problem = Problem(
         _sphere(config), network(config, config.width), "squared", "sum", init_scale=config.init_scale
     )
-    found = simulate(
-        problem, named("gd", rate), steps=max(config.times), when=config.times,
-        observe={"output": o.outputs.given(points="test")}, **engine.keywords("ensemble"),
-    )  # fmt: skip
+    observe = {"output": o.outputs.given(points="test")}
+    steps = max(config.times)
+    job = Job(problem, named("gd", rate), steps=steps, observe=observe, when=config.times)
+    found = (yield {"ensemble": job})["ensemble"]
     x, at, y = draw.train.x, draw.test.x, draw.train.y
     ntk = kernel_of(config)
     prior = two_layer(config.activation, config.trained, config.biases, nngp=True)
@@ -298,12 +293,12 @@ def ensemble(config: Any, engine: Any) -> xr.Dataset:
     def mean(learned):
         return cross @ regression.coefficients(modes, y, learned)
 
-    steps = [regression.descent(t, rate) for t in found.step.values.tolist()]
+    learned = [regression.descent(t, rate) for t in found.step.values.tolist()]
     gram = prior(x, x)
     posterior = regression.posterior(prior(at, at), prior(at, x), regression.spectrum((gram + gram.T) / 2), y)
     return found.assign(
-        mean_predicted=(("step", "point"), np.stack([mean(h) for h in steps])),
-        variance_predicted=(("step", "point"), np.stack([variance(h) for h in steps])),
+        mean_predicted=(("step", "point"), np.stack([mean(h) for h in learned])),
+        variance_predicted=(("step", "point"), np.stack([variance(h) for h in learned])),
         mean_limit=("point", np.asarray(mean(None))),
         variance_limit=("point", np.asarray(variance(None))),
         posterior_mean=("point", np.asarray(posterior[0])),
@@ -325,7 +320,7 @@ def _rate(config) -> float:
     return config.rate / (config.grid * float(largest))
 
 
-def spectral_bias(config: Any, engine: Any) -> xr.Dataset:
+def spectral_bias(config: Any) -> Staged:
     """Frequencies learned one by one on the circle; dimensions `frequency` and `amplitude`.
 
     Adds `fit`, the share of the target that is learned, and `predicted_time`.
@@ -341,10 +336,9 @@ def spectral_bias(config: Any, engine: Any) -> xr.Dataset:
     problem = Problem(
         data, network(config, config.width, doubled=True), "squared", "sum", init_scale=config.init_scale
     )
-    found = simulate(
-        problem, named("gd", _rate(config)), steps=steps, when=times, observe={"output": o.outputs},
-        **engine.keywords("circle"),
-    )  # fmt: skip
+    observe = {"output": o.outputs}
+    job = Job(problem, named("gd", _rate(config)), steps=steps, observe=observe, when=times)
+    found = (yield {"circle": job})["circle"]
     phi = xr.DataArray(2 * np.pi * np.arange(config.grid) / config.grid, dims="point")
     target = found.amplitude * np.cos(found.frequency * phi)
     fit = (found.output * target).sum("point") / (target**2).sum("point")

@@ -8,14 +8,14 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from dynamics import linalg
+from dynamics import linalg, results
 from dynamics import observables as o
 from dynamics.data.directions import Circle, Hypercube, Sphere
 from dynamics.data.shared import Shared
 from dynamics.descent import named, within
-from dynamics.engine.simulate import simulate
-from dynamics.experiments.base import run_arms
-from dynamics.experiments.kernels_data_physics.networks import kernel_of, still, two_layer
+from dynamics.engine.job import Job
+from dynamics.engine.stages import Staged
+from dynamics.experiments.kernels_data_physics.networks import kernel_of, two_layer
 from dynamics.models.kernel_regression import FirstSamples, KernelRegression
 from dynamics.models.ntk_two_layer import NTKTwoLayer
 from dynamics.observables import eigenfeatures as kernel_part
@@ -45,16 +45,20 @@ def eigenvalues(params, problem, draw, kernel, count) -> Float[Array, " modes"]:
     return linalg.eigvalsh((gram + gram.T) / 2)[::-1][:count] / len(gram)
 
 
-def sphere(config: Any, engine: Any) -> xr.Dataset:
+def sphere(config: Any) -> Staged:
     """The spectrum of random points on S^2; adds the eigenvalue of each degree (`degree_eigenvalue`)."""
     count = min(sum(spectra.multiplicity(k, 3) for k in SPHERE_DEGREES), config.sphere_points)
     data = Sphere(config.sphere_points, 1, 3)
     end = {"eigenvalue": eigenvalues.given(kernel=kernel_of(config), count=count)}
-    found = still(_problem(config, data), end, engine, "sphere")
+    found = yield {"sphere": Job.still(_problem(config, data), end)}
     exact = spectra.sphere(kernel_of(config), SPHERE_DEGREES, 3)
-    return found.assign_coords(degree=list(SPHERE_DEGREES)).assign(
-        degree_eigenvalue=("degree", exact),
-        multiplicity=("degree", [spectra.multiplicity(k, 3) for k in SPHERE_DEGREES]),
+    return (
+        results.without_steps(found["sphere"])
+        .assign_coords(degree=list(SPHERE_DEGREES))
+        .assign(
+            degree_eigenvalue=("degree", exact),
+            multiplicity=("degree", [spectra.multiplicity(k, 3) for k in SPHERE_DEGREES]),
+        )
     )
 
 
@@ -88,7 +92,7 @@ def grid_prediction(params, problem, draw, kernel) -> Float[Array, " points"]:
     return kernel(draw.test.x, draw.train.x) @ alpha
 
 
-def learning_curves(config: Any, engine: Any) -> xr.Dataset:
+def learning_curves(config: Any) -> Staged:
     """Test error against the number of samples on the circle; dimension `exponent` of the teacher.
 
     On a regular grid the target is one frequency (dimension `frequency`) and the predictor is recorded beside
@@ -100,23 +104,19 @@ def learning_curves(config: Any, engine: Any) -> xr.Dataset:
             max(config.sizes), 400, "random", modes=config.modes, exponent=Axis("exponent", config.exponents)
         )
         end = {"error": circle_error.given(kernel=kernel, size=config.sizes, draws=config.draws)}
-        return still(_problem(config, data), end, engine, "random")
+        found = yield {"random": Job.still(_problem(config, data), end)}
+        return results.without_steps(found["random"])
     angles = 2 * np.pi * np.arange(97) / 97
     aliased = two_layer(config.activation, config.trained, config.alias_biases)
     values = spectra.circle(aliased, range(_FREQUENCIES), 4 * _FREQUENCIES)
 
-    arms = []
-    for size in config.sizes:
+    def job(size):
         data = Circle(size, len(angles), frequency=Axis("frequency", config.frequencies))
-        arms.append(
-            still(
-                _problem(config, data),
-                {"prediction": grid_prediction.given(kernel=kernel)},
-                engine,
-                f"grid_{size}",
-            )
-        )
-    found = xr.concat(arms, "size", combine_attrs="override").assign_coords(size=list(config.sizes))
+        return Job.still(_problem(config, data), {"prediction": grid_prediction.given(kernel=kernel)})
+
+    found = yield {str(size): job(size) for size in config.sizes}
+    parts = [results.without_steps(one) for one in found.values()]
+    found = xr.concat(parts, "size", combine_attrs="override").assign_coords(size=list(config.sizes))
     exact = [
         [
             spectra.grid_interpolant(k, size, angles, lambda q: values[q], (_FREQUENCIES - 1 - k) // size)
@@ -148,15 +148,14 @@ def _deep(config):
     return kernel_part.kernel(config.activation, config.depth, 2**0.5, config.bias_std)
 
 
-def hypercube(config: Any, engine: Any) -> xr.Dataset:
+def hypercube(config: Any) -> Staged:
     """Parities of several degrees from growing samples; adds each degree's exact eigenvalue."""
     data = Hypercube(config.cube_dim, max(config.sizes), 500, Axis("degree", config.degrees))
     kernel = _deep(config)
-    found = still(
-        _problem(config, data), {"error": cube_error.given(kernel=kernel, size=config.sizes)}, engine, "cube"
-    )
+    end = {"error": cube_error.given(kernel=kernel, size=config.sizes)}
+    found = yield {"cube": Job.still(_problem(config, data), end)}
     values = spectra.hypercube(kernel, config.degrees, config.cube_dim)
-    return found.assign(degree_eigenvalue=("degree", values))
+    return results.without_steps(found["cube"]).assign(degree_eigenvalue=("degree", values))
 
 
 def check_images(config: Any) -> None:
@@ -170,7 +169,7 @@ def check_images(config: Any) -> None:
         raise ValueError(f"support must be at most num_images={config.num_images}, got {max(config.support)}")
 
 
-def eigenfeatures(config: Any, engine: Any) -> xr.Dataset:
+def eigenfeatures(config: Any) -> Staged:
     """Two classes of images: accuracy by the number of features kept and by training time."""
     from dynamics.data import images
 
@@ -185,7 +184,8 @@ def eigenfeatures(config: Any, engine: Any) -> xr.Dataset:
         given = {"kernel": kernel, dim: values}
         end[f"{dim}_clean"] = getattr(kernel_part, f"{dim}_clean").given(**given)
         end[f"{dim}_robust"] = getattr(kernel_part, f"{dim}_robust").given(**given, **attack)
-    return still(_problem(config, data), end, engine, "eigenfeatures")
+    found = yield {"eigenfeatures": Job.still(_problem(config, data), end)}
+    return results.without_steps(found["eigenfeatures"])
 
 
 @observable(about="mean loss over all training images")
@@ -201,7 +201,7 @@ def learned(params, problem, draw, image) -> Float[Array, "images pixels"]:
     return params["support"][jnp.asarray(image)]
 
 
-def distillation(config: Any, engine: Any) -> xr.Dataset:
+def distillation(config: Any) -> Staged:
     """A few images, learned for kernel regression on them to do well on all; dimension `support`."""
     from dynamics.data import images
 
@@ -213,17 +213,14 @@ def distillation(config: Any, engine: Any) -> xr.Dataset:
         rule = within(rule, box=data.box, only=("support",))
     observe = {"accuracy": o.accuracy, "train_loss": mean_loss}
 
-    def arm(name):
-        classes = len(data.class_signs)
-        model = KernelRegression(_deep(config), int(name), classes, RIDGE)
+    def job(count):
+        model = KernelRegression(_deep(config), count, len(data.class_signs), RIDGE)
         source = Shared(data) if config.shared_data else data
         problem = Problem(source, model, "squared", start=FirstSamples(in_turn=True))
-        shown = tuple(range(min(int(name), 10)))
+        shown = tuple(range(min(count, 10)))
         observed = observe | ({"learned": learned.given(image=shown)} if len(shown) == 10 else {})
-        return simulate(
-            problem, rule, steps=config.steps, batch_size=min(BATCH, config.num_images),
-            when=config.recording_times(), observe=observed, **engine.keywords(f"support_{name}"),
-        )  # fmt: skip
+        size, times = min(BATCH, config.num_images), config.recording_times()
+        return Job(problem, rule, steps=config.steps, observe=observed, when=times, batch_size=size)
 
-    joined = run_arms("support", {str(count): arm for count in config.support})
-    return joined.assign_coords(support=list(config.support))
+    found = yield {str(count): job(count) for count in config.support}
+    return results.join(found, "support").assign_coords(support=list(config.support))

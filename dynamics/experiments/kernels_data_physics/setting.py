@@ -14,13 +14,10 @@ import dataclasses
 from itertools import pairwise
 from typing import Literal
 
-import jax
-import xarray as xr
-
 from dynamics import keys
 from dynamics.data import box as boxes
 from dynamics.data.shipped import SHIPPED_COUNTS
-from dynamics.experiments.base import Engine
+from dynamics.engine.stages import Training, in_precision
 from dynamics.experiments.kernels_data_physics import networks
 from dynamics.experiments.kernels_data_physics import on_data as from_data
 from dynamics.study.config import RunConfig, setting
@@ -181,12 +178,6 @@ PRESETS = {
 }
 
 
-def run(config: Config, engine: Engine) -> xr.Dataset:
-    """Simulate the part asked for, in float64: small eigenvalues need its digits.
-
-    Raises: ValueError: part `linear` in several processes, as its step size depends on each seed's kernel.
-    """
-    if engine.share is not None and config.part == "linear":
-        raise ValueError("part='linear' runs in one process: leave --distributed out")
-    with jax.enable_x64(True):
-        return PARTS[config.part](config, engine)
+def train(config: Config) -> Training:
+    """The part asked for, in float64: small eigenvalues need its digits."""
+    return in_precision(True, PARTS[config.part], config)

@@ -9,7 +9,7 @@ interpolant of orthogonal centres).
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.ntk_eigenfeatures import claims, figures, quantities
-from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS, Config, run
+from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS, Config, train
 
 EXPERIMENT = Experiment(
     name="ntk_eigenfeatures",
@@ -19,7 +19,8 @@ EXPERIMENT = Experiment(
     Config=Config,
     presets=PRESETS,
     measures=quantities.LAWS,
-    simulate=run,
+    train=train,
+    arms="training",
     claims=claims.CLAIMS,
     check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,

@@ -11,10 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-import xarray as xr
-
 from dynamics import observables as o
+from dynamics import results
 from dynamics.adversary import FGSM, PGD
 from dynamics.data import box as boxes
 from dynamics.data.clusters import Clusters
@@ -22,13 +20,14 @@ from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.data.spiked import Spiked
 from dynamics.descent import named
-from dynamics.engine.simulate import simulate
-from dynamics.experiments.base import Engine, run_arms
+from dynamics.engine.job import Job
+from dynamics.engine.stages import Staged, Training, in_precision
 from dynamics.experiments.ntk_eigenfeatures import transfer
 from dynamics.models.conv import SmallCNN
 from dynamics.models.mlp import MLP
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.observables import eigenfeatures as kernel_part
+from dynamics.parts import PerSeed
 from dynamics.problem import Problem
 from dynamics.study.config import RunConfig, setting
 
@@ -220,13 +219,7 @@ def network(config: Config, width: int) -> NTKNetwork:
     )
 
 
-def _still(problem: Problem, end: dict, engine: Engine, label: str) -> xr.Dataset:
-    """What depends on the data alone: no step is taken."""
-    dataset = simulate(problem, named("gd", 1.0), steps=0, observe_end=end, **engine.keywords(label))
-    return dataset.drop_dims("step", errors="ignore")
-
-
-def _features(config: Config, engine: Engine) -> xr.Dataset:
+def _features(config: Config) -> Staged:
     """The kernel's features; dimension `learner` tells the kernel from the networks trained beside it."""
     own = kernel(config)
     inputs = source(config)
@@ -253,35 +246,37 @@ def _features(config: Config, engine: Engine) -> xr.Dataset:
         leading = tuple(k for k in (1, 2, 5, 10, 20) if k <= config.num_samples)
         end["overlap"] = kernel_part.overlap.given(kernel=own, others=others, leading=leading)
         end["agreement"] = kernel_part.agreement.given(kernel=own, others=others)
-    problem = Problem(inputs, NTKNetwork(2), loss="squared")
-    dataset = _still(problem, end, engine, "features")
+    jobs = {"features": Job.still(Problem(inputs, NTKNetwork(2), loss="squared"), end)}
+    if config.net_width:
+        jobs["networks"] = _networks(config, inputs)
+    found = yield jobs
+    dataset = results.without_steps(found["features"])
     if config.compare:
         dataset = dataset.assign_coords(other=list(config.compare))
-    return _with_networks(config, engine, inputs, dataset) if config.net_width else dataset
+    if config.net_width:
+        trained = found["networks"].drop_vars("first_nonfinite_step")
+        trained = trained.sel(step=[int(time) for time in config.times]).rename(step="time")
+        dataset = dataset.merge(trained.assign_coords(time=dataset.time), combine_attrs="override")
+    return dataset
 
 
-def _with_networks(config, engine, inputs, dataset):
+def _networks(config, inputs) -> Job:
     """Finite networks after as many steps of 1 / lambda_max as the kernel flows for."""
     steps = [int(time) for time in config.times]
     size = {"norm": config.norm, "box": boxes.of(inputs)}
     one = FGSM(config.radius, **size)
     many = PGD(config.radius, steps=config.attack_steps, random_start=False, **size)
     attack = one if config.attack_steps == 1 else many
-    problem = Problem(inputs, network(config, config.net_width), loss="squared", reduction="sum")
     observe = {
         "net_clean": o.accuracy,
         "net_robust": o.robust_accuracy.given(attack=attack, objective="margin"),
     }
-    parts = []
-    for seed in dataset.seed.values.tolist():
-        rate = 1 / float(dataset.eigenvalues.sel(seed=seed)[0])
-        how = engine._replace(seeds=[seed]).keywords(f"network_{seed}")
-        part = simulate(problem, named("gd", rate), steps=steps[-1], observe=observe, when=steps, **how)
-        parts.append(part[list(observe)].sel(step=steps).rename(step="time").assign_coords(time=dataset.time))
-    return dataset.merge(xr.concat(parts, "seed"), combine_attrs="override")
+    problem = Problem(inputs, network(config, config.net_width), loss="squared", reduction="sum")
+    rate = PerSeed(kernel_part.inverse_largest.given(kernel=kernel(config)))
+    return Job(problem, named("gd", rate), steps=steps[-1], observe=observe, when=steps)
 
 
-def _evolution(config: Config, engine: Engine) -> xr.Dataset:
+def _evolution(config: Config) -> dict[str, Job]:
     """The empirical kernel during three kinds of training; dimension `training`."""
     if config.network == "standard":
         model = MLP((config.hidden,))
@@ -302,54 +297,47 @@ def _evolution(config: Config, engine: Engine) -> xr.Dataset:
         "kernel_clean": o.ntk.given(**shown),
     }
 
-    def arm(training):
+    def job(training):
         adversary = {"standard": None, "fgsm": FGSM(config.radius, **size), "pgd": pgd}[training]
         problem = Problem(inputs, model, init_scale=scale, adversary=adversary)
-        return simulate(
+        return Job(
             problem,
             named("gd", config.learning_rate),
             steps=config.steps,
             observe=observe,
             when=config.recording_times(),
             batch_size=config.batch_size or None,
-            **engine.keywords(training),
         )
 
-    return run_arms("training", dict.fromkeys(("standard", "fgsm", "pgd"), arm))
+    return {training: job(training) for training in ("standard", "fgsm", "pgd")}
 
 
-def _clusters(config: Config, engine: Engine) -> xr.Dataset:
+def _clusters(config: Config) -> Staged:
     """The kernel interpolant of k alternately labelled centres, for each k."""
     end = {
         "flip_radius": kernel_part.flip_radius.given(kernel=kernel(config)),
         "centre_eigenvalues": kernel_part.centre_eigenvalues.given(kernel=kernel(config)),
     }
 
-    def arm(name):
-        k = int(name)
+    def job(k):
         signs = tuple(1 if j % 2 == 0 else -1 for j in range(k))
         centres = Clusters(config.dim, k, k, 1, signs=signs, exact_counts=True, noise=0.0)
         source = Shared(centres) if config.shared_data else centres
-        return _still(Problem(source, NTKNetwork(2), loss="squared"), end, engine, name)
+        return Job.still(Problem(source, NTKNetwork(2), loss="squared"), end)
 
-    joined = run_arms("num_clusters", {str(k): arm for k in config.clusters})
+    found = yield {str(k): job(k) for k in config.clusters}
+    joined = results.join({name: results.without_steps(one) for name, one in found.items()}, "num_clusters")
     return joined.assign_coords(num_clusters=list(config.clusters))
 
 
-def run(config: Config, engine: Engine) -> xr.Dataset:
-    """Simulate the part asked for, in float64 (but for `evolution`): small eigenvalues need its digits.
+def _width(config: Config) -> Staged:
+    """Attacks made from the kernel on networks of growing width."""
+    return transfer.train(config, data(config), kernel(config), lambda width: network(config, width))
 
-    Raises: ValueError: networks whose step size depends on each seed's kernel, in several processes.
-    """
-    if engine.share is not None and (config.part == "width" or config.net_width):
-        raise ValueError("part='width' and net_width run in one process: leave --distributed out")
-    parts = {
-        "features": _features,
-        "width": lambda config, engine: transfer.run(
-            config, engine, data(config), kernel(config), lambda width: network(config, width)
-        ),
-        "evolution": _evolution,
-        "clusters": _clusters,
-    }
-    with jax.enable_x64(config.part != "evolution" or bool(jax.config.jax_enable_x64)):
-        return parts[config.part](config, engine)
+
+PARTS = {"features": _features, "width": _width, "evolution": _evolution, "clusters": _clusters}
+
+
+def train(config: Config) -> Training:
+    """The part asked for, in float64 (but for `evolution`): small eigenvalues need its digits."""
+    return in_precision(config.part != "evolution" or None, PARTS[config.part], config)

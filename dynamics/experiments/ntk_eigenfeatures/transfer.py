@@ -13,11 +13,12 @@ from dynamics.data import box as boxes
 from dynamics.data.sample import Draw
 from dynamics.data.shared import Shared
 from dynamics.descent import named
-from dynamics.engine.simulate import simulate
+from dynamics.engine.job import Job
+from dynamics.engine.stages import Staged
 from dynamics.keys import named_key, seed_key
 from dynamics.observables import eigenfeatures as kernel_part
 from dynamics.observables import predictor
-from dynamics.parts import Axis, part, static
+from dynamics.parts import Axis, PerSeed, part
 from dynamics.problem import Problem
 from kernels import eigenfeatures, regression
 from kernels.attacks import Attack
@@ -30,10 +31,11 @@ class Pair:
     """Initial weights of two networks of one seed: those of its runs, and others from a key of their own.
 
     Attributes:
+      seed: whose they are.
       network: which of the two, 0 or 1.
     """
 
-    seed: int = static()
+    seed: Any = PerSeed()
     network: Any = 0
 
     def params(self, model: nn.Module, draw: Draw) -> PyTree:
@@ -44,38 +46,40 @@ class Pair:
         return model.init(chosen, jnp.zeros_like(draw.train.x[:1]))["params"]
 
 
-def run(config, engine, source, kernel, network) -> xr.Dataset:
+def train(config, source, kernel, network) -> Staged:
     """Pairs of networks on each seed's data, trained for `steps` steps of 1 / lambda_max.
 
     The kernel predictor is taken after as many steps. Attacks are against the true label: FGSM or, of several
     `attack_steps`, PGD; random signs are one step of the whole radius.
     Dimensions: seed, width, radius, attack.
     """
-    listed = list(engine.seeds)
-    same = Shared(source) if config.shared_data else source
-    first = Problem(same, network(config.widths[0]), loss="squared")
-    still = simulate(
-        first, named("gd", 1.0), steps=0, seeds=listed,
-        observe_end={"eigenvalues": kernel_part.eigenvalues.given(kernel=kernel)},
-    )  # fmt: skip
-    shape = (len(listed), len(config.widths))
+    inputs = Shared(source) if config.shared_data else source
+    rate = PerSeed(kernel_part.inverse_largest.given(kernel=kernel))
+
+    def problem(width, start=None):
+        return Problem(inputs, network(width), loss="squared", reduction="sum", start=start)
+
+    def job(width):
+        end = {"parameters": predictor.parameters}
+        pair = problem(width, Pair(network=Axis("network", [0, 1])))
+        return Job(pair, named("gd", rate), steps=config.steps, when=[config.steps], observe_end=end)
+
+    end = {"eigenvalues": kernel_part.eigenvalues.given(kernel=kernel)}
+    jobs = {"eigenvalues": Job.still(problem(config.widths[0]), end)}
+    found = yield jobs | {f"width_{width}": job(width) for width in config.widths}
+    known = found["eigenvalues"]
+    seeds = known.seed.values.tolist()
+    shape = (len(seeds), len(config.widths))
     cosine = np.full(shape, np.nan)
     accuracy = np.full((*shape, 2), np.nan)
     attacked = np.full((*shape, len(config.radii), len(SOURCES)), np.nan)
-    for i, seed in enumerate(listed):
-        rate = 1 / float(still.eigenvalues.sel(seed=seed)[0])
-        shared = Shared(source, 0 if config.shared_data else seed)
-        draw = shared.sample(seed_key(seed))
-        predict = _kernel_predictor(kernel, draw, config.steps, rate)
+    for i, seed in enumerate(seeds):
+        draw = inputs.sample(named_key(seed_key(seed), "data"))
+        rate_here = 1 / float(known.eigenvalues.sel(seed=seed)[0])
+        predict = _kernel_predictor(kernel, draw, config.steps, rate_here)
         for j, width in enumerate(config.widths):
-            pair = Pair(seed, Axis("network", [0, 1]))
-            problem = Problem(shared, network(width), loss="squared", reduction="sum", start=pair)
-            how = engine._replace(seeds=[seed]).keywords(f"width_{width}_seed_{seed}")
-            trained = simulate(
-                problem, named("gd", rate), steps=config.steps, when=[config.steps],
-                observe_end={"parameters": predictor.parameters}, **how,
-            )  # fmt: skip
-            nets = [_network(problem, vector) for vector in trained.parameters.values[:, 0]]
+            vectors = found[f"width_{width}"].parameters.sel(seed=seed).values
+            nets = [_network(problem(width), vector) for vector in vectors]
             cosine[i, j] = eigenfeatures.gradient_cosine(nets[0], predict, draw.test.x)
             accuracy[i, j] = [
                 kernel_part.accuracy_at(f, draw.test.x, draw.test.y) for f in (nets[0], predict)
@@ -91,16 +95,16 @@ def run(config, engine, source, kernel, network) -> xr.Dataset:
         ),
     }
     coords = {
-        "seed": listed,
+        "seed": seeds,
         "width": list(config.widths),
         "radius": list(config.radii),
         "attack": list(SOURCES),
         "learner": ["network", "kernel"],
     }
     made = {name: (dims, values, {"long_name": long}) for name, (dims, values, long) in about.items()}
-    attrs = {name: still.attrs[name] for name in still.attrs if name not in ("problem", "descent", "steps")}
+    attrs = {name: known.attrs[name] for name in known.attrs if name not in ("problem", "descent", "steps")}
     return xr.Dataset(made, coords, attrs).assign(
-        first_nonfinite_step=("seed", np.full(len(listed), -1)), eigenvalues=still.eigenvalues
+        first_nonfinite_step=("seed", np.full(len(seeds), -1)), eigenvalues=known.eigenvalues
     )
 
 

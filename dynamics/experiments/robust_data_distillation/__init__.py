@@ -8,7 +8,7 @@ a time: `distillation` (images learned through kernel regression, plainly or aga
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.robust_data_distillation import claims, figures
-from dynamics.experiments.robust_data_distillation.setting import PRESETS, Config, run
+from dynamics.experiments.robust_data_distillation.setting import PRESETS, Config, train
 
 EXPERIMENT = Experiment(
     name="robust_data_distillation",
@@ -17,7 +17,8 @@ EXPERIMENT = Experiment(
     about="images optimised through kernel regression look robust, until another attack is tried",
     Config=Config,
     presets=PRESETS,
-    simulate=run,
+    train=train,
+    arms="training",
     claims=claims.CLAIMS,
     check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,

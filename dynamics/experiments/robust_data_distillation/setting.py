@@ -10,18 +10,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
-import xarray as xr
 
 from dynamics import observables as o
+from dynamics import results
 from dynamics.adversary import ATTACKS, PGD
 from dynamics.data import box as boxes
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
-from dynamics.descent import Descent, named, within
-from dynamics.engine.simulate import simulate
-from dynamics.experiments.base import Engine, run_arms
+from dynamics.descent import Descent, within
+from dynamics.engine.job import Job
+from dynamics.engine.stages import Staged, Training, in_precision
 from dynamics.experiments.robust_data_distillation import networks
 from dynamics.experiments.robust_data_distillation import observables as own
 from dynamics.models.kernel_regression import FirstSamples, KernelRegression
@@ -243,15 +242,15 @@ def _observed(config: Config, arm: str, box: boxes.Box) -> tuple[dict, dict]:
     return always, end
 
 
-def _distillation(config: Config, engine: Engine) -> xr.Dataset:
+def _distillation(config: Config) -> dict[str, Job]:
     """Each set fitted and attacked; dimension `training`."""
 
-    def arm(name):
+    def job(name):
         learned = name in ("kip", "adv_kip")
         fitted = problem(config, name)
         box = boxes.of(fitted.data)
         observe, end = _observed(config, name, box)
-        return simulate(
+        return Job(
             fitted,
             config.support_rule(box),
             steps=config.steps if learned else 0,
@@ -259,38 +258,31 @@ def _distillation(config: Config, engine: Engine) -> xr.Dataset:
             observe_end=end,
             when=config.recording_times() if learned else None,
             batch_size=config.batch_size or None,
-            **engine.keywords(name),
         )
 
-    return run_arms("training", dict.fromkeys(config.arms, arm))
+    return {name: job(name) for name in config.arms}
 
 
-def _rescaling(config: Config, engine: Engine) -> xr.Dataset:
+def _rescaling(config: Config) -> Staged:
     """One kernel predictor whose logits are multiplied by several factors; dimension `scale`."""
 
-    def arm(name):
-        model = {"logit_scale": float(name), "probabilities": config.probabilities}
+    def job(scale):
+        model = {"logit_scale": scale, "probabilities": config.probabilities}
         made = problem(config, "subset", **model)
         under = evaluation(config, boxes.of(made.data), "clean", "pgd", "margin", "worst")
-        end = {"under": under, "masking": o.masking}
-        found = simulate(made, named("gd", 1.0), steps=0, observe_end=end, **engine.keywords(name))
-        return found.drop_dims("step", errors="ignore")
+        return Job.still(made, {"under": under, "masking": o.masking})
 
-    joined = run_arms("scale", {str(float(scale)): arm for scale in config.scales})
-    return joined.assign_coords(scale=list(config.scales[: joined.sizes["scale"]]))
+    found = yield {str(scale): job(scale) for scale in config.scales}
+    joined = results.join({name: results.without_steps(one) for name, one in found.items()}, "scale")
+    return joined.assign_coords(scale=list(config.scales))
 
 
-def run(config: Config, engine: Engine) -> xr.Dataset:
-    """Simulate the part asked for: in float64, but for `rescaling`, which is about float32.
+def _networks(config: Config) -> Staged:
+    """Wide networks on each set."""
+    return networks.train(config, problem, kernel(config))
 
-    Raises: ValueError: networks, whose data and step size depend on each seed's kernel, in several processes.
-    """
-    if config.part == "rescaling":
-        with jax.enable_x64(False):
-            return _rescaling(config, engine)
-    with jax.enable_x64(True):
-        if config.part == "distillation":
-            return _distillation(config, engine)
-        if engine.share is not None:
-            raise ValueError("part='networks' runs in one process: leave --distributed out")
-        return networks.run(config, engine, problem, kernel(config))
+
+def train(config: Config) -> Training:
+    """The part asked for: in float64, but for `rescaling`, which is about float32."""
+    parts = {"distillation": _distillation, "rescaling": _rescaling, "networks": _networks}
+    return in_precision(config.part != "rescaling", parts[config.part], config)

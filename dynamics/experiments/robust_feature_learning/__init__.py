@@ -7,7 +7,7 @@ Learning Process Under Structured Data", arXiv:2410.08503.
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.robust_feature_learning import claims, figures
-from dynamics.experiments.robust_feature_learning.setting import PRESETS, Config, run
+from dynamics.experiments.robust_feature_learning.setting import PRESETS, Config, train
 
 EXPERIMENT = Experiment(
     name="robust_feature_learning",
@@ -17,7 +17,8 @@ EXPERIMENT = Experiment(
     about="standard training learns dense non-robust features, adversarial training sparse robust ones",
     Config=Config,
     presets=PRESETS,
-    simulate=run,
+    train=train,
+    arms="training",
     claims=claims.CLAIMS,
     check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,

@@ -8,14 +8,14 @@ batches only.
 
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 from dynamics import observables as o
+from dynamics import results
 from dynamics.adversary import PGD
 from dynamics.data import images
 from dynamics.data.images import LabelledImages
-from dynamics.engine.simulate import simulate
-from dynamics.experiments.base import Engine, run_arms
+from dynamics.engine.job import Job
+from dynamics.engine.stages import Staged
 from dynamics.models.mlp import MLP
 from dynamics.problem import Problem
 
@@ -47,7 +47,7 @@ def split(config) -> tuple[LabelledImages, LabelledImages]:
     return half(order[:n]), half(order[n : 2 * n])
 
 
-def run(config, engine: Engine, attack_within) -> xr.Dataset:
+def train(config, attack_within) -> Staged:
     """Train both references, then the networks of each kind asked for, on the other half.
 
     `attack_within(box)` is the adversary of training.
@@ -60,38 +60,26 @@ def run(config, engine: Engine, attack_within) -> xr.Dataset:
     goal = {"x": x, "target": target, "box": first.box, "steps": config.rate_steps}
     goal["radius"] = float(config.rate_radius or 2 * config.radius)
 
-    def train(source, training, label, seeds, **observe):
+    def job(source, training, **options):
         adversary = attack if training == "adversarial" else None
-        return simulate(
-            Problem(source, model, loss="cross_entropy", adversary=adversary),
-            config.update_rule,
-            steps=config.steps,
-            batch_size=config.batch_size or None,
-            **(engine.keywords(label) | seeds),
-            **observe,
-        )
+        trained = Problem(source, model, loss="cross_entropy", adversary=adversary)
+        size = config.batch_size or None
+        return Job(trained, config.update_rule, steps=config.steps, batch_size=size, **options)
 
-    examples = {}
-    for training in ("standard", "adversarial"):
-        # one network serves all seeds, so it is no share of theirs
-        alone = {"seeds": [config.reference_seed], "share": None}
-        made = train(
-            first, training, f"reference_{training}", alone, when=[config.steps],
-            observe_end={"examples": o.targeted_examples.given(**goal)},
-        )  # fmt: skip
-        examples[training] = jnp.asarray(made.examples.values[0])
+    once = {"seeds": [config.reference_seed], "when": [config.steps]}  # one network serves all seeds
+    once["observe_end"] = {"examples": o.targeted_examples.given(**goal)}
+    made = yield {f"reference_{kind}": job(first, kind, **once) for kind in ("standard", "adversarial")}
+    examples = {name: jnp.asarray(dataset.examples.values[0]) for name, dataset in made.items()}
 
     robust = PGD(config.evaluation_radius, norm="linf", steps=config.test_steps or 1, box=first.box)
     observe = {
         "training_loss": o.training_loss,
         "accuracy": o.accuracy,
         "pgd_accuracy": o.robust_accuracy.given(attack=robust),
-        "nonrobust_rate": o.share_taken_for.given(x=examples["standard"], target=target),
-        "robust_rate": o.share_taken_for.given(x=examples["adversarial"], target=target),
+        "nonrobust_rate": o.share_taken_for.given(x=examples["reference_standard"], target=target),
+        "robust_rate": o.share_taken_for.given(x=examples["reference_adversarial"], target=target),
     }
-
-    def arm(training):
-        return train(second, training, training, {}, observe=observe, when=config.recording_times())
-
     arms = ("standard", "adversarial") if config.training == "both" else (config.training,)
-    return run_arms("training", dict.fromkeys(arms, arm))
+    options = {"observe": observe, "when": config.recording_times()}
+    found = yield {training: job(second, training, **options) for training in arms}
+    return results.join(found, "training")

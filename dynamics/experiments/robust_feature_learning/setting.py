@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import xarray as xr
 
 from dynamics import keys
 from dynamics import observables as o
@@ -20,8 +19,8 @@ from dynamics.data import box as boxes
 from dynamics.data.patches import Labels, RobustNonRobust
 from dynamics.data.shared import Shared
 from dynamics.data.shipped import SHIPPED_COUNTS
-from dynamics.engine.simulate import simulate
-from dynamics.experiments.base import Engine, run_arms
+from dynamics.engine import stages
+from dynamics.engine.job import Job
 from dynamics.experiments.robust_feature_learning import images as image_part
 from dynamics.laws.robust_feature_learning import PatchFeatures
 from dynamics.models.activations import Activation, ActivationName
@@ -326,14 +325,14 @@ def observed(config: Config) -> tuple[dict, dict]:
     return always, end
 
 
-def run(config: Config, engine: Engine) -> xr.Dataset:
-    """Train a network of each kind asked for; dimension `training` tells them apart."""
+def train(config: Config) -> stages.Training:
+    """A network of each kind of training asked for; dimension `training` tells them apart."""
     if config.on_images:
-        return image_part.run(config, engine, lambda box: training_attack(config, box))
+        return image_part.train(config, lambda box: training_attack(config, box))
     always, end = observed(config)
 
-    def arm(training):
-        return simulate(
+    def job(training):
+        return Job(
             problem(config, training),
             config.update_rule,
             steps=config.steps,
@@ -341,8 +340,7 @@ def run(config: Config, engine: Engine) -> xr.Dataset:
             observe_end=end,
             when=config.recording_times(),
             batch_size=config.batch_size or None,
-            **engine.keywords(training),
         )
 
     arms = ("standard", "adversarial") if config.training == "both" else (config.training,)
-    return run_arms("training", dict.fromkeys(arms, arm))
+    return {training: job(training) for training in arms}
