@@ -146,6 +146,12 @@ def kinds(problem: Problem) -> None:
         if not hasattr(value, needs):
             raise TypeError(f"{name} must have a method {needs!r}, got {type(value).__name__}")
     kind, fields = type(problem.data).__name__, getattr(problem.data, "__dict__", {})
+    for inner in fields.values():
+        if hasattr(inner, "batch") and hasattr(inner, "sample") and not problem.streams:
+            raise TypeError(
+                f"{kind} would give one sample to all steps where its source draws them anew: "
+                f"put Fresh outside, as in Fresh({kind}(...))"
+            )
     if jax.tree_util.all_leaves([problem.data]):
         try:
             hash(problem.data)
@@ -183,12 +189,21 @@ def shapes(
         with _in_words(f"{model} cannot be applied to inputs of shape {draw.train.x.shape}"):
             outputs = problem.apply(params, draw.train.x)
         _labelled(problem, draw, outputs)
+        batch = draw.train
+        if problem.streams:
+            with _in_words("the samples of a step cannot be drawn"):
+                batch = problem.data.batch(key, jnp.zeros((), int))
+            _one_sample("the samples of a step", batch, draw.train)
         with _in_words("the loss cannot be taken"):
-            problem.training_loss(params, draw.train, draw, key, of)
+            problem.training_loss(params, batch, draw, key, of)
         return draw, params, outputs
 
     draw, params, outputs = jax.eval_shape(once, key)
     count = draw.train.x.shape[0]
+    if batch_size is not None and problem.streams:
+        raise ValueError(
+            "batch_size is for samples that are drawn once; data that give every step its own say their number"
+        )
     if batch_size is not None and batch_size > count:
         raise ValueError(f"batch_size must be at most the {count} training samples, got {batch_size}")
     sizes: dict[str, int] = {}
@@ -241,17 +256,28 @@ def _drawn(draw):
     if not isinstance(draw, Draw):
         raise TypeError(f"sample(key) of the data must return a Draw, got {type(draw).__name__}")
     for name in ("train", "test"):
-        sample = getattr(draw, name)
-        if not isinstance(sample, Sample):
-            raise TypeError(f"{name} of the data's Draw must be a Sample, got {type(sample).__name__}")
-        x = sample.x
-        if not hasattr(x, "shape") or not x.shape or not x.size or not jnp.issubdtype(x.dtype, jnp.floating):
-            got = f"shape {x.shape} of {x.dtype}" if hasattr(x, "shape") else type(x).__name__
-            raise ValueError(f"x of the {name} samples must be floats of shape (samples, ...), got {got}")
+        _one_sample(f"the {name} samples", getattr(draw, name))
     if draw.train.x.shape[1:] != draw.test.x.shape[1:]:
         raise ValueError(
             f"training and test inputs must have one shape, got {draw.train.x.shape} and {draw.test.x.shape}"
         )
+
+
+def _one_sample(what, sample, like=None):
+    """Refuse what is no sample, or is of another form than `like`: what labels and inputs have in common."""
+    if not isinstance(sample, Sample):
+        raise TypeError(f"{what} must be a Sample, got {type(sample).__name__}")
+    x = sample.x
+    if not hasattr(x, "shape") or not x.shape or not x.size or not jnp.issubdtype(x.dtype, jnp.floating):
+        got = f"shape {x.shape} of {x.dtype}" if hasattr(x, "shape") else type(x).__name__
+        raise ValueError(f"x of {what} must be floats of shape (samples, ...), got {got}")
+    if like is None:
+        return
+    form, wanted = (
+        jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype.name), one) for one in (sample, like)
+    )
+    if form != wanted:
+        raise ValueError(f"{what} must be of the same form as the seed's own, but for their number")
 
 
 def _labelled(problem, draw, outputs):

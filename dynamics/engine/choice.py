@@ -177,7 +177,7 @@ def _direct_choice(batch_size, fixed_data, kept, draw, params) -> Choice:
     x = draw.train.x
     data, weights = memory.size_of(draw), memory.size_of(params)
     rows, number = x.size // x.shape[-1], x.dtype.itemsize
-    share = 1.0 if batch_size is None else batch_size / draw.train.y.shape[0]
+    share = 1.0 if batch_size is None else batch_size / draw.train.x.shape[0]
     neurons = max((leaf.shape[0] for leaf in jax.tree.leaves(params) if leaf.ndim), default=1)
     activations = int(3 * rows * neurons * number * share)
     step_work = 3 * weights + activations

@@ -57,7 +57,10 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, draw,
     rule, of = optax.with_extra_args_support(recipe()), descent.objective(recipe)
 
     def step(i, state):
-        batch = minibatch(named_key(key, "batches"), draw.train, i, plan.batch_size)
+        if problem.streams:
+            batch = problem.data.batch(named_key(key, "data"), i)
+        else:
+            batch = minibatch(named_key(key, "batches"), draw.train, i, plan.batch_size)
         attack_key = jax.random.fold_in(named_key(key, "attack"), i)
         args, moved = (batch, draw, attack_key, of), ()
         if problem.warm_start:
@@ -138,7 +141,7 @@ def minibatch(key, train: Sample, step, batch_size: int | None) -> Sample:
     """
     if batch_size is None:
         return train
-    count = train.y.shape[0]
+    count = train.x.shape[0]
     per_epoch = count // batch_size
     order = jax.random.permutation(jax.random.fold_in(key, step // per_epoch), count)
     chosen = jax.lax.dynamic_slice_in_dim(order, (step % per_epoch) * batch_size, batch_size)

@@ -61,6 +61,8 @@ def obstacle(problem: Problem, recipe: Bound, batch_size: int | None, params: Py
         return f"the activation {problem.model.activation.name} also depends on the norms of the weights"
     if problem.adversary is not None:
         return "adversarial training moves the inputs at every step"
+    if problem.streams:
+        return "the data give every step samples of its own"
     if batch_size is not None:
         return "it needs full batches, and batch_size is given"
     if _is_linear(recipe) or _is_normalised(recipe):

@@ -21,7 +21,8 @@ class Problem:
     """What is trained, on what, and to lower which loss.
 
     Attributes:
-      data: a part with `sample(key) -> Draw`.
+      data: a part with `sample(key) -> Draw`; with a method `batch(key, step) -> Sample` too, it gives every
+        step samples of its own (`data.Fresh`).
       model: a flax module mapping (samples, dim) to (samples,) or (samples, classes).
       loss: name of a loss in `problem.losses`.
       reduction: whether the mean of the samples' losses is minimised, or their sum.
@@ -58,6 +59,8 @@ class Problem:
             raise ValueError(f"reduction must be mean or sum, got {self.reduction!r}")
         if self.adversary is not None and not hasattr(self.adversary, "perturb"):
             raise ValueError(f"adversary must be None or a part with perturb, got {self.adversary!r}")
+        if self.streams and self.warm_start:
+            raise ValueError("warm_start needs the same samples at every step, and these data give new ones")
         if (name := self.adversary_loss) is not None:
             if name not in losses.RAISED:
                 raise ValueError(f"adversary_loss must be one of {', '.join(losses.RAISED)}, got {name!r}")
@@ -156,6 +159,11 @@ class Problem:
             return jnp.mean(values) if self.reduction == "mean" else jnp.sum(values)
         summed = jax.nn.logsumexp(values)
         return summed - jnp.log(jnp.asarray(values.size, summed.dtype)) * (self.reduction == "mean")
+
+    @property
+    def streams(self) -> bool:
+        """Whether every step has training samples of its own."""
+        return hasattr(self.data, "batch")
 
     @property
     def warm_start(self) -> bool:
