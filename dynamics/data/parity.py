@@ -46,7 +46,7 @@ class Parity:
         return (1, -1)
 
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
-        """Training samples (of one step, if given) and test samples of one seed, drawn with replacement."""
+        """Training samples (of one step, if given) and test samples, drawn with replacement."""
         dtype = jnp.result_type(float)
 
         def points(key, name, count):

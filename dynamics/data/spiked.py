@@ -50,7 +50,10 @@ class Spiked:
                 raise ValueError(f"{name} must be at least 0, got {value}")
 
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
-        """One seed's data, or its training samples of one step; its features are the two blocks' mean directions, for the label +1."""
+        """One seed's data, or its training samples of one step.
+
+        The features are the two blocks' mean directions, for the label +1.
+        """
         means = self._blocks(self.robust_mean, self.nonrobust_mean)
         spread = self._blocks(self.robust_noise, self.nonrobust_noise)
 

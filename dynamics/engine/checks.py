@@ -19,7 +19,7 @@ from dynamics.descriptions import opaque
 from dynamics.keys import MOST, seed_key
 from dynamics.observables.base import Observable
 from dynamics.parts import Bound
-from dynamics.problem import Problem
+from dynamics.problem import Problem, losses
 from dynamics.words import MOST_SEEDS, as_integer, integer
 
 RESERVED = ("seed", "step", "first_nonfinite_step")
@@ -202,7 +202,7 @@ def shapes(
     count = draw.train.x.shape[0]
     if batch_size is not None and problem.streams:
         raise ValueError(
-            "batch_size is for samples that are drawn once; data that give every step its own say their number"
+            "batch_size is for samples that are drawn once: data that draw them at every step say how many"
         )
     if batch_size is not None and batch_size > count:
         raise ValueError(f"batch_size must be at most the {count} training samples, got {batch_size}")
@@ -271,6 +271,11 @@ def _one_sample(what, sample, like=None):
     if not hasattr(x, "shape") or not x.shape or not x.size or not jnp.issubdtype(x.dtype, jnp.floating):
         got = f"shape {x.shape} of {x.dtype}" if hasattr(x, "shape") else type(x).__name__
         raise ValueError(f"x of {what} must be floats of shape (samples, ...), got {got}")
+    if sample.weights is not None and getattr(sample.weights, "shape", None) != x.shape[:1]:
+        raise ValueError(
+            f"weights of {what} must be one number for each of {len(x)} inputs, got shape "
+            f"{jnp.shape(sample.weights)}"
+        )
     if like is None:
         return
     form, wanted = (
@@ -285,6 +290,19 @@ def _labelled(problem, draw, outputs):
     model, count = type(problem.model).__name__, draw.train.x.shape[0]
     if not isinstance(outputs, jax.Array):
         raise TypeError(f"{model} must give one array, got {type(outputs).__name__}")
+    if callable(problem.loss) and outputs.ndim and outputs.shape[0] == count:
+        return  # what it looks at is its own affair
+    if losses.is_regression(problem.loss, outputs.ndim, draw.train.y):
+        for name in ("train", "test"):
+            sample = getattr(draw, name)
+            wanted, shape = (len(sample.x), *outputs.shape[1:]), getattr(sample.y, "shape", None)
+            if shape != wanted or outputs.shape[0] != count:
+                got = "None" if shape is None else f"shape {shape}"
+                raise ValueError(
+                    f"y of the {name} samples must be of the outputs' shape, {wanted} for {len(sample.x)} "
+                    f"inputs, got {got}, with outputs of shape {outputs.shape}"
+                )
+        return
     if outputs.ndim == 2 and outputs.shape[1] == 1:
         raise ValueError(
             f"{model} gives outputs of shape {outputs.shape}: a network with a single output gives shape "

@@ -203,7 +203,7 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, data,
 
     def loss_at(inner, others):
         params = SpanParams(state.params["W"], inner, others, own, gram)
-        return problem.total(problem.losses_at(params, gram.draw, "train", of), of)
+        return problem.loss_at(params, gram.draw, "train", of)
 
     def move(state):
         loss, grads = jax.value_and_grad(loss_at, argnums=(0, 1))(state.inner, _others(state.params))

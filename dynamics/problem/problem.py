@@ -7,7 +7,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key, Num, PyTree
 
 from dynamics.data.sample import Draw, Sample
 from dynamics.descent import Objective
@@ -18,19 +18,23 @@ from dynamics.problem.readouts import Readout, read_out
 
 @part
 class Problem:
-    """What is trained, on what, and to lower which loss.
+    r"""What is trained, on what, and to lower which loss.
 
     Attributes:
       data: a part with `sample(key) -> Draw`; with a method `batch(key, step) -> Sample` too, it gives every
         step samples of its own (`data.Fresh`).
-      model: a flax module mapping (samples, dim) to (samples,) or (samples, classes).
-      loss: name of a loss in `problem.losses`.
-      reduction: whether the mean of the samples' losses is minimised, or their sum.
+      model: a flax module mapping (samples, dim) to (samples,) or (samples, classes), or to outputs of any
+        shape, for which a loss asks.
+      loss: name of a loss in `problem.losses`, or a function (outputs, sample) that gives each sample's loss;
+        of one made by `parts.bind` the numbers are traced.
+      reduction: whether the mean of the samples' losses is minimised, or their sum. Of samples with weights
+        $w_i$ the mean is $\sum_i w_i \ell_i / \sum_i w_i$ over those that a step takes, and the sum
+        $\sum_i w_i \ell_i$; an attack raises each sample's own loss, whatever its weight.
       readout: how the logits of a multi-class network become one binary score.
       init_scale: multiplies the module's initial parameters: one number, or a dict by parameter
         name, where parameters not named keep the module's own scale.
-      adversary_loss: what the adversary raises: a name in `problem.losses`, or `margin` to lower the
-        margin; None: the loss that is trained on.
+      adversary_loss: what the adversary raises: a name in `problem.losses` or a function, as the loss, or
+        `margin` to lower the margin; None: the loss that is trained on.
       start: None, or a part with `params(model, draw)` that gives the initial parameters instead (see
         `models.handmade`); `init_scale` does not apply to it.
       adversary: None, or a part with `perturb(key, objective, sample, draw)`; training then takes the
@@ -43,18 +47,19 @@ class Problem:
 
     data: Any
     model: nn.Module = static()
-    loss: str = static("logistic")
+    loss: losses.Loss = "logistic"
     reduction: Literal["mean", "sum"] = static("mean")
     readout: Readout = static("max_logit")
     init_scale: Any = 1.0
     adversary: Any = None
     adversarial_weight: Any = None
     start: Any = None
-    adversary_loss: str | None = static(None)
+    adversary_loss: losses.Loss | None = None
 
     def __post_init__(self):
-        if self.loss not in losses.LOSSES:
-            raise ValueError(f"loss must be one of {', '.join(losses.LOSSES)}, got {self.loss!r}")
+        if not callable(self.loss) and self.loss not in losses.LOSSES:
+            known_losses = ", ".join(losses.LOSSES)
+            raise ValueError(f"loss must be one of {known_losses}, or a function, got {self.loss!r}")
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be mean or sum, got {self.reduction!r}")
         if self.adversary is not None and not hasattr(self.adversary, "perturb"):
@@ -62,7 +67,7 @@ class Problem:
         if self.streams and self.warm_start:
             raise ValueError("warm_start needs the same samples at every step, and these data give new ones")
         if (name := self.adversary_loss) is not None:
-            if name not in losses.RAISED:
+            if not callable(name) and name not in losses.RAISED:
                 raise ValueError(f"adversary_loss must be one of {', '.join(losses.RAISED)}, got {name!r}")
             if self.adversary is None:
                 raise ValueError(f"adversary_loss needs an adversary, got {name} without one")
@@ -99,13 +104,13 @@ class Problem:
         factor = {name: scale.get(name, 1.0) for name in params}
         return {n: jax.tree.map(lambda p, s=factor[n]: p * s, sub) for n, sub in params.items()}
 
-    def apply(self, params: PyTree, x: Float[Array, "samples *shape"]) -> Float[Array, "samples *classes"]:
+    def apply(self, params: PyTree, x: Float[Array, "samples *shape"]) -> Float[Array, "samples *outputs"]:
         """The network's outputs."""
         return self.model.apply({"params": first_layers.plain(params)}, x)
 
     def predictor(
         self, params: PyTree
-    ) -> Callable[[Float[Array, "samples *shape"]], Float[Array, "samples *classes"]]:
+    ) -> Callable[[Float[Array, "samples *shape"]], Float[Array, "samples *outputs"]]:
         """`apply` with these parameters, for many inputs: a model may do its part of the work beforehand."""
         prepare = getattr(self.model, "predictor", None)
         if prepare is None:
@@ -114,7 +119,7 @@ class Problem:
 
     def outputs(
         self, params: PyTree, draw: Draw, points: first_layers.Points
-    ) -> Float[Array, "samples *classes"]:
+    ) -> Float[Array, "samples *outputs"]:
         """The network's outputs at the training or test inputs: without weights, if they are not at hand."""
         if isinstance(params, first_layers.SpanParams):
             return self.model.from_pre_activations(
@@ -153,12 +158,30 @@ class Problem:
         """The loss of each training or test sample, as `sample_losses`."""
         return losses.evaluate(self.loss, self.outputs(params, draw, points), getattr(draw, points), of)
 
-    def total(self, values: Float[Array, " samples"], of: Objective = "loss") -> Float[Array, ""]:
-        """What samples' losses amount to: their mean or sum; of logarithms, the logarithm of that."""
+    def total(
+        self,
+        values: Float[Array, " samples"],
+        of: Objective = "loss",
+        weights: Num[Array, " samples"] | None = None,
+    ) -> Float[Array, ""]:
+        """What samples' losses amount to: their mean or sum; of logarithms, the logarithm of that.
+
+        Samples that all have weight 0 have a mean of 0.
+        """
+        count = values.size if weights is None else jnp.sum(weights)
         if of == "loss":
+            if weights is not None:
+                summed = jnp.sum(weights * values)
+                return summed / jnp.where(count > 0, count, 1) if self.reduction == "mean" else summed
             return jnp.mean(values) if self.reduction == "mean" else jnp.sum(values)
-        summed = jax.nn.logsumexp(values)
-        return summed - jnp.log(jnp.asarray(values.size, summed.dtype)) * (self.reduction == "mean")
+        summed = jax.nn.logsumexp(values, b=weights)
+        return summed - jnp.log(jnp.asarray(count, summed.dtype)) * (self.reduction == "mean")
+
+    def loss_at(
+        self, params: PyTree, draw: Draw, points: first_layers.Points, of: Objective = "loss"
+    ) -> Float[Array, ""]:
+        """What the losses of the training or test samples amount to, at their own inputs."""
+        return self.total(self.losses_at(params, draw, points, of), of, getattr(draw, points).weights)
 
     @property
     def streams(self) -> bool:
@@ -181,8 +204,9 @@ class Problem:
     ) -> Float[Array, "samples *shape"]:
         """Where the adversary moves the inputs, held fixed; a warm start begins at `last`."""
         predict = self.predictor(jax.lax.stop_gradient(params))
-        name = self.adversary_loss or self.loss
-        of = of if name == self.loss else "loss"
+        name, other = self.loss, self.adversary_loss
+        if other is not None and not (isinstance(other, str) and other == name):
+            name, of = other, "loss"
 
         def objective(x):
             return losses.raised(name, predict(x), sample, of)
@@ -204,13 +228,16 @@ class Problem:
         Given `moved`, those are the inputs, and the adversary is not asked.
         """
         if self.adversary is None:
-            return self.total(self.sample_losses(params, sample, of), of)
+            return self._total_over(params, sample, of)
         x = self.attacked(params, sample, draw, key, of) if moved is None else moved
-        attacked = self.total(self.sample_losses(params, dataclasses.replace(sample, x=x), of), of)
+        attacked = self._total_over(params, dataclasses.replace(sample, x=x), of)
         weight = self.adversarial_weight
         if weight is None:
             return attacked
-        clean = self.total(self.sample_losses(params, sample, of), of)
+        clean = self._total_over(params, sample, of)
         if of == "loss":
             return (1 - weight) * clean + weight * attacked
         return jnp.logaddexp(jnp.log1p(-weight) + clean, jnp.log(weight) + attacked)
+
+    def _total_over(self, params, sample, of):
+        return self.total(self.sample_losses(params, sample, of), of, sample.weights)
