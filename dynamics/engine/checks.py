@@ -14,12 +14,12 @@ from jaxtyping import PyTree
 
 from dynamics import names
 from dynamics.data.sample import Draw, Sample
-from dynamics.descent import Objective
+from dynamics.descent import Objective, takes_penalty
 from dynamics.descriptions import opaque
 from dynamics.keys import MOST, seed_key
 from dynamics.observables.base import Observable
 from dynamics.parts import Bound
-from dynamics.problem import Problem, losses
+from dynamics.problem import Problem, losses, penalties
 from dynamics.words import MOST_SEEDS, as_integer, integer
 
 RESERVED = ("seed", "step", "first_nonfinite_step")
@@ -196,6 +196,13 @@ def shapes(
             _one_sample("the samples of a step", batch, draw.train)
         with _in_words("the loss cannot be taken"):
             problem.training_loss(params, batch, draw, key, of)
+        with _in_words("what is trained cannot be told"):
+            trained = problem.trained(params, problem.masks(key, params))
+        if problem.penalty is not None:
+            if of == "log_loss":
+                raise ValueError("a rule on the logarithm of the loss has no place for a penalty beside it")
+            with _in_words("the penalty cannot be taken"):
+                penalties.surrogate(problem.penalty, trained)
         return draw, params, outputs
 
     draw, params, outputs = jax.eval_shape(once, key)
@@ -245,10 +252,16 @@ def _observed(name, what, params, problem, draw, key):
     return value
 
 
-def rule(recipe: Bound, params: PyTree) -> None:
-    """Refuse an update rule that these parameters (shapes) do not suit."""
+def rule(recipe: Bound, params: PyTree, problem: Problem) -> None:
+    """Refuse an update rule that these parameters (shapes), as the problem trains them, do not suit."""
+
+    def init(params, key):
+        return recipe().init(problem.trained(params, problem.masks(key, params)))
+
     with _in_words("the update rule cannot be initialised"):
-        jax.eval_shape(lambda p: recipe().init(p), params)
+        jax.eval_shape(init, params, jax.eval_shape(lambda: seed_key(0)))
+        if problem.penalty is None and takes_penalty(recipe):
+            raise ValueError("it takes a problem with a penalty, such as penalty=Lasso(0.1)")
 
 
 def _drawn(draw):

@@ -13,6 +13,7 @@ from dynamics import descent
 from dynamics.data.sample import Sample
 from dynamics.engine.batching import Program
 from dynamics.keys import named_key, seed_key
+from dynamics.problem import parameters, penalties
 from kernels.randomness import own_keys
 
 
@@ -41,20 +42,23 @@ def sample(plan, data, seed, nothing):
 
 @Program
 def start(plan, problem, recipe, observe, observe_end, seed, draw):
-    """A run's initial state, and what else belongs to it and does not change: nothing."""
+    """A run's initial state, and what else belongs to it and does not change: its masks."""
     del observe, observe_end
+    key = seed_key(seed, plan.root)
     params = initial(plan, problem, seed)
     moved = draw.train.x if problem.warm_start else ()
-    rule_state = own_keys(recipe().init(params), named_key(seed_key(seed, plan.root), "descent"))
-    return State(params, rule_state, jnp.asarray(-1), moved), ()
+    masks = problem.masks(named_key(key, "mask"), params)
+    rule_state = own_keys(recipe().init(problem.trained(params, masks)), named_key(key, "descent"))
+    return State(params, rule_state, jnp.asarray(-1), moved), masks
 
 
 @Program
-def advance(plan, problem, recipe, observe, observe_end, seed, state, own, draw, first, num_steps):
+def advance(plan, problem, recipe, observe, observe_end, seed, state, masks, draw, first, num_steps):
     """Take `num_steps` steps from step `first`, and observe; one program serves every segment."""
-    del observe_end, own
+    del observe_end
     key = seed_key(seed, plan.root)
     rule, of = optax.with_extra_args_support(recipe()), descent.objective(recipe)
+    asks = problem.penalty is not None and descent.takes_penalty(recipe)
 
     def step(i, state):
         if problem.streams:
@@ -67,17 +71,22 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, draw,
             moved = problem.attacked(state.params, *args, state.moved)
             args = (*args, moved)
 
-        def lowered(params, obj_fn=None, grad_fn=None):
+        def lowered(some, obj_fn=None, grad_fn=None):
             del obj_fn, grad_fn  # a line search hands on what it has no use for itself
-            return problem.training_loss(params, *args)
+            loss = problem.training_loss(parameters.whole(some, state.params, masks), *args)
+            if problem.penalty is None or asks:
+                return loss
+            return loss + penalties.surrogate(problem.penalty, some)
 
-        loss, grads = jax.value_and_grad(lowered)(state.params)
+        some = problem.trained(state.params, masks)
+        loss, grads = jax.value_and_grad(lowered)(some)
         # the names by which optax's rules ask for more: line searches, SAM, Sophia
         more = {"value": loss, "grad": grads, "value_fn": lowered, "obj_fn": lowered}
         more["grad_fn"] = lambda params, _: jax.grad(lowered)(params)
+        more |= {"penalty": problem.penalty} if asks else {}
         more = taken(rule.update, more)
-        updates, opt_state = rule.update(grads, state.opt_state, state.params, **more)
-        params = optax.apply_updates(state.params, updates)
+        updates, opt_state = rule.update(grads, state.opt_state, some, **more)
+        params = parameters.whole(optax.apply_updates(some, updates), state.params, masks)
         new = State(params, opt_state, state.first_nonfinite_step, moved)
         return unless_diverged(i, all_finite((loss, params)), new, state)
 

@@ -61,6 +61,10 @@ def obstacle(problem: Problem, recipe: Bound, batch_size: int | None, params: Py
         return f"the activation {problem.model.activation.name} also depends on the norms of the weights"
     if problem.adversary is not None:
         return "adversarial training moves the inputs at every step"
+    if problem.frozen or problem.mask is not None:
+        return "some parameters are frozen or masked"
+    if problem.terms or problem.penalty is not None:
+        return "terms and penalties beside the loss look at the parameters themselves"
     if problem.streams:
         return "the data give every step samples of its own"
     if batch_size is not None:

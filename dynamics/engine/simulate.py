@@ -306,7 +306,7 @@ def _choice(engine, problem, recipe, observe, observe_end, batch_size, steps, re
             draw, params, outputs = checks.shapes(
                 first[0], batch_size, first[2] | first[3], objective(recipe)
             )
-            checks.rule(first[1], params)
+            checks.rule(first[1], params, first[0])
             choice = choose_engine(engine, *first, batch_size, steps, records, draw, params)
         _CHOICES[key] = choice, outputs.shape
     return _CHOICES[key]

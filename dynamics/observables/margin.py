@@ -7,7 +7,7 @@ from dynamics.observables.base import observable
 
 @observable(about="training loss")
 def training_loss(params, problem, draw):
-    """Mean loss over the (unperturbed) training samples, or its sum where the problem takes that, weighted."""
+    """Mean loss over the (unperturbed) training samples, or its sum where the problem takes that."""
     return problem.loss_at(params, draw, "train")
 
 

@@ -146,7 +146,7 @@ TAILED = (*LOG_MARGIN_LOSSES, "cross_entropy")
 
 
 def is_regression(loss: Loss, axes: int, y: Any) -> bool:
-    """Whether outputs of so many axes are compared with a `y` of their shape, of more than one number each."""
+    """Whether outputs of so many axes are compared with a `y` of their shape, several numbers a sample."""
     return isinstance(loss, str) and loss == "squared" and (axes > 2 or getattr(y, "ndim", 0) > 1)
 
 

@@ -1,18 +1,18 @@
 """A problem: data, model and loss, and an adversary if training is adversarial; pure functions only."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Num, PyTree
+from jaxtyping import Array, Bool, Float, Key, Num, PyTree
 
 from dynamics.data.sample import Draw, Sample
 from dynamics.descent import Objective
 from dynamics.parts import Axis, known, part, static
-from dynamics.problem import first_layers, losses
+from dynamics.problem import first_layers, losses, parameters
 from dynamics.problem.readouts import Readout, read_out
 
 
@@ -35,6 +35,14 @@ class Problem:
         name, where parameters not named keep the module's own scale.
       adversary_loss: what the adversary raises: a name in `problem.losses` or a function, as the loss, or
         `margin` to lower the margin; None: the loss that is trained on.
+      terms: what is added to the loss, each a function (params, problem, sample, draw) that gives one number
+        (see the module `terms`).
+      frozen: names or paths (`Dense_0/kernel`) of parameters that are not trained. A rule does not see them:
+        their gradients are in no norm, and no decay reaches them.
+      mask: which entries of parameters are trained: a tree of arrays of 0 and 1 with the names, or the paths,
+        and the shapes of those that are not trained whole; or a part with `mask(key, params)` that draws
+        such a tree for each seed. A rule sees entries that are left out, and their gradients, as 0.
+      penalty: None, or what is added to the loss and is not smooth: a part as in `penalties`.
       start: None, or a part with `params(model, draw)` that gives the initial parameters instead (see
         `models.handmade`); `init_scale` does not apply to it.
       adversary: None, or a part with `perturb(key, objective, sample, draw)`; training then takes the
@@ -55,6 +63,10 @@ class Problem:
     adversarial_weight: Any = None
     start: Any = None
     adversary_loss: losses.Loss | None = None
+    terms: tuple[Any, ...] = ()
+    frozen: tuple[str, ...] = static(())
+    mask: Any = None
+    penalty: Any = None
 
     def __post_init__(self):
         if not callable(self.loss) and self.loss not in losses.LOSSES:
@@ -64,6 +76,17 @@ class Problem:
             raise ValueError(f"reduction must be mean or sum, got {self.reduction!r}")
         if self.adversary is not None and not hasattr(self.adversary, "perturb"):
             raise ValueError(f"adversary must be None or a part with perturb, got {self.adversary!r}")
+        if not isinstance(self.terms, tuple) or not all(map(callable, self.terms)):
+            raise ValueError(f"terms must be a tuple of functions, such as (Ridge(0.1),), got {self.terms!r}")
+        if not isinstance(self.frozen, tuple) or not all(isinstance(name, str) for name in self.frozen):
+            raise ValueError(f'frozen must be a tuple of names, such as ("W",), got {self.frozen!r}')
+        if self.mask is not None and not hasattr(self.mask, "mask") and not isinstance(self.mask, Mapping):
+            raise ValueError(
+                f"mask must map names of parameters to arrays, or have a method mask, got {self.mask!r}"
+            )
+        lacking = [name for name in ("value", "subgradient", "prox") if not hasattr(self.penalty, name)]
+        if self.penalty is not None and lacking:
+            raise ValueError(f"penalty must have a method {lacking[0]}, got {self.penalty!r}")
         if self.streams and self.warm_start:
             raise ValueError("warm_start needs the same samples at every step, and these data give new ones")
         if (name := self.adversary_loss) is not None:
@@ -228,16 +251,43 @@ class Problem:
         Given `moved`, those are the inputs, and the adversary is not asked.
         """
         if self.adversary is None:
-            return self._total_over(params, sample, of)
+            return self._total_over(params, sample, draw, of)
         x = self.attacked(params, sample, draw, key, of) if moved is None else moved
-        attacked = self._total_over(params, dataclasses.replace(sample, x=x), of)
+        attacked = self._total_over(params, dataclasses.replace(sample, x=x), draw, of)
         weight = self.adversarial_weight
         if weight is None:
             return attacked
-        clean = self._total_over(params, sample, of)
+        clean = self._total_over(params, sample, draw, of)
         if of == "loss":
             return (1 - weight) * clean + weight * attacked
         return jnp.logaddexp(jnp.log1p(-weight) + clean, jnp.log(weight) + attacked)
 
-    def _total_over(self, params, sample, of):
-        return self.total(self.sample_losses(params, sample, of), of, sample.weights)
+    def _total_over(self, params, sample, draw, of):
+        """The loss with its terms, over some samples."""
+        total = self.total(self.sample_losses(params, sample, of), of, sample.weights)
+        if self.terms and of == "log_loss":
+            raise ValueError("a rule on the logarithm of the loss has no place for terms beside it")
+        for term in self.terms:
+            value = term(params, self, sample, draw)
+            if jnp.shape(value) != ():
+                raise ValueError(f"a term must give one number, got shape {jnp.shape(value)}")
+            total = total + value
+        return total
+
+    def masks(self, key: Key[Array, ""], params: PyTree) -> dict[str, Bool[Array, "..."]]:
+        """By path, which entries of one seed's parameters are trained, where not all are.
+
+        Raises: ValueError: a mask of what is no parameter, or of another shape.
+        """
+        mask = self.mask.mask(key, params) if hasattr(self.mask, "mask") else self.mask
+        return parameters.checked(mask, params)
+
+    def trained(self, params: PyTree, masks: Mapping[str, Bool[Array, "..."]]) -> PyTree:
+        """What a rule sees of the parameters; `parameters.whole` is the way back.
+
+        Raises: ValueError: a frozen name that is no parameter, or nothing left to train.
+        """
+        found = parameters.trained(params, self.frozen, masks)
+        if not jax.tree.leaves(found):
+            raise ValueError("all parameters are frozen: none is left to train")
+        return found
