@@ -43,10 +43,11 @@ def blank(
     )
     draw, params, _ = checks.shapes(problem, batch_size, {}, objective(recipe))
     key = jax.eval_shape(lambda: seed_key(0))
+    beside = problem.kept_shapes(key)
     runs = math.prod(map(len, axes.values())) * len(seeds)
 
     def zeros(what, *times):
-        one = jax.eval_shape(lambda p, d, k: what(p, problem, d, k), params, draw, key)
+        one = jax.eval_shape(lambda p, b, d, k: what(p, problem.at(b), d, k), params, beside, draw, key)
         return np.zeros((runs, *times, *one.shape), one.dtype)
 
     attrs = {"problem": json.dumps({}), "descent": json.dumps({}), "steps": steps, "complete": 1}

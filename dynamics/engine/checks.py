@@ -185,9 +185,9 @@ def shapes(
         _drawn(draw)
         model = type(problem.model).__name__
         with _in_words(f"{model} cannot be initialised"):
-            params = problem.init(key, key)
+            params, kept = problem.variables(key, key)
         with _in_words(f"{model} cannot be applied to inputs of shape {draw.train.x.shape}"):
-            outputs = problem.apply(params, draw.train.x)
+            outputs = problem.at(kept).apply(params, draw.train.x)
         _labelled(problem, draw, outputs)
         batch = draw.train
         if problem.streams:
@@ -195,7 +195,7 @@ def shapes(
                 batch = problem.data.batch(key, jnp.zeros((), int))
             _one_sample("the samples of a step", batch, draw.train)
         with _in_words("the loss cannot be taken"):
-            problem.training_loss(params, batch, draw, key, of)
+            problem.at(kept, training=True).training_loss(params, batch, draw, key, of)
         with _in_words("what is trained cannot be told"):
             trained = problem.trained(params, problem.masks(key, params))
         if problem.penalty is not None:
@@ -203,9 +203,9 @@ def shapes(
                 raise ValueError("a rule on the logarithm of the loss has no place for a penalty beside it")
             with _in_words("the penalty cannot be taken"):
                 penalties.surrogate(problem.penalty, trained)
-        return draw, params, outputs
+        return draw, params, outputs, kept
 
-    draw, params, outputs = jax.eval_shape(once, key)
+    draw, params, outputs, kept = jax.eval_shape(once, key)
     count = draw.train.x.shape[0]
     if batch_size is not None and problem.streams:
         raise ValueError(
@@ -215,7 +215,7 @@ def shapes(
         raise ValueError(f"batch_size must be at most the {count} training samples, got {batch_size}")
     sizes: dict[str, int] = {}
     for name, what in observed.items():
-        value = _observed(name, what, params, problem, draw, key)
+        value = _observed(name, what, params, kept, problem, draw, key)
         if len(value.shape) != len(what.dims):
             raise ValueError(f"observable {name!r} names dimensions {what.dims}, but has shape {value.shape}")
         given = {dim: len(values) for dim, values in what.coordinates.items()}
@@ -232,17 +232,17 @@ def shapes(
     return draw, params, outputs
 
 
-def _observed(name, what, params, problem, draw, key):
+def _observed(name, what, params, kept, problem, draw, key):
     """Shape and dtype of what an observable gives."""
 
-    def give(params, draw, key):
-        value = what(params, problem, draw, key)
+    def give(params, kept, draw, key):
+        value = what(params, problem.at(kept), draw, key)
         if not isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float):
             raise TypeError(f"it must give one array, got {type(value).__name__}; several need a name each")
         return value
 
     with _in_words(f"observable {name!r}"):
-        value = jax.eval_shape(give, params, draw, key)
+        value = jax.eval_shape(give, params, kept, draw, key)
     if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
         raise TypeError(f"observable {name!r} gives keys, which a result cannot hold: record numbers")
     if jnp.issubdtype(value.dtype, jnp.complexfloating):
@@ -354,8 +354,13 @@ def _in_words(what):
         yield
     except flax.errors.ScopeCollectionNotFound as error:
         raise ValueError(
-            f"{what}: it keeps other variables beside its parameters, as BatchNorm does, which is not "
-            "supported yet; LayerNorm and GroupNorm have parameters only"
+            f"{what}: it keeps other variables beside its parameters, as BatchNorm does, and a start gives "
+            "parameters only"
+        ) from error
+    except flax.errors.ModifyScopeVariableError as error:
+        raise ValueError(
+            f"{what}: it changes what it keeps beside its parameters whenever it is used: let "
+            "__call__(x, train) do so for train=True only, as by nn.BatchNorm(use_running_average=not train)"
         ) from error
     except flax.errors.InvalidRngError as error:
         raise ValueError(

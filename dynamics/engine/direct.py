@@ -25,12 +25,14 @@ class State(NamedTuple):
       opt_state: state of the update rule.
       first_nonfinite_step: the step whose result was not finite, -1 while there is none.
       moved: where the last attack ended, if the next one begins there; else ().
+      collections: what the model keeps beside its parameters.
     """
 
     params: PyTree
     opt_state: PyTree
     first_nonfinite_step: Int[Array, ""]
     moved: PyTree = ()
+    collections: PyTree = ()
 
 
 @partial(Program, reuse=True)
@@ -45,11 +47,11 @@ def start(plan, problem, recipe, observe, observe_end, seed, draw):
     """A run's initial state, and what else belongs to it and does not change: its masks."""
     del observe, observe_end
     key = seed_key(seed, plan.root)
-    params = initial(plan, problem, seed)
+    params, collections = problem.variables(named_key(key, "init"), named_key(key, "data"))
     moved = draw.train.x if problem.warm_start else ()
     masks = problem.masks(named_key(key, "mask"), params)
     rule_state = own_keys(recipe().init(problem.trained(params, masks)), named_key(key, "descent"))
-    return State(params, rule_state, jnp.asarray(-1), moved), masks
+    return State(params, rule_state, jnp.asarray(-1), moved, collections), masks
 
 
 @Program
@@ -67,19 +69,23 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, masks, dra
             batch = minibatch(named_key(key, "batches"), draw.train, i, plan.batch_size)
         attack_key = jax.random.fold_in(named_key(key, "attack"), i)
         args, moved = (batch, draw, attack_key, of), ()
+        now = problem.at(state.collections, training=True)
         if problem.warm_start:
-            moved = problem.attacked(state.params, *args, state.moved)
+            moved = now.attacked(state.params, *args, state.moved)
             args = (*args, moved)
+
+        def both(some):
+            loss, kept = now.lowered(parameters.whole(some, state.params, masks), *args)
+            if problem.penalty is not None and not asks:
+                loss += penalties.surrogate(problem.penalty, some)
+            return loss, kept
 
         def lowered(some, obj_fn=None, grad_fn=None):
             del obj_fn, grad_fn  # a line search hands on what it has no use for itself
-            loss = problem.training_loss(parameters.whole(some, state.params, masks), *args)
-            if problem.penalty is None or asks:
-                return loss
-            return loss + penalties.surrogate(problem.penalty, some)
+            return both(some)[0]
 
         some = problem.trained(state.params, masks)
-        loss, grads = jax.value_and_grad(lowered)(some)
+        (loss, kept), grads = jax.value_and_grad(both, has_aux=True)(some)
         # the names by which optax's rules ask for more: line searches, SAM, Sophia
         more = {"value": loss, "grad": grads, "value_fn": lowered, "obj_fn": lowered}
         more["grad_fn"] = lambda params, _: jax.grad(lowered)(params)
@@ -87,18 +93,19 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, masks, dra
         more = taken(rule.update, more)
         updates, opt_state = rule.update(grads, state.opt_state, some, **more)
         params = parameters.whole(optax.apply_updates(some, updates), state.params, masks)
-        new = State(params, opt_state, state.first_nonfinite_step, moved)
-        return unless_diverged(i, all_finite((loss, params)), new, state)
+        kept = kept or state.collections
+        new = State(params, opt_state, state.first_nonfinite_step, moved, kept)
+        return unless_diverged(i, all_finite((loss, params, kept)), new, state)
 
     state = jax.lax.fori_loop(first, first + num_steps, step, state)
-    return state, observed(plan, problem, observe, seed, state.params, draw)
+    return state, observed(plan, problem.at(state.collections), observe, seed, state.params, draw)
 
 
 @Program
 def conclude(plan, problem, recipe, observe, observe_end, seed, state, own, draw):
     """The observables of the end."""
     del recipe, observe, own
-    return observed(plan, problem, observe_end, seed, state.params, draw)
+    return observed(plan, problem.at(state.collections), observe_end, seed, state.params, draw)
 
 
 def taken(update, arguments: dict[str, Any]) -> dict[str, Any]:

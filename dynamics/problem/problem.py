@@ -1,6 +1,7 @@
 """A problem: data, model and loss, and an adversary if training is adversarial; pure functions only."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -43,6 +44,10 @@ class Problem:
         and the shapes of those that are not trained whole; or a part with `mask(key, params)` that draws
         such a tree for each seed. A rule sees entries that are left out, and their gradients, as 0.
       penalty: None, or what is added to the loss and is not smooth: a part as in `penalties`.
+      collections: what the model keeps beside its parameters (running means), as it stands: put there by the
+        engine, with `training`, in the problem that terms and observables are given. See `at`.
+      training: whether `apply` is the network as steps train it, or as it is used: a model whose `__call__`
+        takes `train` is told so.
       start: None, or a part with `params(model, draw)` that gives the initial parameters instead (see
         `models.handmade`); `init_scale` does not apply to it.
       adversary: None, or a part with `perturb(key, objective, sample, draw)`; training then takes the
@@ -67,6 +72,8 @@ class Problem:
     frozen: tuple[str, ...] = static(())
     mask: Any = None
     penalty: Any = None
+    collections: Any = None
+    training: bool = static(False)
 
     def __post_init__(self):
         if not callable(self.loss) and self.loss not in losses.LOSSES:
@@ -111,12 +118,34 @@ class Problem:
 
         `data_key` is the key of the seed's data, which a `start` is built on.
         """
+        return self.variables(key, data_key)[0]
+
+    def variables(
+        self, key: Key[Array, ""], data_key: Key[Array, ""] | None = None
+    ) -> tuple[PyTree, dict[str, PyTree]]:
+        """`init`, and what the model keeps beside its parameters, in the precision of the run; {}: nothing.
+
+        A `start` gives parameters only.
+        """
         if self.start is not None:
-            return self.start.params(self.model, self.sample(data_key))
-        shape = jax.eval_shape(self.data.sample, key).train.x.shape
-        params = self.model.init(key, jnp.zeros((1, *shape[1:]), jnp.result_type(float))).get("params")
+            return self.start.params(self.model, self.sample(data_key)), {}
+        shape, dtype = jax.eval_shape(self.data.sample, key).train.x.shape, jnp.result_type(float)
+        variables = self.model.init(key, jnp.zeros((1, *shape[1:]), dtype), **self._mode())
+        params = variables.get("params")
         if not params:
             raise ValueError("it has no parameters to train")
+
+        def wide(leaf):
+            return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+        kept = {n: v for n, v in variables.items() if n not in ("params", "intermediates")}
+        return self._scaled(params), jax.tree.map(wide, kept)
+
+    def kept_shapes(self, key: Key[Array, ""]) -> dict[str, PyTree]:
+        """Shapes of what the model keeps beside its parameters."""
+        return {} if self.start is not None else jax.eval_shape(lambda k: self.variables(k, k)[1], key)
+
+    def _scaled(self, params):
         if not isinstance(self.init_scale, dict):
             return jax.tree.map(lambda p: p * self.init_scale, params)
         scale = self.init_scale
@@ -128,8 +157,27 @@ class Problem:
         return {n: jax.tree.map(lambda p, s=factor[n]: p * s, sub) for n, sub in params.items()}
 
     def apply(self, params: PyTree, x: Float[Array, "samples *shape"]) -> Float[Array, "samples *outputs"]:
-        """The network's outputs."""
-        return self.model.apply({"params": first_layers.plain(params)}, x)
+        """The network's outputs; in training those on which a step's loss is taken."""
+        return self.forward(params, x)[0]
+
+    def forward(
+        self, params: PyTree, x: Float[Array, "samples *shape"]
+    ) -> tuple[Float[Array, "samples *outputs"], PyTree]:
+        """The network's outputs, and its collections after it: as they were, unless it is being trained."""
+        kept = self.collections or {}
+        variables = {"params": first_layers.plain(params), **kept}
+        if not (kept and self.training):
+            return self.model.apply(variables, x, **self._mode()), self.collections
+        outputs, moved = self.model.apply(variables, x, **self._mode(), mutable=list(kept))
+        return outputs, jax.tree.map(lambda new, old: new.astype(old.dtype), {**kept, **moved}, kept)
+
+    def _mode(self):
+        takes = callable(self.model) and "train" in inspect.signature(self.model).parameters
+        return {"train": self.training} if takes else {}
+
+    def at(self, collections: PyTree, training: bool = False) -> "Problem":
+        """The problem where the model's collections stand as given, to be used or to be trained on."""
+        return dataclasses.replace(self, collections=collections or None, training=training)
 
     def predictor(
         self, params: PyTree
@@ -225,8 +273,11 @@ class Problem:
         of: Objective = "loss",
         last: Float[Array, "samples *shape"] | None = None,
     ) -> Float[Array, "samples *shape"]:
-        """Where the adversary moves the inputs, held fixed; a warm start begins at `last`."""
-        predict = self.predictor(jax.lax.stop_gradient(params))
+        """Where the adversary moves the inputs, held fixed; a warm start begins at `last`.
+
+        It attacks the network as it is used, not as it is trained.
+        """
+        predict = self.at(self.collections).predictor(jax.lax.stop_gradient(params))
         name, other = self.loss, self.adversary_loss
         if other is not None and not (isinstance(other, str) and other == name):
             name, of = other, "loss"
@@ -248,23 +299,36 @@ class Problem:
     ) -> Float[Array, ""]:
         """What a step lowers: the loss over `sample`, or its logarithm, at inputs that an adversary moved.
 
-        Given `moved`, those are the inputs, and the adversary is not asked.
+        Given `moved`, those are the inputs, and the adversary is not asked. A penalty is not in it.
         """
+        return self.lowered(params, sample, draw, key, of, moved)[0]
+
+    def lowered(
+        self,
+        params: PyTree,
+        sample: Sample,
+        draw: Draw,
+        key: Key[Array, ""],
+        of: Objective = "loss",
+        moved: Float[Array, "samples *shape"] | None = None,
+    ) -> tuple[Float[Array, ""], PyTree]:
+        """`training_loss`, and the model's collections after it: of moved inputs, and then of the clean ones."""
         if self.adversary is None:
             return self._total_over(params, sample, draw, of)
         x = self.attacked(params, sample, draw, key, of) if moved is None else moved
-        attacked = self._total_over(params, dataclasses.replace(sample, x=x), draw, of)
+        attacked, kept = self._total_over(params, dataclasses.replace(sample, x=x), draw, of)
         weight = self.adversarial_weight
         if weight is None:
-            return attacked
-        clean = self._total_over(params, sample, draw, of)
+            return attacked, kept
+        clean, kept = self.at(kept, self.training)._total_over(params, sample, draw, of)
         if of == "loss":
-            return (1 - weight) * clean + weight * attacked
-        return jnp.logaddexp(jnp.log1p(-weight) + clean, jnp.log(weight) + attacked)
+            return (1 - weight) * clean + weight * attacked, kept
+        return jnp.logaddexp(jnp.log1p(-weight) + clean, jnp.log(weight) + attacked), kept
 
     def _total_over(self, params, sample, draw, of):
-        """The loss with its terms, over some samples."""
-        total = self.total(self.sample_losses(params, sample, of), of, sample.weights)
+        """The loss with its terms over some samples, and the model's collections after it."""
+        outputs, kept = self.forward(params, sample.x)
+        total = self.total(losses.evaluate(self.loss, outputs, sample, of), of, sample.weights)
         if self.terms and of == "log_loss":
             raise ValueError("a rule on the logarithm of the loss has no place for terms beside it")
         for term in self.terms:
@@ -272,7 +336,7 @@ class Problem:
             if jnp.shape(value) != ():
                 raise ValueError(f"a term must give one number, got shape {jnp.shape(value)}")
             total = total + value
-        return total
+        return total, kept
 
     def masks(self, key: Key[Array, ""], params: PyTree) -> dict[str, Bool[Array, "..."]]:
         """By path, which entries of one seed's parameters are trained, where not all are.

@@ -124,7 +124,7 @@ def test_groups_at_once_and_within_limits(reference):
 
 @pytest.mark.parametrize("penalty", [Lasso(0.3), GroupLasso(0.3), GroupLasso(0.3, ("W",), axis=0)])
 def test_a_proximal_map_is_where_its_objective_is_least(penalty):
-    """The optimum's own condition: (theta - prox) / s is a subgradient at the prox; and it beats other points."""
+    """By its definition, at random points; and subgradients by theirs."""
     rng = np.random.default_rng(0)
     params = {"W": jnp.asarray(rng.normal(size=(3, 4))).at[1].set(0.01), "b": jnp.asarray(rng.normal(size=3))}
     found = penalty.prox(params, 0.5)
