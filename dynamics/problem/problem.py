@@ -312,7 +312,7 @@ class Problem:
         of: Objective = "loss",
         moved: Float[Array, "samples *shape"] | None = None,
     ) -> tuple[Float[Array, ""], PyTree]:
-        """`training_loss`, and the model's collections after it: of moved inputs, and then of the clean ones."""
+        """`training_loss`, and the model's collections after it: of moved inputs, then of the clean ones."""
         if self.adversary is None:
             return self._total_over(params, sample, draw, of)
         x = self.attacked(params, sample, draw, key, of) if moved is None else moved
