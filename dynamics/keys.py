@@ -36,6 +36,11 @@ def named_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
+def at_step(key: Key[Array, ""], step: int | Integer[Array, ""] | None) -> Key[Array, ""]:
+    """The key of what is drawn anew at this step; for None, of what is drawn once: `key` itself."""
+    return key if step is None else jax.random.fold_in(named_key(key, "step"), step)
+
+
 @contextlib.contextmanager
 def fixed_generator() -> Iterator[None]:
     """Whatever JAX is set to, keys made here are of the same generator, and draw the same numbers."""

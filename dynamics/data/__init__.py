@@ -3,6 +3,7 @@
 from dynamics.data.clusters import Clusters
 from dynamics.data.coarse import BinaryClasses
 from dynamics.data.directions import Circle, Hypercube, Sphere
+from dynamics.data.fresh import Fresh
 from dynamics.data.images import LabelledImages, class_means, digits, first_half, load, mnist5000, odd_even
 from dynamics.data.parity import Parity
 from dynamics.data.patches import RobustNonRobust, SignalNoise
@@ -18,6 +19,7 @@ __all__ = [
     "Clusters",
     "Draw",
     "FixedPoints",
+    "Fresh",
     "Hypercube",
     "LabelledImages",
     "LinearTeacher",

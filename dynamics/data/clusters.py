@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from dynamics import linalg
 from dynamics.data.sample import Draw, Sample
-from dynamics.keys import named_key
+from dynamics.keys import at_step, named_key
 from dynamics.parts import is_number, part, static
 
 _POINTS = range(12, 33)  # drawn at a time
@@ -116,8 +116,8 @@ class Clusters:
         """Number G of target classes."""
         return max(self.cluster_classes) + 1
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """Centres, training samples and test samples of one seed."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """Centres, training samples (of one step, if given) and test samples of one seed."""
         features = self.centres(named_key(key, "centres"))
         signs = jnp.asarray(self.cluster_signs, features.dtype)
         classes = jnp.asarray(self.cluster_classes)
@@ -128,7 +128,7 @@ class Clusters:
             x = _scatter(named_key(key, "noise"), features[cluster], jnp.asarray(self.noise, features.dtype))
             return Sample(x, signs[cluster], classes[cluster], cluster)
 
-        train = points(named_key(key, "train"), self.num_samples)
+        train = points(named_key(at_step(key, step), "train"), self.num_samples)
         test = points(named_key(key, "test"), self.num_test)
         return Draw(train, test, features, signs, class_signs, classes)
 

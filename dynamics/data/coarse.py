@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 from dynamics.data import box as boxes
 from dynamics.data.sample import Draw
@@ -33,13 +33,13 @@ class BinaryClasses:
         """The source's box."""
         return boxes.of(self.source)
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """The source's draw, relabelled."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """The source's draw, or its training samples of one step, relabelled."""
 
         def classes(signs):
             return (signs < 0).astype(jnp.int32)
 
-        draw = self.source.sample(key)
+        draw = self.source.sample(key) if step is None else self.source.sample(key, step)
         train, test = (dataclasses.replace(s, target=classes(s.y)) for s in (draw.train, draw.test))
         return Draw(
             train,

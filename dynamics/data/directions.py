@@ -5,10 +5,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from dynamics.data.sample import Draw, Sample
-from dynamics.keys import named_key
+from dynamics.keys import at_step, named_key
 from dynamics.parts import Axis, is_number, part, static
 
 Spacing = Literal["regular", "random"]
@@ -79,19 +79,20 @@ class Circle:
         if self.spacing not in ("regular", "random"):
             raise ValueError(f"spacing must be regular or random, got {self.spacing!r}")
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """One seed's data; on a regular grid with one frequency they are the same for all."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """One seed's data; on a regular grid with one frequency they are the same for all seeds and steps."""
         dtype = jnp.result_type(float)
 
-        def points(name, count):
+        def points(own_key, name, count):
             if self.spacing == "regular":
                 phi = 2 * jnp.pi * jnp.arange(count, dtype=dtype) / count
             else:
-                phi = jax.random.uniform(named_key(key, name), (count,), dtype, -jnp.pi, jnp.pi)
+                phi = jax.random.uniform(named_key(own_key, name), (count,), dtype, -jnp.pi, jnp.pi)
             return _sample(jnp.stack([jnp.cos(phi), jnp.sin(phi)], 1), self._target(key, phi))
 
         axes = jnp.eye(2, dtype=dtype)
-        return _draw(points("train", self.num_samples), points("test", self.num_test), axes)
+        train = points(at_step(key, step), "train", self.num_samples)
+        return _draw(train, points(key, "test", self.num_test), axes)
 
     def _target(self, key, phi: Float[Array, " points"]) -> Float[Array, " points"]:
         if not self.modes:
@@ -134,19 +135,20 @@ class Sphere:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """One seed's data."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """One seed's data, or its training samples of one step."""
         dtype = jnp.result_type(float)
 
-        def uniform(name, count):
+        def uniform(key, name, count):
             x = jax.random.normal(named_key(key, name), (count, self.dim), dtype)
             return x / jnp.linalg.norm(x, axis=1, keepdims=True)
 
-        x = uniform("test", self.num_test)
+        x = uniform(key, "test", self.num_test)
         if self.test == "great_circle":
             phi = 2 * jnp.pi * jnp.arange(self.num_test, dtype=dtype) / self.num_test
             x = jnp.zeros_like(x).at[:, 0].set(jnp.cos(phi)).at[:, 1].set(jnp.sin(phi))
-        train = self._labelled(key, "train labels", uniform("train", self.num_samples))
+        now = at_step(key, step)
+        train = self._labelled(now, "train labels", uniform(now, "train", self.num_samples))
         axes = jnp.eye(2, self.dim, dtype=dtype)
         return _draw(train, self._labelled(key, "test labels", x), axes)
 
@@ -188,14 +190,15 @@ class Hypercube:
         if not np.all((values >= 0) & (values <= self.dim) & (values == np.round(values))):
             raise ValueError(f"degree must be a whole number from 0 to dim={self.dim}, got {self.degree!r}")
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """One seed's data."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """One seed's data, or its training samples of one step."""
         dtype = jnp.result_type(float)
 
-        def points(name, count):
+        def points(key, name, count):
             x = jax.random.rademacher(named_key(key, name), (count, self.dim), dtype)
             among = jnp.arange(self.dim)[None] < self.degree
             return _sample(x, jnp.prod(jnp.where(among, x, 1), axis=1))
 
         axes = jnp.eye(self.dim, dtype=dtype)
-        return _draw(points("train", self.num_samples), points("test", self.num_test), axes)
+        train = points(at_step(key, step), "train", self.num_samples)
+        return _draw(train, points(key, "test", self.num_test), axes)

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 from dynamics.data.sample import Draw, Sample
-from dynamics.keys import named_key
+from dynamics.keys import at_step, named_key
 from dynamics.parts import is_number, part, static
 
 
@@ -45,11 +45,11 @@ class Parity:
         """Binary label of each class."""
         return (1, -1)
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """Training and test samples of one seed, drawn with replacement."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """Training samples (of one step, if given) and test samples, drawn with replacement."""
         dtype = jnp.result_type(float)
 
-        def points(name, count):
+        def points(key, name, count):
             xi = jax.random.rademacher(named_key(key, name), (count, self.dim - 1), dtype)
             y = jnp.prod(xi, axis=1)
             x = jnp.concatenate([jnp.asarray(self.signal, dtype) * y[:, None], xi], axis=1)
@@ -57,6 +57,9 @@ class Parity:
             return Sample(x, y, target, jnp.zeros_like(target))
 
         signs = jnp.asarray(self.class_signs, dtype)
-        train, test = points("train", self.num_samples), points("test", self.num_test)
+        train, test = (
+            points(at_step(key, step), "train", self.num_samples),
+            points(key, "test", self.num_test),
+        )
         feature = jnp.eye(1, self.dim, dtype=dtype)
         return Draw(train, test, feature, signs[:1], signs, jnp.zeros(1, train.target.dtype))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from dynamics.data.clusters import Clusters
 from dynamics.data.sample import Draw, Patches, Sample
-from dynamics.keys import named_key
+from dynamics.keys import at_step, named_key
 from dynamics.parts import Axis, is_number, part, static
 
 Labels = Literal["balanced", "random"]
@@ -75,8 +75,8 @@ class SignalNoise:
         """Binary label of each class."""
         return (1, -1)
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """Direction, training samples and test samples of one seed."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """Direction, training samples (of one step, if given) and test samples of one seed."""
         feature = self.feature(named_key(key, "direction"))
         dtype = feature.dtype
         signs = jnp.asarray(self.class_signs, dtype)
@@ -102,7 +102,7 @@ class SignalNoise:
             amplitude = jnp.where(family == 0, jnp.asarray(self.alpha, dtype), 0)
             return Sample(x, y, target, jnp.zeros_like(target), Patches(family, amplitude))
 
-        train = points(named_key(key, "train"), self.num_samples)
+        train = points(named_key(at_step(key, step), "train"), self.num_samples)
         test = points(named_key(key, "test"), self.num_test)
         zero = jnp.zeros(1, train.target.dtype)
         carried = signs[None, :, None] * feature[:, None]
@@ -187,8 +187,8 @@ class RobustNonRobust:
         half = (self.num_classes + 1) // 2
         return (1,) * half + (-1,) * (self.num_classes - half)
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """Features, training samples and test samples of one seed."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """Features, training samples (of one step, if given) and test samples of one seed."""
         k = self.num_classes
         features = _orthonormal(named_key(key, "features"), 2 * k, self.dim)
         dtype = features.dtype
@@ -211,7 +211,7 @@ class RobustNonRobust:
                 family, amplitude = (jnp.take_along_axis(a, order, axis=1) for a in (family, amplitude))
             return Sample(x, signs[target], target, target, Patches(family, amplitude))
 
-        train = points(named_key(key, "train"), self.num_samples)
+        train = points(named_key(at_step(key, step), "train"), self.num_samples)
         test = points(named_key(key, "test"), self.num_test)
         classes, families = jnp.tile(jnp.arange(k), 2), jnp.repeat(jnp.arange(2), k)
         carried = features.reshape(2, k, self.dim)

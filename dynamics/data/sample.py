@@ -1,6 +1,6 @@
 """What a data distribution hands to the rest of the library."""
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from dynamics.parts import part
 
@@ -20,21 +20,24 @@ class Patches:
 
 @part
 class Sample:
-    """Inputs with their labels.
+    """Inputs with what a loss compares the outputs with: any of it may be missing, if no one asks for it.
 
     Attributes:
       x: inputs.
-      y: binary labels, -1 or +1; or the targets of a regression, for the squared loss.
+      y: binary labels, -1 or +1; or the targets of a regression, of the shape of the network's outputs.
       target: class index that a multi-class network is trained on.
       feature: index of the feature (cluster, signal, class) that generated the input.
       patches: what each patch carries, for data made of patches; else None.
+      weights: how much each sample counts in the loss, 0 or more; None: all alike. Accuracies and margins
+        do not look at them.
     """
 
     x: Float[Array, "samples *shape"]
-    y: Float[Array, " samples"]
-    target: Int[Array, " samples"]
-    feature: Int[Array, " samples"]
+    y: Num[Array, "samples *outputs"] | None = None
+    target: Int[Array, " samples"] | None = None
+    feature: Int[Array, " samples"] | None = None
     patches: Patches | None = None
+    weights: Num[Array, " samples"] | None = None
 
 
 @part
@@ -43,7 +46,7 @@ class Draw:
 
     Attributes:
       train, test: the samples; they share nothing but the features.
-      features: feature directions (cluster centres, signals, class means), not normalised.
+      features: feature directions (cluster centres, signals, class means), not normalised; None: none known.
       feature_signs: binary label -1 or +1 of each feature.
       class_signs: binary label -1 or +1 of each target class.
       feature_classes: target class of each feature; None where every feature is its own class.
@@ -53,9 +56,9 @@ class Draw:
 
     train: Sample
     test: Sample
-    features: Float[Array, "features dim"]
-    feature_signs: Float[Array, " features"]
-    class_signs: Float[Array, " classes"]
+    features: Float[Array, "features dim"] | None = None
+    feature_signs: Float[Array, " features"] | None = None
+    class_signs: Float[Array, " classes"] | None = None
     feature_classes: Int[Array, " features"] | None = None
     carried: Float[Array, "families classes dim"] | None = None
     feature_families: Int[Array, " features"] | None = None

@@ -4,11 +4,11 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 from scipy import stats
 
 from dynamics.data.sample import Draw, Sample
-from dynamics.keys import named_key
+from dynamics.keys import at_step, named_key
 from dynamics.parts import is_number, part, static
 
 
@@ -49,12 +49,15 @@ class Spiked:
             if is_number(value) and not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}")
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """One seed's data; its features are the two blocks' mean directions, for the label +1."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """One seed's data, or its training samples of one step.
+
+        The features are the two blocks' mean directions, for the label +1.
+        """
         means = self._blocks(self.robust_mean, self.nonrobust_mean)
         spread = self._blocks(self.robust_noise, self.nonrobust_noise)
 
-        def drawn(name, count):
+        def drawn(key, name, count):
             label_key, noise_key, other_key = (
                 named_key(key, f"{name} {what}") for what in ("labels", "noise", "random labels")
             )
@@ -70,8 +73,8 @@ class Spiked:
         blocks = jnp.stack([jnp.where(robust, means, 0), jnp.where(robust, 0, means)])
         signs = jnp.array([1.0, -1.0], means.dtype)
         return Draw(
-            drawn("train", self.num_samples),
-            drawn("test", self.num_test),
+            drawn(at_step(key, step), "train", self.num_samples),
+            drawn(key, "test", self.num_test),
             features=blocks,
             feature_signs=jnp.ones(2, means.dtype),
             class_signs=signs,

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from dynamics.data.sample import Draw, Sample
-from dynamics.keys import named_key
+from dynamics.keys import at_step, named_key
 from dynamics.parts import part, static
 
 UNITS = ("normal", "uniform")
@@ -32,10 +32,10 @@ class LinearTeacher:
     def __post_init__(self):
         _at_least_one(dim=self.dim, num_samples=self.num_samples, num_test=self.num_test)
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """Teacher, training samples and test samples of one seed."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """Teacher, training samples (of one step, if given) and test samples of one seed."""
         teacher = jax.random.normal(named_key(key, "teacher"), (self.dim,), jnp.result_type(float))
-        return _labelled(key, self, lambda x: x @ teacher, teacher[None], [1.0], tie=1.0)
+        return _labelled(key, step, self, lambda x: x @ teacher, teacher[None], [1.0], tie=1.0)
 
 
 @part
@@ -75,8 +75,8 @@ class ReluTeacher:
         if self.tie not in (-1, 1):
             raise ValueError(f"tie must be -1 or +1, got {self.tie}")
 
-    def sample(self, key: Key[Array, ""]) -> Draw:
-        """Teacher, training samples and test samples of one seed."""
+    def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
+        """Teacher, training samples (of one step, if given) and test samples of one seed."""
         dtype, shape = jnp.result_type(float), (2, self.dim)
         teacher_key = named_key(key, "teacher")
         if self.units == "normal":
@@ -94,7 +94,7 @@ class ReluTeacher:
             active = jax.nn.relu(x @ units.T)
             return active[:, 0] - active[:, 1]
 
-        return _labelled(key, self, output, units, [1.0, -1.0], tie=float(self.tie))
+        return _labelled(key, step, self, output, units, [1.0, -1.0], tie=float(self.tie))
 
 
 @part
@@ -141,8 +141,8 @@ def orthogonal(dim: int, num_positive: int, num_negative: int, radius: int | flo
     return FixedPoints(radius * np.eye(dim)[:count], (1,) * num_positive + (-1,) * num_negative)
 
 
-def _labelled(key, sizes, output, features, signs, tie):
-    def points(name, count):
+def _labelled(key, step, sizes, output, features, signs, tie):
+    def points(key, name, count):
         x = jax.random.normal(named_key(key, name), (count, sizes.dim), features.dtype)
         value = output(x)
         y = jnp.where(value == 0, tie, jnp.sign(value))
@@ -152,8 +152,8 @@ def _labelled(key, sizes, output, features, signs, tie):
     signs = np.asarray(signs)
     feature_signs = jnp.asarray(signs, features.dtype)
     return Draw(
-        points("train", sizes.num_samples),
-        points("test", sizes.num_test),
+        points(at_step(key, step), "train", sizes.num_samples),
+        points(key, "test", sizes.num_test),
         features,
         feature_signs,
         jnp.asarray([-1.0, 1.0], features.dtype),

@@ -1,5 +1,6 @@
 """Update rules as optax transformations, and the norms that they descend in."""
 
+from dynamics.descent.proximal import proximal, takes_penalty
 from dynamics.descent.rules import (
     NAMES,
     Descent,
@@ -29,9 +30,11 @@ __all__ = [
     "norm_of",
     "objective",
     "on_log_loss",
+    "proximal",
     "recipe_of",
     "steepest",
     "steepest_rule",
+    "takes_penalty",
     "traced",
     "within",
 ]

@@ -100,8 +100,9 @@ def _within(rule, box, only, of, ball=None):
     inner = optax.with_extra_args_support(rule())
 
     def init(params):
-        if unknown := sorted(set(only) - set(params)):
-            raise ValueError(f"{unknown[0]!r} is no parameter: there are {', '.join(sorted(params))}")
+        present = [name for name in params if jax.tree.leaves(params[name])]
+        if unknown := sorted(set(only) - set(present)):
+            raise ValueError(f"{unknown[0]!r} is no parameter: there are {', '.join(sorted(present))}")
         return inner.init(params), {name: params[name] for name in only if ball is not None}
 
     def limited(p, update, origin):
@@ -174,7 +175,7 @@ def steepest(
     norms.parse(norm)
     if step not in get_args(StepRule):
         raise ValueError(f"step must be one of {', '.join(get_args(StepRule))}, got {step!r}")
-    rate = _rate(learning_rate)
+    rate = as_rate(learning_rate)
     if of not in get_args(Objective):
         raise ValueError(f"of must be one of {', '.join(get_args(Objective))}, got {of!r}")
     if normalize and step not in ("raw", "normalized"):
@@ -204,7 +205,11 @@ def _number(name, value, optional=True):
     return jnp.asarray(value, float)
 
 
-def _rate(value):
+def as_rate(value: Number | optax.Schedule) -> Number | optax.Schedule:
+    """A learning rate as it is traced; a schedule as it is.
+
+    Raises: ValueError: a number that is negative or not finite, or none.
+    """
     if callable(value):
         return value
     number = _number("learning_rate", value, optional=False)
@@ -388,7 +393,7 @@ def named(
             of=of,
             **options,
         )
-    arguments = _OPTAX[name].arguments | {"learning_rate": _rate(learning_rate)} | options
+    arguments = _OPTAX[name].arguments | {"learning_rate": as_rate(learning_rate)} | options
     if decay is None:
         rule = traced(_OPTAX[name].factory, **arguments)
     else:

@@ -30,10 +30,11 @@ def _blank(job, seeds):
     problem, recipe, observe, observe_end = seed_numbers.typical(job.parts)
     draw, params, _ = checks.shapes(problem, job.batch_size, {}, objective(recipe))
     key = jax.eval_shape(lambda: seed_key(0))
+    beside = problem.kept_shapes(key)
     runs = math.prod(map(len, axes.values())) * len(seeds)
 
     def zeros(what, *times):
-        one = jax.eval_shape(lambda p, d, k: what(p, problem, d, k), params, draw, key)
+        one = jax.eval_shape(lambda p, b, d, k: what(p, problem.at(b), d, k), params, beside, draw, key)
         return np.zeros((runs, *times, *one.shape), one.dtype)
 
     attrs = {"problem": json.dumps({}), "descent": json.dumps({}), "steps": job.steps, "complete": 1}

@@ -14,12 +14,12 @@ from jaxtyping import PyTree
 
 from dynamics import names
 from dynamics.data.sample import Draw, Sample
-from dynamics.descent import Objective
+from dynamics.descent import Objective, takes_penalty
 from dynamics.descriptions import opaque
 from dynamics.keys import MOST, seed_key
 from dynamics.observables.base import Observable
 from dynamics.parts import Bound
-from dynamics.problem import Problem
+from dynamics.problem import Problem, losses, penalties
 from dynamics.words import MOST_SEEDS, as_integer, integer
 
 RESERVED = ("seed", "step", "first_nonfinite_step")
@@ -146,6 +146,12 @@ def kinds(problem: Problem) -> None:
         if not hasattr(value, needs):
             raise TypeError(f"{name} must have a method {needs!r}, got {type(value).__name__}")
     kind, fields = type(problem.data).__name__, getattr(problem.data, "__dict__", {})
+    for inner in fields.values():
+        if hasattr(inner, "batch") and hasattr(inner, "sample") and not problem.streams:
+            raise TypeError(
+                f"{kind} would give one sample to all steps where its source draws them anew: "
+                f"put Fresh outside, as in Fresh({kind}(...))"
+            )
     if jax.tree_util.all_leaves([problem.data]):
         try:
             hash(problem.data)
@@ -179,21 +185,37 @@ def shapes(
         _drawn(draw)
         model = type(problem.model).__name__
         with _in_words(f"{model} cannot be initialised"):
-            params = problem.init(key, key)
+            params, kept = problem.variables(key, key)
         with _in_words(f"{model} cannot be applied to inputs of shape {draw.train.x.shape}"):
-            outputs = problem.apply(params, draw.train.x)
+            outputs = problem.at(kept).apply(params, draw.train.x)
         _labelled(problem, draw, outputs)
+        batch = draw.train
+        if problem.streams:
+            with _in_words("the samples of a step cannot be drawn"):
+                batch = problem.data.batch(key, jnp.zeros((), int))
+            _one_sample("the samples of a step", batch, draw.train)
         with _in_words("the loss cannot be taken"):
-            problem.training_loss(params, draw.train, draw, key, of)
-        return draw, params, outputs
+            problem.at(kept, training=True).training_loss(params, batch, draw, key, of)
+        with _in_words("what is trained cannot be told"):
+            trained = problem.trained(params, problem.masks(key, params))
+        if problem.penalty is not None:
+            if of == "log_loss":
+                raise ValueError("a rule on the logarithm of the loss has no place for a penalty beside it")
+            with _in_words("the penalty cannot be taken"):
+                penalties.surrogate(problem.penalty, trained)
+        return draw, params, outputs, kept
 
-    draw, params, outputs = jax.eval_shape(once, key)
+    draw, params, outputs, kept = jax.eval_shape(once, key)
     count = draw.train.x.shape[0]
+    if batch_size is not None and problem.streams:
+        raise ValueError(
+            "batch_size is for samples that are drawn once: data that draw them at every step say how many"
+        )
     if batch_size is not None and batch_size > count:
         raise ValueError(f"batch_size must be at most the {count} training samples, got {batch_size}")
     sizes: dict[str, int] = {}
     for name, what in observed.items():
-        value = _observed(name, what, params, problem, draw, key)
+        value = _observed(name, what, params, kept, problem, draw, key)
         if len(value.shape) != len(what.dims):
             raise ValueError(f"observable {name!r} names dimensions {what.dims}, but has shape {value.shape}")
         given = {dim: len(values) for dim, values in what.coordinates.items()}
@@ -210,17 +232,17 @@ def shapes(
     return draw, params, outputs
 
 
-def _observed(name, what, params, problem, draw, key):
+def _observed(name, what, params, kept, problem, draw, key):
     """Shape and dtype of what an observable gives."""
 
-    def give(params, draw, key):
-        value = what(params, problem, draw, key)
+    def give(params, kept, draw, key):
+        value = what(params, problem.at(kept), draw, key)
         if not isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float):
             raise TypeError(f"it must give one array, got {type(value).__name__}; several need a name each")
         return value
 
     with _in_words(f"observable {name!r}"):
-        value = jax.eval_shape(give, params, draw, key)
+        value = jax.eval_shape(give, params, kept, draw, key)
     if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
         raise TypeError(f"observable {name!r} gives keys, which a result cannot hold: record numbers")
     if jnp.issubdtype(value.dtype, jnp.complexfloating):
@@ -230,10 +252,16 @@ def _observed(name, what, params, problem, draw, key):
     return value
 
 
-def rule(recipe: Bound, params: PyTree) -> None:
-    """Refuse an update rule that these parameters (shapes) do not suit."""
+def rule(recipe: Bound, params: PyTree, problem: Problem) -> None:
+    """Refuse an update rule that these parameters (shapes), as the problem trains them, do not suit."""
+
+    def init(params, key):
+        return recipe().init(problem.trained(params, problem.masks(key, params)))
+
     with _in_words("the update rule cannot be initialised"):
-        jax.eval_shape(lambda p: recipe().init(p), params)
+        jax.eval_shape(init, params, jax.eval_shape(lambda: seed_key(0)))
+        if problem.penalty is None and takes_penalty(recipe):
+            raise ValueError("it takes a problem with a penalty, such as penalty=Lasso(0.1)")
 
 
 def _drawn(draw):
@@ -241,17 +269,33 @@ def _drawn(draw):
     if not isinstance(draw, Draw):
         raise TypeError(f"sample(key) of the data must return a Draw, got {type(draw).__name__}")
     for name in ("train", "test"):
-        sample = getattr(draw, name)
-        if not isinstance(sample, Sample):
-            raise TypeError(f"{name} of the data's Draw must be a Sample, got {type(sample).__name__}")
-        x = sample.x
-        if not hasattr(x, "shape") or not x.shape or not x.size or not jnp.issubdtype(x.dtype, jnp.floating):
-            got = f"shape {x.shape} of {x.dtype}" if hasattr(x, "shape") else type(x).__name__
-            raise ValueError(f"x of the {name} samples must be floats of shape (samples, ...), got {got}")
+        _one_sample(f"the {name} samples", getattr(draw, name))
     if draw.train.x.shape[1:] != draw.test.x.shape[1:]:
         raise ValueError(
             f"training and test inputs must have one shape, got {draw.train.x.shape} and {draw.test.x.shape}"
         )
+
+
+def _one_sample(what, sample, like=None):
+    """Refuse what is no sample, or is of another form than `like`: what labels and inputs have in common."""
+    if not isinstance(sample, Sample):
+        raise TypeError(f"{what} must be a Sample, got {type(sample).__name__}")
+    x = sample.x
+    if not hasattr(x, "shape") or not x.shape or not x.size or not jnp.issubdtype(x.dtype, jnp.floating):
+        got = f"shape {x.shape} of {x.dtype}" if hasattr(x, "shape") else type(x).__name__
+        raise ValueError(f"x of {what} must be floats of shape (samples, ...), got {got}")
+    if sample.weights is not None and getattr(sample.weights, "shape", None) != x.shape[:1]:
+        raise ValueError(
+            f"weights of {what} must be one number for each of {len(x)} inputs, got shape "
+            f"{jnp.shape(sample.weights)}"
+        )
+    if like is None:
+        return
+    form, wanted = (
+        jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype.name), one) for one in (sample, like)
+    )
+    if form != wanted:
+        raise ValueError(f"{what} must be of the same form as the seed's own, but for their number")
 
 
 def _labelled(problem, draw, outputs):
@@ -259,6 +303,19 @@ def _labelled(problem, draw, outputs):
     model, count = type(problem.model).__name__, draw.train.x.shape[0]
     if not isinstance(outputs, jax.Array):
         raise TypeError(f"{model} must give one array, got {type(outputs).__name__}")
+    if callable(problem.loss) and outputs.ndim and outputs.shape[0] == count:
+        return  # what it looks at is its own affair
+    if losses.is_regression(problem.loss, outputs.ndim, draw.train.y):
+        for name in ("train", "test"):
+            sample = getattr(draw, name)
+            wanted, shape = (len(sample.x), *outputs.shape[1:]), getattr(sample.y, "shape", None)
+            if shape != wanted or outputs.shape[0] != count:
+                got = "None" if shape is None else f"shape {shape}"
+                raise ValueError(
+                    f"y of the {name} samples must be of the outputs' shape, {wanted} for {len(sample.x)} "
+                    f"inputs, got {got}, with outputs of shape {outputs.shape}"
+                )
+        return
     if outputs.ndim == 2 and outputs.shape[1] == 1:
         raise ValueError(
             f"{model} gives outputs of shape {outputs.shape}: a network with a single output gives shape "
@@ -297,8 +354,13 @@ def _in_words(what):
         yield
     except flax.errors.ScopeCollectionNotFound as error:
         raise ValueError(
-            f"{what}: it keeps other variables beside its parameters, as BatchNorm does, which is not "
-            "supported yet; LayerNorm and GroupNorm have parameters only"
+            f"{what}: it keeps other variables beside its parameters, as BatchNorm does, and a start gives "
+            "parameters only"
+        ) from error
+    except flax.errors.ModifyScopeVariableError as error:
+        raise ValueError(
+            f"{what}: it changes what it keeps beside its parameters whenever it is used: let "
+            "__call__(x, train) do so for train=True only, as by nn.BatchNorm(use_running_average=not train)"
         ) from error
     except flax.errors.InvalidRngError as error:
         raise ValueError(

@@ -135,13 +135,16 @@ def choose_engine(
     fixed_data = not batching.depends_on(problem.data.sample, 0, key)
     x = draw.train.x
     dim, rows, test_rows = x.shape[-1], x.size // x.shape[-1], draw.test.x.size // x.shape[-1]
-    kept = _kept(problem, observe, observe_end, records, draw, params, key)
+    beside = problem.kept_shapes(key)
+    kept = _kept(problem, observe, observe_end, records, draw, params, beside, key)
     obstacle = None
     cross = rebuilds = False
     if asked != "direct":
         obstacle = gram.obstacle(problem, recipe, batch_size, params)
         if draw.features is None:
             obstacle = obstacle or "the data name no features"
+        if beside:
+            obstacle = obstacle or "the network keeps other variables beside its parameters"
         if obstacle is None and (asked == "gram" or rows < 2 * dim):
             try:
                 cross, rebuilds = gram.uses(problem, observe, draw, params)
@@ -162,14 +165,14 @@ def choose_engine(
     return _direct_choice(batch_size, fixed_data, kept, draw, params)
 
 
-def _kept(problem, observe, observe_end, records, draw, params, key):
+def _kept(problem, observe, observe_end, records, draw, params, beside, key):
     """Bytes of a run's results."""
 
-    def look(params, draw, key, asked):
-        return [what(params, problem, draw, key) for what in asked.values()]
+    def look(params, beside, draw, key, asked):
+        return [what(params, problem.at(beside), draw, key) for what in asked.values()]
 
-    row = jax.eval_shape(lambda *args: look(*args, observe), params, draw, key)
-    end = jax.eval_shape(lambda *args: look(*args, observe_end), params, draw, key)
+    row = jax.eval_shape(lambda *args: look(*args, observe), params, beside, draw, key)
+    end = jax.eval_shape(lambda *args: look(*args, observe_end), params, beside, draw, key)
     return records * memory.size_of(row) + memory.size_of(end)
 
 
@@ -177,7 +180,7 @@ def _direct_choice(batch_size, fixed_data, kept, draw, params) -> Choice:
     x = draw.train.x
     data, weights = memory.size_of(draw), memory.size_of(params)
     rows, number = x.size // x.shape[-1], x.dtype.itemsize
-    share = 1.0 if batch_size is None else batch_size / draw.train.y.shape[0]
+    share = 1.0 if batch_size is None else batch_size / draw.train.x.shape[0]
     neurons = max((leaf.shape[0] for leaf in jax.tree.leaves(params) if leaf.ndim), default=1)
     activations = int(3 * rows * neurons * number * share)
     step_work = 3 * weights + activations

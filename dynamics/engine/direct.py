@@ -13,6 +13,7 @@ from dynamics import descent
 from dynamics.data.sample import Sample
 from dynamics.engine.batching import Program
 from dynamics.keys import named_key, seed_key
+from dynamics.problem import parameters, penalties
 from kernels.randomness import own_keys
 
 
@@ -24,12 +25,14 @@ class State(NamedTuple):
       opt_state: state of the update rule.
       first_nonfinite_step: the step whose result was not finite, -1 while there is none.
       moved: where the last attack ended, if the next one begins there; else ().
+      collections: what the model keeps beside its parameters.
     """
 
     params: PyTree
     opt_state: PyTree
     first_nonfinite_step: Int[Array, ""]
     moved: PyTree = ()
+    collections: PyTree = ()
 
 
 @partial(Program, reuse=True)
@@ -41,52 +44,68 @@ def sample(plan, data, seed, nothing):
 
 @Program
 def start(plan, problem, recipe, observe, observe_end, seed, draw):
-    """A run's initial state, and what else belongs to it and does not change: nothing."""
+    """A run's initial state, and what else belongs to it and does not change: its masks."""
     del observe, observe_end
-    params = initial(plan, problem, seed)
+    key = seed_key(seed, plan.root)
+    params, collections = problem.variables(named_key(key, "init"), named_key(key, "data"))
     moved = draw.train.x if problem.warm_start else ()
-    rule_state = own_keys(recipe().init(params), named_key(seed_key(seed, plan.root), "descent"))
-    return State(params, rule_state, jnp.asarray(-1), moved), ()
+    masks = problem.masks(named_key(key, "mask"), params)
+    rule_state = own_keys(recipe().init(problem.trained(params, masks)), named_key(key, "descent"))
+    return State(params, rule_state, jnp.asarray(-1), moved, collections), masks
 
 
 @Program
-def advance(plan, problem, recipe, observe, observe_end, seed, state, own, draw, first, num_steps):
+def advance(plan, problem, recipe, observe, observe_end, seed, state, masks, draw, first, num_steps):
     """Take `num_steps` steps from step `first`, and observe; one program serves every segment."""
-    del observe_end, own
+    del observe_end
     key = seed_key(seed, plan.root)
     rule, of = optax.with_extra_args_support(recipe()), descent.objective(recipe)
+    asks = problem.penalty is not None and descent.takes_penalty(recipe)
 
     def step(i, state):
-        batch = minibatch(named_key(key, "batches"), draw.train, i, plan.batch_size)
+        if problem.streams:
+            batch = problem.data.batch(named_key(key, "data"), i)
+        else:
+            batch = minibatch(named_key(key, "batches"), draw.train, i, plan.batch_size)
         attack_key = jax.random.fold_in(named_key(key, "attack"), i)
         args, moved = (batch, draw, attack_key, of), ()
+        now = problem.at(state.collections, training=True)
         if problem.warm_start:
-            moved = problem.attacked(state.params, *args, state.moved)
+            moved = now.attacked(state.params, *args, state.moved)
             args = (*args, moved)
 
-        def lowered(params, obj_fn=None, grad_fn=None):
-            del obj_fn, grad_fn  # a line search hands on what it has no use for itself
-            return problem.training_loss(params, *args)
+        def both(some):
+            loss, kept = now.lowered(parameters.whole(some, state.params, masks), *args)
+            if problem.penalty is not None and not asks:
+                loss += penalties.surrogate(problem.penalty, some)
+            return loss, kept
 
-        loss, grads = jax.value_and_grad(lowered)(state.params)
+        def lowered(some, obj_fn=None, grad_fn=None):
+            del obj_fn, grad_fn  # a line search hands on what it has no use for itself
+            return both(some)[0]
+
+        some = problem.trained(state.params, masks)
+        (loss, kept), grads = jax.value_and_grad(both, has_aux=True)(some)
         # the names by which optax's rules ask for more: line searches, SAM, Sophia
         more = {"value": loss, "grad": grads, "value_fn": lowered, "obj_fn": lowered}
         more["grad_fn"] = lambda params, _: jax.grad(lowered)(params)
+        more |= {"penalty": problem.penalty} if asks else {}
         more = taken(rule.update, more)
-        updates, opt_state = rule.update(grads, state.opt_state, state.params, **more)
-        params = optax.apply_updates(state.params, updates)
-        new = State(params, opt_state, state.first_nonfinite_step, moved)
-        return unless_diverged(i, all_finite((loss, params)), new, state)
+        updates, opt_state = rule.update(grads, state.opt_state, some, **more)
+        params = parameters.whole(optax.apply_updates(some, updates), state.params, masks)
+        kept = kept or state.collections
+        new = State(params, opt_state, state.first_nonfinite_step, moved, kept)
+        return unless_diverged(i, all_finite((loss, params, kept)), new, state)
 
     state = jax.lax.fori_loop(first, first + num_steps, step, state)
-    return state, observed(plan, problem, observe, seed, state.params, draw)
+    return state, observed(plan, problem.at(state.collections), observe, seed, state.params, draw)
 
 
 @Program
 def conclude(plan, problem, recipe, observe, observe_end, seed, state, own, draw):
     """The observables of the end."""
     del recipe, observe, own
-    return observed(plan, problem, observe_end, seed, state.params, draw)
+    return observed(plan, problem.at(state.collections), observe_end, seed, state.params, draw)
 
 
 def taken(update, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +157,7 @@ def minibatch(key, train: Sample, step, batch_size: int | None) -> Sample:
     """
     if batch_size is None:
         return train
-    count = train.y.shape[0]
+    count = train.x.shape[0]
     per_epoch = count // batch_size
     order = jax.random.permutation(jax.random.fold_in(key, step // per_epoch), count)
     chosen = jax.lax.dynamic_slice_in_dim(order, (step % per_epoch) * batch_size, batch_size)

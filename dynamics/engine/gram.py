@@ -61,6 +61,12 @@ def obstacle(problem: Problem, recipe: Bound, batch_size: int | None, params: Py
         return f"the activation {problem.model.activation.name} also depends on the norms of the weights"
     if problem.adversary is not None:
         return "adversarial training moves the inputs at every step"
+    if problem.frozen or problem.mask is not None:
+        return "some parameters are frozen or masked"
+    if problem.terms or problem.penalty is not None:
+        return "terms and penalties beside the loss look at the parameters themselves"
+    if problem.streams:
+        return "the data give every step samples of its own"
     if batch_size is not None:
         return "it needs full batches, and batch_size is given"
     if _is_linear(recipe) or _is_normalised(recipe):
@@ -201,7 +207,7 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, data,
 
     def loss_at(inner, others):
         params = SpanParams(state.params["W"], inner, others, own, gram)
-        return problem.total(problem.losses_at(params, gram.draw, "train", of), of)
+        return problem.loss_at(params, gram.draw, "train", of)
 
     def move(state):
         loss, grads = jax.value_and_grad(loss_at, argnums=(0, 1))(state.inner, _others(state.params))

@@ -48,7 +48,8 @@ def first_draw(
     labels, ends = jax.device_get(_look(rest, root, numbers, jnp.uint32(seed)))
     if not are_known(problem.data):
         check(problem, outputs, labels)
-        if len(outputs) == 1 and set(np.unique(labels["train"][0]).tolist()) == {0, 1}:
+        y = labels["train"][0]
+        if len(outputs) == 1 and y is not None and set(np.unique(y).tolist()) == {0, 1}:
             asides.warn(
                 "labels are 0 and 1: the squared loss takes them as they are, but accuracies and margins are "
                 "of signs, and 0 has none: take 2 * y - 1 for classes"
@@ -63,7 +64,7 @@ def first_draw(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _look(rest, root, numbers, seed):
-    """The labels of a draw, and the smallest and largest entry of its inputs."""
+    """Labels and weights of a draw, and the smallest and largest entry of its inputs."""
     draw = merge(numbers, rest).sample(named_key(seed_key(seed, root), "data"))
     ends = {name: jnp.stack([x.min(), x.max()]) for name, x in _inputs(draw).items() if x.size}
     return _labels(draw), ends
@@ -91,31 +92,45 @@ def _inputs(draw):
 
 
 def _labels(draw):
-    return {name: (getattr(draw, name).y, getattr(draw, name).target) for name in ("train", "test")}
+    samples = {name: getattr(draw, name) for name in ("train", "test")}
+    return {name: (sample.y, sample.target, sample.weights) for name, sample in samples.items()}
 
 
 def check(problem: Problem, outputs: Sequence[int], labels: PyTree) -> None:
-    """Refuse labels and class indices that the loss cannot be trained on.
+    """Refuse labels, class indices and weights that the loss cannot be trained on.
 
-    What the loss does not look at may be anything.
+    What the loss does not look at may be anything, and so may what a function as the loss looks at.
 
     Args:
-      labels: `y` and `target` by "train" and "test".
+      labels: `y`, `target` and `weights` by "train" and "test".
     """
     for name in ("train", "test"):
-        y, target = labels[name]
-        if len(outputs) == 2:
+        y, target, weights = labels[name]
+        if weights is not None and not (
+            np.isfinite(weights).all() and (weights >= 0).all() and weights.any()
+        ):
+            raise ValueError(
+                f"weights of the {name} samples must be finite, 0 or more, and not all of them 0"
+            )
+        if callable(problem.loss):
+            continue
+        if losses.is_regression(problem.loss, len(outputs), y):
+            if not np.isfinite(y).all():
+                raise ValueError(f"y of the {name} samples must be finite, but holds NaN or infinity")
+        elif len(outputs) == 2:
             wrong = target[(target < 0) | (target >= outputs[1])]
             if wrong.size:
                 raise ValueError(
                     f"target must be class indices 0 .. {outputs[1] - 1} for a network with {outputs[1]} "
                     f"logits, but the {name} samples have {_listed(wrong)}"
                 )
-        elif {problem.loss, problem.adversary_loss} & {*SIGNED}:
+        elif any(isinstance(each, str) and each in SIGNED for each in (problem.loss, problem.adversary_loss)):
             _refuse_unsigned(y, name, f"the {problem.loss} loss of a network with a single output")
         elif not np.isfinite(y).all():
             raise ValueError(f"labels must be finite, but y of the {name} samples holds NaN or infinity")
-    if len(outputs) == 1 and np.isin(labels["train"][0], (-1, 1)).all() and _zero_one(labels["test"][0]):
+    if callable(problem.loss) or len(outputs) != 1:
+        return
+    if np.isin(labels["train"][0], (-1, 1)).all() and _zero_one(labels["test"][0]):
         _refuse_unsigned(labels["test"][0], "test", "training labels -1 and +1")
 
 

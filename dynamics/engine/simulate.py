@@ -316,7 +316,7 @@ def _choice(job: Job, engine: EngineName) -> tuple[Choice, tuple[int, ...]]:
         with warnings.catch_warnings():  # sizes beyond int32 are refused by the estimate, in its words
             warnings.filterwarnings("ignore", "Explicitly requested dtype int64", UserWarning)
             draw, params, outputs = checks.shapes(first[0], size, first[2] | first[3], objective(first[1]))
-            checks.rule(first[1], params)
+            checks.rule(first[1], params, first[0])
             choice = choose_engine(engine, *first, size, job.steps, records, draw, params)
         _CHOICES[key] = choice, outputs.shape
     return _CHOICES[key]

@@ -173,7 +173,7 @@ def hessian_eigenvalues(params, problem, draw, key, count=1, depth=32) -> Float[
         raise ValueError(f"count must be at least 1 and at most {limits}, got {count}")
 
     def loss(vector):
-        return problem.total(problem.sample_losses(unravel(vector), draw.train))
+        return problem.loss_at(unravel(vector), draw, "train")
 
     def product(vector):
         return jax.jvp(jax.grad(loss), (flat,), (vector,))[1]

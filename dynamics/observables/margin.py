@@ -8,13 +8,13 @@ from dynamics.observables.base import observable
 @observable(about="training loss")
 def training_loss(params, problem, draw):
     """Mean loss over the (unperturbed) training samples, or its sum where the problem takes that."""
-    return problem.total(problem.losses_at(params, draw, "train"))
+    return problem.loss_at(params, draw, "train")
 
 
 @observable(about="logarithm of the training loss")
 def log_loss(params, problem, draw):
     """The logarithm of `training_loss`, exact where that is rounded to 0."""
-    return problem.total(problem.losses_at(params, draw, "train", "log_loss"), "log_loss")
+    return problem.loss_at(params, draw, "train", "log_loss")
 
 
 @observable(("sample",), about="training margin")

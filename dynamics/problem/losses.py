@@ -8,6 +8,7 @@ in the tail: $\log \ell = -q$ where $\ell = e^{-q}$ has long been rounded to 0.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def hinge(margins: Float[Array, " samples"]) -> Float[Array, " samples"]:
 def squared(margins: Float[Array, " samples"]) -> Float[Array, " samples"]:
     r"""$\tfrac12 (f - y)^2 = \tfrac12 (1 - q)^2$, the two being equal for labels -1 and +1.
 
-    `evaluate` takes $\tfrac12 (f - y)^2$, which also serves regression on targets of any size.
+    `evaluate` takes $\tfrac12 |f - y|^2$, which also serves regression on targets of any size and shape.
     """
     return 0.5 * jnp.square(1 - margins)
 
@@ -59,8 +60,18 @@ def cross_entropy(
     return jax.nn.softplus(jax.nn.logsumexp(_others(logits, target), axis=1))
 
 
-def margins(outputs: Float[Array, "samples *classes"], sample: Sample) -> Float[Array, " samples"]:
-    r"""$y f(x)$ of one output; of logits, the target's lead $f_c - \max_{j \ne c} f_j$."""
+def margins(outputs: Float[Array, "samples *outputs"], sample: Sample) -> Float[Array, " samples"]:
+    r"""$y f(x)$ of one output; of logits, the target's lead $f_c - \max_{j \ne c} f_j$.
+
+    Raises: ValueError: samples without the labels for that, such as targets of a regression.
+    """
+    field = "y" if outputs.ndim == 1 else "target"
+    labels = getattr(sample, field)
+    if outputs.ndim > 2 or labels is None or labels.ndim != 1:
+        raise ValueError(
+            f"margins are of samples with one {field} each and outputs (samples,) or (samples, classes); "
+            f"got outputs of shape {outputs.shape}"
+        )
     if outputs.ndim == 1:
         return sample.y * outputs
     return -jnp.max(_others(outputs, sample.target), axis=1)
@@ -127,23 +138,45 @@ MARGIN_LOSSES: dict[str, Callable] = {
     "squared": squared,
 }
 LOG_MARGIN_LOSSES: dict[str, Callable] = {"logistic": log_logistic, "exponential": log_exponential}
+Loss = str | Callable[[Float[Array, "samples *outputs"], Sample], Float[Array, " samples"]]
+"""The name of a loss, or a function (outputs, sample) that gives each sample's."""
 LOSSES = (*MARGIN_LOSSES, "squared_one_hot", "cross_entropy")
 TAILED = (*LOG_MARGIN_LOSSES, "cross_entropy")
 """Losses with an exponential tail: never 0, and known by their logarithm."""
 
 
-def evaluate(
-    name: str, outputs: Float[Array, "samples *classes"], sample: Sample, of: str = "loss"
-) -> Float[Array, " samples"]:
-    """The named loss of each sample, or its logarithm (`of="log_loss"`).
+def is_regression(loss: Loss, axes: int, y: Any) -> bool:
+    """Whether outputs of so many axes are compared with a `y` of their shape, several numbers a sample."""
+    return isinstance(loss, str) and loss == "squared" and (axes > 2 or getattr(y, "ndim", 0) > 1)
 
-    Margin losses want one output a sample, cross-entropy and `squared_one_hot` logits. `squared` takes both:
-    of logits it is `squared_error`, centred.
+
+def evaluate(
+    name: Loss, outputs: Float[Array, "samples *outputs"], sample: Sample, of: str = "loss"
+) -> Float[Array, " samples"]:
+    r"""The loss of each sample, or its logarithm (`of="log_loss"`): a named one, or a function's.
+
+    Margin losses want one output a sample, cross-entropy and `squared_one_hot` logits. `squared` takes
+    outputs of the shape of `y`, whatever that is: $\tfrac12 |f - y|^2$. Of logits beside one `y` a sample
+    it is `squared_error`, centred.
 
     Raises: ValueError: the network's output does not fit the loss, or the loss has no logarithm.
     """
+    if callable(name):
+        if of == "log_loss":
+            raise ValueError(
+                f"only {', '.join(TAILED)} are trained on by their logarithm, got a function as the loss"
+            )
+        values = name(outputs, sample)
+        if jnp.shape(values) != outputs.shape[:1]:
+            raise ValueError(
+                f"a loss must give one number for each of {outputs.shape[0]} samples, got shape "
+                f"{jnp.shape(values)}"
+            )
+        return values
     if of == "log_loss" and name not in TAILED:
         raise ValueError(f"only {', '.join(TAILED)} are trained on by their logarithm, got loss={name!r}")
+    if is_regression(name, outputs.ndim, sample.y):
+        return 0.5 * jnp.sum(jnp.square(outputs - sample.y).reshape(outputs.shape[0], -1), axis=1)
     if name in ("cross_entropy", "squared_one_hot") and outputs.ndim != 2:
         raise ValueError(f"{name} needs a network with one logit a class, got a single output")
     if name == "squared_one_hot" or (name == "squared" and outputs.ndim == 2):
@@ -165,10 +198,14 @@ RAISED = (*LOSSES, "margin")
 
 
 def raised(
-    name: str, outputs: Float[Array, "samples *classes"], sample: Sample, of: str = "loss"
+    name: Loss, outputs: Float[Array, "samples *outputs"], sample: Sample, of: str = "loss"
 ) -> Float[Array, " samples"]:
     """What an attack raises, of each sample: `evaluate`'s loss, or for `margin` minus the margin.
 
     Raises: ValueError: as `evaluate`.
     """
-    return -margins(outputs, sample) if name == "margin" else evaluate(name, outputs, sample, of)
+    return (
+        -margins(outputs, sample)
+        if isinstance(name, str) and name == "margin"
+        else evaluate(name, outputs, sample, of)
+    )

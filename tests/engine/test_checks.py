@@ -72,7 +72,7 @@ class Constant(nn.Module):
 
 class Trained(nn.Module):
     @nn.compact
-    def __call__(self, x, train):
+    def __call__(self, x, mode):
         return nn.Dense(1)(x)[:, 0]
 
 
@@ -109,12 +109,11 @@ def refused(error, words, problem=None, rule=RULE, **options):
 
 
 SHAPE_1 = "a network with a single output gives shape (8,), so leave out the last axis"
-KEEPS = "it keeps other variables beside its parameters, as BatchNorm does, which is not supported yet"
+CHANGES = "it changes what it keeps beside its parameters whenever it is used: let __call__(x, train) do so"
 MODELS = {
     "one axis too many": (ValueError, SHAPE_1, Own(keep_axis=True), "logistic"),
     "one logit": (ValueError, SHAPE_1, Own(keep_axis=True), "cross_entropy"),
-    "batch norm": (ValueError, KEEPS, Own(extra=nn.BatchNorm(use_running_average=False)), "logistic"),
-    "running averages": (ValueError, KEEPS, Own(extra=nn.BatchNorm(use_running_average=True)), "logistic"),
+    "batch norm": (ValueError, CHANGES, Own(extra=nn.BatchNorm(use_running_average=False)), "logistic"),
     "dropout": (
         ValueError,
         "it asks for random numbers",
@@ -128,7 +127,7 @@ MODELS = {
         Constant(),
         "hinge",
     ),
-    "mode": (TypeError, "missing 1 required positional argument: 'train'", Trained(), "logistic"),
+    "mode": (TypeError, "missing 1 required positional argument: 'mode'", Trained(), "logistic"),
     "class": (TypeError, "model must be an object, got the class Own: make one by Own(...)", Own, "logistic"),
     "function": (TypeError, "model must have a method 'apply', got function", lambda x: x, "logistic"),
     "logits": (
