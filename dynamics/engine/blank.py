@@ -43,7 +43,7 @@ def blank(
     )
     draw, params, _ = checks.shapes(problem, batch_size, {}, objective(recipe))
     key = jax.eval_shape(lambda: seed_key(0))
-    beside = problem.kept_shapes(key)
+    beside = problem.kept_shapes()
     runs = math.prod(map(len, axes.values())) * len(seeds)
 
     def zeros(what, *times):
