@@ -30,7 +30,7 @@ def _blank(job, seeds):
     problem, recipe, observe, observe_end = seed_numbers.typical(job.parts)
     draw, params, _ = checks.shapes(problem, job.batch_size, {}, objective(recipe))
     key = jax.eval_shape(lambda: seed_key(0))
-    beside = problem.kept_shapes(key)
+    beside = problem.kept_shapes()
     runs = math.prod(map(len, axes.values())) * len(seeds)
 
     def zeros(what, *times):

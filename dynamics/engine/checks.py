@@ -193,7 +193,7 @@ def shapes(
         if problem.streams:
             with _in_words("the samples of a step cannot be drawn"):
                 batch = problem.data.batch(key, jnp.zeros((), int))
-            _one_sample("the samples of a step", batch, draw.train)
+            _one_sample("batch(key, step) of the data", "the samples of a step", batch, draw.train)
         with _in_words("the loss cannot be taken"):
             problem.at(kept, training=True).training_loss(params, batch, draw, key, of)
         with _in_words("what is trained cannot be told"):
@@ -269,17 +269,17 @@ def _drawn(draw):
     if not isinstance(draw, Draw):
         raise TypeError(f"sample(key) of the data must return a Draw, got {type(draw).__name__}")
     for name in ("train", "test"):
-        _one_sample(f"the {name} samples", getattr(draw, name))
+        _one_sample(f"{name} of the data's Draw", f"the {name} samples", getattr(draw, name))
     if draw.train.x.shape[1:] != draw.test.x.shape[1:]:
         raise ValueError(
             f"training and test inputs must have one shape, got {draw.train.x.shape} and {draw.test.x.shape}"
         )
 
 
-def _one_sample(what, sample, like=None):
+def _one_sample(source, what, sample, like=None):
     """Refuse what is no sample, or is of another form than `like`: what labels and inputs have in common."""
     if not isinstance(sample, Sample):
-        raise TypeError(f"{what} must be a Sample, got {type(sample).__name__}")
+        raise TypeError(f"{source} must be a Sample, got {type(sample).__name__}")
     x = sample.x
     if not hasattr(x, "shape") or not x.shape or not x.size or not jnp.issubdtype(x.dtype, jnp.floating):
         got = f"shape {x.shape} of {x.dtype}" if hasattr(x, "shape") else type(x).__name__

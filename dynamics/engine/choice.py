@@ -135,7 +135,7 @@ def choose_engine(
     fixed_data = not batching.depends_on(problem.data.sample, 0, key)
     x = draw.train.x
     dim, rows, test_rows = x.shape[-1], x.size // x.shape[-1], draw.test.x.size // x.shape[-1]
-    beside = problem.kept_shapes(key)
+    beside = problem.kept_shapes()
     kept = _kept(problem, observe, observe_end, records, draw, params, beside, key)
     obstacle = None
     cross = rebuilds = False

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Key, Num, PyTree
 
 from dynamics.data.sample import Draw, Sample
 from dynamics.descent import Objective
+from dynamics.keys import seed_key
 from dynamics.parts import Axis, known, part, static
 from dynamics.problem import first_layers, losses, parameters
 from dynamics.problem.readouts import Readout, read_out
@@ -141,9 +142,9 @@ class Problem:
         kept = {n: v for n, v in variables.items() if n not in ("params", "intermediates")}
         return self._scaled(params), jax.tree.map(wide, kept)
 
-    def kept_shapes(self, key: Key[Array, ""]) -> dict[str, PyTree]:
+    def kept_shapes(self) -> dict[str, PyTree]:
         """Shapes of what the model keeps beside its parameters."""
-        return {} if self.start is not None else jax.eval_shape(lambda k: self.variables(k, k)[1], key)
+        return {} if self.start is not None else jax.eval_shape(lambda: self.variables(seed_key(0))[1])
 
     def _scaled(self, params):
         if not isinstance(self.init_scale, dict):
