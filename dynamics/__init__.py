@@ -12,6 +12,7 @@ _PLACES = {
     "Observable": "dynamics.observables.base",
     "observable": "dynamics.observables.base",
     "steepest": "dynamics.descent",
+    "Experiment": "dynamics.experiments.base",
     "Axis": "dynamics.parts",
     "Job": "dynamics.engine.job",
     "PerSeed": "dynamics.parts",
@@ -27,6 +28,7 @@ _MODULES = (
     "plots",
     "data",
     "models",
+    "study",
 )
 
 __all__ = [*_PLACES, *_MODULES]

@@ -28,7 +28,7 @@ def page(
     *,
     command: str = "",
     verdicts: Sequence[Mapping[str, Any]] | None = None,
-    measures: Sequence[str] = (),
+    quantities: Sequence[str] = (),
 ) -> str:
     """The page, as HTML.
 
@@ -37,7 +37,7 @@ def page(
       dataset: of a run or a sweep.
       command: the command line that made it, "" if it is not known.
       verdicts: as `Verdict.to_dict` writes them; None: judged anew. A sweep has none.
-      measures: of a sweep: what is shown.
+      quantities: of a sweep: what is shown.
 
     Raises: ValueError: a Dataset of another experiment, or a damaged one.
     """
@@ -48,10 +48,10 @@ def page(
     if "sweep" in dataset.attrs:
         from dynamics.sweep.figures import Shown
 
-        shown = Shown(experiment, dataset, measures)
+        shown = Shown(experiment, dataset, quantities)
         figures, summary = shown.figures(), shown.ranges()
     else:
-        figures = {name: draw(dataset) for name, draw in experiment.figures.items()}
+        figures = experiment.draw(dataset)
         summary = experiment.summary(dataset)
         verdicts = [v.to_dict() for v in experiment.judge(dataset)] if verdicts is None else verdicts
     template = files("dynamics").joinpath("report.html").read_text(encoding="utf-8")
@@ -126,7 +126,7 @@ def _axes(config, grid):
 def _fit(fit):
     spread = "" if fit["interval"] is None else " [{:.3f}, {:.3f}]".format(*fit["interval"])
     return {
-        "measure": fit["measure"],
+        "quantity": fit["quantity"],
         "along": fit["along"],
         "at": ", ".join(f"{name} = {_text(value)}" for name, value in fit["at"].items()),
         "exponent": f"{fit['exponent']:.3f}{spread}",

@@ -23,10 +23,9 @@ from dynamics.cli.folder import find_folder
 from dynamics.engine.execution import Execution
 from dynamics.engine.progress import Progress
 from dynamics.experiments import registry
-from dynamics.experiments.base import CheckRun, Experiment
+from dynamics.experiments.base import Experiment
 from dynamics.results import load, save
-from dynamics.study.bands import at_least, at_most
-from dynamics.study.claim import Ablation, Claim
+from dynamics.study import Ablation, CheckRun, Claims, at_least, at_most
 from dynamics.study.config import Config, setting
 
 NAME = "feature_averaging"
@@ -414,35 +413,37 @@ class Stub(Experiment):
         return self.signed(xr.Dataset({"height": ("seed", values)}, {"seed": list(how.seeds)}, attrs), config)
 
 
+RUNS = {
+    "main": CheckRun(StubConfig()),
+    "same": CheckRun(StubConfig()),
+    "few": CheckRun(StubConfig(height=2.0), max_seeds=2),
+}
+
+
 def stub(*claims, made, name="stub"):
+    every = Claims(RUNS)
+    for one in claims:
+        every.add(one)
     return Stub(
         name=name,
         title="A stub",
         arxiv="0000.00000",
         about="nothing",
-        Config=StubConfig,
         presets={"small": StubConfig(), "paper": StubConfig()},
         train=lambda config: {},
-        claims=claims,
-        check_runs={
-            "main": CheckRun(StubConfig()),
-            "same": CheckRun(StubConfig()),
-            "few": CheckRun(StubConfig(height=2.0), max_seeds=2),
-        },
+        claims=every,
         figures={},
         made=made,
     )
 
 
 def claim(name, accept, change=5.0, runs=("main",)):
-    return Claim(
-        name,
-        "nobody",
-        "the height is right",
-        lambda made: made[runs[0]].dataset.height.values,
-        lambda made: accept,
-        Ablation("another height", {"height": change}),
-        runs=runs,
+    def height(given):
+        return given[runs[0]].height if len(runs) > 1 else given.height
+
+    about = Claims(RUNS).about(*runs, source="nobody")
+    return about(name, "the height is right").holds(
+        height, accept, Ablation("another height", {"height": change})
     )
 
 

@@ -140,7 +140,7 @@ def test_of_a_sweep(tmp_path, capsys):
         (["missing"], "missing does not exist"),
         (["{done}", "--out", "no/such/page.html"], "its folder does not exist"),
         (["{done}", "--out", "."], "is a folder"),
-        (["{done}", "--measure", "test_accuracy"], "--measure is for sweeps"),
+        (["{done}", "--quantity", "test_accuracy"], "--quantity is for sweeps"),
         (["{done}", "--outt", "x"], "did you mean --out?"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TextIO
 from dynamics.words import MOST_SEEDS, quoted, whole
 
 ENGINES = ("auto", "direct", "gram")
-MEASURE = "of a sweep: what to show, a measure or VARIABLE[dim=value,...]; may be repeated"
+QUANTITY = "of a sweep: what to show, a quantity or VARIABLE[dim=value,...]; may be repeated"
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}{end}": base**power for end, base in (("iB", 1024), ("B", 1000))
            for power, letter in enumerate("KMG", 1)}  # fmt: skip
@@ -74,8 +74,8 @@ def add_settings(parser: Parser, experiment: Any, argv: Sequence[str] = (), star
             action.help = f"one of {', '.join(experiment.presets)} (default small)"
     group = parser.add_argument_group(f"settings of {experiment.name} [{whose}]")
     taken = {option for action in parser._actions for option in action.option_strings}
-    for field in dataclasses.fields(experiment.Config):
-        kind = annotation(experiment.Config, field.name)
+    for field in dataclasses.fields(start):
+        kind = annotation(type(start), field.name)
         flag = "--" + field.name.replace("_", "-")
         flag = f"--setting-{flag[2:]}" if flag in taken else flag
         text = field.metadata["about"].replace("%", "%%") + f" [{_shown(getattr(start, field.name))}]"

@@ -67,7 +67,7 @@ def make(entry: Entry, folder: Path) -> list[Path]:
             seeds=arguments.seeds(args.seeds, args.first_seed),
         )
         folder.mkdir(parents=True, exist_ok=True)
-        return sweep.draw(experiment, dataset, folder, command, args.measure or (), still)
+        return sweep.draw(experiment, dataset, folder, command, args.quantity or (), still)
     experiment, config, args = run.read(run.command_line(), entry.argv[1:])
     about = {"seeds": arguments.seeds(args.seeds, args.first_seed)}
     with tempfile.TemporaryDirectory() as temporary:

@@ -99,10 +99,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     about, verified = read_json(path)
     about = {"format": None, "experiment_sha256": "", **about}
     needed = {"experiment": str, "experiment_sha256": str, "config": dict, "seeds": list, "x64": bool}
-    others = {"checkpoint": bool, "strategy": str, "engine": str, "command": str, "measure": list}
+    others = {"checkpoint": bool, "strategy": str, "engine": str, "command": str, "quantity": list}
     sound = all(isinstance(about.get(name), kind) for name, kind in needed.items())
     sound &= all(isinstance(about.get(name, kind()), kind) for name, kind in others.items())
-    sound = sound and all(isinstance(name, str) for name in about.get("measure", ()))
+    sound = sound and all(isinstance(name, str) for name in about.get("quantity", ()))
     sound &= type(about.get("memory")) in (int, type(None))
     if not sound or about.pop("format") != (FORMAT if verified else None):
         raise ValueError(f"{path} is damaged: it does not describe a run")

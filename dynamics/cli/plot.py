@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamics.cli import arguments
-from dynamics.cli.arguments import MEASURE, Parser
+from dynamics.cli.arguments import QUANTITY, Parser
 
 
 def plot(argv: list[str]) -> int:
@@ -13,7 +13,7 @@ def plot(argv: list[str]) -> int:
         prog="dynamics plot", description="Redraw the figures of a run from its result.", allow_abbrev=False
     )
     parser.add_argument("path", metavar="DIR", help="folder of a run or sweep, or a result file")
-    parser.add_argument("--measure", action="append", metavar="NAME", help=MEASURE)
+    parser.add_argument("--quantity", action="append", metavar="NAME", help=QUANTITY)
     parser.add_argument("--animate", action="store_true", help="draw the moving pictures instead, as GIFs")
     arguments.add_experiment(parser)
     args = arguments.parse(parser, argv)
@@ -31,9 +31,9 @@ def plot(argv: list[str]) -> int:
             raise ValueError("--animate is for single runs; this is a sweep")
         from dynamics.cli import sweep
 
-        paths = sweep.draw(experiment, dataset, folder, command, args.measure or ())
-    elif args.measure:
-        raise ValueError("--measure is for sweeps; this is a single run")
+        paths = sweep.draw(experiment, dataset, folder, command, args.quantity or ())
+    elif args.quantity:
+        raise ValueError("--quantity is for sweeps; this is a single run")
     elif args.animate:
         paths = animate(experiment, dataset, folder)
     else:

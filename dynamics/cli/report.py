@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dynamics.cli import arguments
-from dynamics.cli.arguments import MEASURE, Parser
+from dynamics.cli.arguments import QUANTITY, Parser
 
 
 def report(argv: list[str]) -> int:
@@ -15,7 +15,7 @@ def report(argv: list[str]) -> int:
     )
     parser.add_argument("path", metavar="DIR", help="folder of a run or sweep, or a result file")
     parser.add_argument("--out", metavar="FILE", help="the page; default report.html in the folder")
-    parser.add_argument("--measure", action="append", metavar="NAME", help=MEASURE)
+    parser.add_argument("--quantity", action="append", metavar="NAME", help=QUANTITY)
     arguments.add_experiment(parser)
     args = arguments.parse(parser, argv)
     path = Path(args.path)
@@ -32,15 +32,15 @@ def report(argv: list[str]) -> int:
     dataset = results.load(path)
     experiment = experiments.made(dataset, args.experiment)
     about = read_run(folder) if (folder / "run.json").exists() else {}
-    if args.measure and "sweep" not in dataset.attrs:
-        raise ValueError("--measure is for sweeps; this is a single run")
+    if args.quantity and "sweep" not in dataset.attrs:
+        raise ValueError("--quantity is for sweeps; this is a single run")
     from dynamics.report import page
 
     text = page(
         experiment,
         dataset,
         command=about.get("command", ""),
-        measures=args.measure or about.get("measure") or (),
+        quantities=args.quantity or about.get("quantity") or (),
     )
     write_text(out, text)
     print(out)

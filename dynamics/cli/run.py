@@ -20,6 +20,7 @@ def run(argv: list[str]) -> int:
     about = {
         "experiment": experiment.reference or experiment.name,
         "experiment_sha256": experiment.sha256,
+        "setting": type(config).__name__,
         "config": config.to_dict(),
         "seeds": arguments.seeds(args.seeds, args.first_seed),
         "x64": args.x64,
@@ -98,7 +99,7 @@ def resume(argv: list[str]) -> int:
         return sweep.resume(argv, folder, about)
     named = arguments.named_experiment(argv)
     experiment = experiments.recorded(about["experiment"], about["experiment_sha256"], named)
-    config = experiment.Config.from_dict(about["config"])
+    config = experiment.read(about["config"], about.get("setting"))
     arguments.add_settings(parser, experiment, start=config)
     args = arguments.parse(parser, argv)
     refuse_other_config(config, arguments.configured(config, args))

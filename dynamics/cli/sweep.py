@@ -28,7 +28,7 @@ def sweep(argv: list[str]) -> int:
         "experiment_sha256": experiment.sha256,
         "config": grid.base.to_dict(),
         "sweep": json.loads(grid.to_json()),
-        "measure": args.measure or [],
+        "quantity": args.quantity or [],
         "seeds": arguments.seeds(args.seeds, args.first_seed),
         "x64": args.x64,
         "checkpoint": args.checkpoint,
@@ -44,10 +44,10 @@ def sweep(argv: list[str]) -> int:
     from dynamics.engine.batching import choose
 
     choose(args.strategy)
-    if args.measure:
-        from dynamics.sweep.foresight import check_measures
+    if args.quantity:
+        from dynamics.sweep.foresight import check_quantities
 
-        check_measures(experiment, grid, args.measure)
+        check_quantities(experiment, grid, args.quantity)
     found = new_folder(args.out, f"{experiment.name}-sweep")
     if found.chosen:
         print(f"writing to {found.path}")
@@ -74,8 +74,8 @@ def read(parser: Parser, argv: list[str]) -> tuple[Any, Any, Any]:
         parser.error("sweep needs a setting to vary: --vary NAME=a:b:n")
     from dynamics.sweep import grid as grids
 
-    axes = _pairs("--vary", [grids.read_axis(experiment.Config, text) for text in args.vary])
-    ties = _pairs("--tie", [grids.read_tie(experiment.Config, text) for text in args.tie or ()])
+    axes = _pairs("--vary", [grids.read_axis(type(preset), text) for text in args.vary])
+    ties = _pairs("--tie", [grids.read_tie(type(preset), text) for text in args.tie or ()])
     return experiment, grids.make(preset, axes, ties, arguments.given(preset, args)), args
 
 
@@ -96,7 +96,7 @@ def resume(argv: list[str], folder: Path, about: dict[str, Any]) -> int:
     from dynamics.sweep import grid as grids
 
     experiment = experiments.recorded(about["experiment"], about["experiment_sha256"], args.experiment)
-    start = experiment.Config.from_dict(about["config"])
+    start = experiment.read(about["config"], about.get("setting"))
     try:
         axes, ties = grids.read(about["sweep"])
     except ValueError:
@@ -133,7 +133,7 @@ def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) 
         results.save(dataset, result)
     remove_checkpoint(folder)
     try:
-        paths = draw(experiment, dataset, folder, about.get("command", ""), about.get("measure") or ())
+        paths = draw(experiment, dataset, folder, about.get("command", ""), about.get("quantity") or ())
     except ValueError as error:
         raise ValueError(f"{error}; the result is kept, and `dynamics plot {folder}` draws it") from None
     from dynamics.sweep.figures import Shown
@@ -141,7 +141,7 @@ def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) 
     points = " x ".join(map(str, grid.shape)) + (" points" if len(grid.configs) > 1 else " point")
     wall, seeds = float(dataset.attrs.get("wall_s", 0)), counted(dataset.sizes["seed"], "seed")
     print(f"{experiment.name}: {points}, {seeds}, {wall:.1f} s")
-    print(printable(Shown(experiment, dataset, about.get("measure") or ()).summary()))
+    print(printable(Shown(experiment, dataset, about.get("quantity") or ()).summary()))
     print(f"\nresult and figures in {folder}: {', '.join(path.name for path in paths)}")
     return 0
 
@@ -162,7 +162,7 @@ def draw(
     shown = Shown(experiment, dataset, asked)
     about = provenance(experiment, dataset, command) | {
         "sweep": json.loads(shown.grid.to_json()),
-        "measures": [one.name for one in shown.measures],
+        "quantities": [one.name for one in shown.quantities],
         "fits": shown.fits(),
     }
     figures = {name: f for name, f in shown.figures().items() if names is None or name in names}
@@ -197,7 +197,7 @@ def command_line() -> Parser:
         metavar="NAME=FORMULA",
         help="a setting that follows others, such as num_samples=100*num_clusters",
     )
-    parser.add_argument("--measure", action="append", metavar="NAME", help=arguments.MEASURE)
+    parser.add_argument("--quantity", action="append", metavar="NAME", help=arguments.QUANTITY)
     parser.add_argument("--seeds", default="8", metavar="N", help="seeds of every point (default 8)")
     parser.add_argument("--first-seed", default="0", metavar="S", help="first seed (default 0)")
     parser.add_argument("--preset", default="small", metavar="NAME", help="small (default), paper, ...")

@@ -92,9 +92,7 @@ def draw(
     from dynamics.plots import save_figures
 
     about = provenance(experiment, dataset, command)
-    wanted = experiment.figures if names is None else names
-    figures = {name: experiment.figures[name](dataset) for name in wanted}
-    return save_figures({name: f for name, f in figures.items() if f is not None}, folder, about)
+    return save_figures(experiment.draw(dataset, names), folder, about)
 
 
 def provenance(experiment: Any, dataset: Any, command: str) -> dict[str, Any]:
@@ -103,7 +101,8 @@ def provenance(experiment: Any, dataset: Any, command: str) -> dict[str, Any]:
         "experiment": experiment.name,
         "arxiv": experiment.arxiv,
         "command": command,
-        "config": experiment.config_of(dataset).to_dict(),
+        "setting": type(config := experiment.config_of(dataset)).__name__,
+        "config": config.to_dict(),
         "seeds": dataset.seed.values.tolist(),
         **{name: dataset.attrs.get(name, "") for name in PROVENANCE},
         "versions": json.loads(dataset.attrs.get("versions", "{}")),

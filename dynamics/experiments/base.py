@@ -34,7 +34,7 @@ from dynamics.engine.checks import seed_list
 from dynamics.engine.execution import Execution
 from dynamics.engine.simulate import Interrupted
 from dynamics.engine.stages import Training, carry_out
-from dynamics.study.claim import CheckRun, Claim, Run
+from dynamics.study.claim import Claims, Run
 from dynamics.study.config import Config
 from dynamics.study.law import Law
 from dynamics.study.verdict import Verdict, judge
@@ -44,29 +44,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def _no_summary(dataset: xr.Dataset) -> str:
-    """Lines of text about a Dataset, where an experiment has some; this one has none."""
+def _no_table(run: Run) -> str:
+    """Lines of text about a run, where an experiment has some; this one has none."""
     return ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """One paper's setting, claims and figures; what `experiments.get(name)` returns.
+    """One paper's record: its settings, claims and figures; what `experiments.get(name)` returns.
 
     Attributes:
       name: the experiment's name.
       title, arxiv: the paper.
       about: one line on what is shown.
-      Config: the config class.
-      presets: configs by name, `small` and `paper` among them.
+      presets: configs by name, `small` and `paper` among them; they may be of several classes, one a setting.
       train: the jobs of a config (see above).
-      claims: what the paper says.
-      check_runs: the runs that claims name.
-      figures: figures by name from a Dataset alone; the first is `plot`'s.
+      claims: what the paper says, with the runs that it rests on.
+      figures: panels by name, each a function of a `Run` alone, None where it does not apply; the first is
+        `plot`'s.
       arms: the dimension along which its jobs' Datasets are joined; "": there is a single one.
-      summary: lines of text about a Dataset, printed after a run and in its report; "": none.
+      table: lines of text about a run, printed after it and in its report; "": none.
       animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
-      measures: what a sweep shows unless asked for something else: `Law`s, or names of variables.
+      quantities: what a sweep shows unless asked for something else: `Law`s, or names of variables.
+      old: the config of a result that was made before settings had names, from its fields; None: those of
+        the class of `small`.
       gallery: its folders of pictures in figures/, each with the command that makes them.
       cite, short, claimed: for the table of the README: authors and year, the subject in a few words,
         and what the paper claims, in a sentence.
@@ -79,16 +80,15 @@ class Experiment:
     title: str
     arxiv: str
     about: str
-    Config: type[Config]
     presets: Mapping[str, Config]
     train: Callable[[Any], Training]
-    claims: Sequence[Claim]
-    check_runs: Mapping[str, CheckRun]
-    figures: Mapping[str, Callable[[xr.Dataset], "Figure"]]
+    claims: Claims
+    figures: Mapping[str, Callable[[Run], "Figure | None"]]
     arms: str = ""
-    summary: Callable[[xr.Dataset], str] = _no_summary
+    table: Callable[[Run], str] = _no_table
     animations: Mapping[str, Callable[[xr.Dataset, Path], Path]] = dataclasses.field(default_factory=dict)
-    measures: Sequence[Law | str] = ()
+    quantities: Sequence[Law | str] = ()
+    old: Callable[[dict[str, Any]], Config] | None = None
     gallery: Sequence[Pictures] = ()
     cite: str = ""
     short: str = ""
@@ -99,6 +99,21 @@ class Experiment:
 
     def __repr__(self) -> str:
         return f"<Experiment {self.name}: {self.about}>"
+
+    @property
+    def configs(self) -> dict[str, type[Config]]:
+        """The settings' config classes by name; that of the preset `small` first."""
+        every = [
+            self.presets["small"],
+            *self.presets.values(),
+            *(run.config for run in self.claims.runs.values()),
+        ]
+        return {type(config).__name__: type(config) for config in every}
+
+    @property
+    def Config(self) -> type[Config]:
+        """The config class of the preset `small`."""
+        return type(self.presets["small"])
 
     def run(self, config: Config | None = None, **execution: Any) -> xr.Dataset:
         """Train `config` (default: the preset `small`) for every seed.
@@ -120,8 +135,10 @@ class Experiment:
 
     def _own(self, config: Config | None) -> Config:
         config = self.presets["small"] if config is None else config
-        if not isinstance(config, self.Config):
-            raise TypeError(f"{self.name} needs its own Config, got {type(config).__name__}")
+        if not isinstance(config, tuple(self.configs.values())):
+            raise TypeError(
+                f"{self.name} needs its own {' or '.join(self.configs)}, got {type(config).__name__}"
+            )
         return config
 
     def signed(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
@@ -129,6 +146,7 @@ class Experiment:
         file = {"experiment_file": self.reference, "experiment_sha256": self.sha256}
         return dataset.assign_attrs(
             experiment=self.name,
+            setting=type(config).__name__,
             config=json.dumps(config.to_dict()),
             arxiv=self.arxiv,
             **(file if self.reference else {}),
@@ -182,7 +200,34 @@ class Experiment:
         except (KeyError, TypeError, ValueError):
             where = dataset.encoding.get("source", "this result")
             raise ValueError(f"{where} is damaged: it does not hold the config of its run") from None
-        return self.Config.from_dict(values)
+        return self.read(values, dataset.attrs.get("setting"))
+
+    def read(self, values: dict[str, Any], setting: str | None = None) -> Config:
+        """The config with these field values.
+
+        Args:
+          setting: the name of its class; None: it was written before settings had names.
+
+        Raises: ValueError: no such setting, or values that are not allowed.
+        """
+        if setting is None and self.old is not None:
+            return self.old(values)
+        if setting is not None and setting not in self.configs:
+            raise ValueError(f"{self.name} has no setting {setting!r}; it has {', '.join(self.configs)}")
+        return (self.Config if setting is None else self.configs[setting]).from_dict(values)
+
+    def draw(self, dataset: xr.Dataset, names: Sequence[str] | None = None) -> dict[str, "Figure"]:
+        """The figures of a run, or those of some names, that apply to it.
+
+        Raises: ValueError: a Dataset of another experiment. KeyError: no such figure.
+        """
+        run = Run(self.config_of(dataset), dataset)
+        found = {name: self.figures[name](run) for name in (self.figures if names is None else names)}
+        return {name: figure for name, figure in found.items() if figure is not None}
+
+    def summary(self, dataset: xr.Dataset) -> str:
+        """The lines of text about a run."""
+        return self.table(Run(self.config_of(dataset), dataset))
 
     def plot(self, dataset: xr.Dataset) -> "Figure":
         """The experiment's main figure; of a sweep, its phase diagram or curves."""
@@ -191,7 +236,7 @@ class Experiment:
             from dynamics.sweep.figures import Shown
 
             return next(iter(Shown(self, dataset).figures().values()))
-        return next(iter(self.figures.values()))(dataset)
+        return next(iter(self.draw(dataset, [next(iter(self.figures))]).values()))
 
     def judge(self, dataset: xr.Dataset) -> list[Verdict]:
         """Verdicts of the claims that this one run can decide; none if its setting is that of none.
@@ -240,7 +285,9 @@ class Experiment:
             raise ValueError(f"{self.name} has no claim {unknown[0]!r}; it has {', '.join(known)}")
         listed = seed_list(seeds)
         asked = self.claims if claims is None else [known[name] for name in dict.fromkeys(claims)]
-        for package in sorted({self.check_runs[name].package or "" for c in asked for name in c.runs} - {""}):
+        for package in sorted(
+            {self.claims.runs[name].package or "" for c in asked for name in c.runs} - {""}
+        ):
             if importlib.util.find_spec(package) is None:
                 raise ValueError(
                     f"some of these claims need the package {package}: install the extra with "
@@ -249,7 +296,7 @@ class Experiment:
         made: dict[tuple, xr.Dataset] = {}
 
         def run(name: str, change: Mapping[str, Any]) -> Run:
-            wanted = self.check_runs[name]
+            wanted = self.claims.runs[name]
             config = dataclasses.replace(wanted.config, **change)
             chosen = tuple(listed[: wanted.max_seeds])
             more = (seed for seed in itertools.count() if seed not in chosen)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from dynamics.experiments.base import Experiment
+from dynamics.study.claim import Claims
 from dynamics.study.config import Config
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?", re.DOTALL)
@@ -88,19 +89,17 @@ def _check(experiment: Experiment, where: str) -> None:
         raise ValueError(
             f"{where}: name must be of letters, digits, - and _ (folders get it), got {experiment.name!r}"
         )
-    if not (isinstance(experiment.Config, type) and issubclass(experiment.Config, Config)):
-        raise ValueError(f"{where}: Config must be a class made from dynamics.study.config.Config")
-    for field in dataclasses.fields(experiment.Config):
-        if "about" not in field.metadata:
-            raise ValueError(f"{where}: declare the field {field.name} by setting(default, about)")
     if "small" not in experiment.presets:
         raise ValueError(f"{where}: presets must hold one called small, the default")
     for name, preset in experiment.presets.items():
-        if not isinstance(preset, experiment.Config):
+        if not isinstance(preset, Config):
             kind = type(preset).__name__
-            raise ValueError(f"{where}: preset {name} must be a {experiment.Config.__name__}, got {kind}")
+            raise ValueError(f"{where}: preset {name} must be of a class made from study.Config, got {kind}")
+        for field in dataclasses.fields(preset):
+            if "about" not in field.metadata:
+                raise ValueError(f"{where}: declare the field {field.name} by setting(default, about)")
     if not experiment.figures:
         raise ValueError(f"{where}: figures must hold at least one")
-    for claim in experiment.claims:
-        if missing := [run for run in claim.runs if run not in experiment.check_runs]:
-            raise ValueError(f"{where}: claim {claim.id} rests on the run {missing[0]}, not in check_runs")
+    if not isinstance(experiment.claims, Claims):
+        kind = type(experiment.claims).__name__
+        raise ValueError(f"{where}: claims must be study.Claims(runs), got {kind}")

@@ -37,6 +37,9 @@ class Run:
     def __getitem__(self, name: str) -> xr.DataArray:
         return self.dataset[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self.dataset
+
     def at(self, **chosen: Any) -> "Run":
         """The run with a slice of its result, at some coordinates."""
         return Run(self.config, self.dataset.sel(chosen)) if chosen else self

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from dynamics import plots
 from dynamics.study.law import Law
 from dynamics.sweep import grid as grids
-from dynamics.sweep import measures as quantities
+from dynamics.sweep import shown as choice
 from dynamics.sweep.fits import PowerLaw, power_law
 from dynamics.sweep.grid import Grid
 from dynamics.sweep.run import dims_of
@@ -28,19 +28,18 @@ _MARKERS = "os^Dv<>p"
 class Shown:
     """A sweep and what is to be seen of it.
 
-    Raises: ValueError: a Dataset of something else, or a measure that it does not have.
+    Raises: ValueError: a Dataset of something else, or a quantity that it does not have.
     """
 
     def __init__(self, experiment: Any, dataset: xr.Dataset, asked: Sequence[str] = ()):
-        experiment.config_of(dataset)
-        self.grid: Grid = grids.of(experiment.Config, dataset)
+        self.grid: Grid = grids.of(experiment.config_of(dataset), dataset)
         dims = dims_of(dataset)
         self.dims = [dims[name] for name in self.grid.axes]
-        self.measures: list[Law] = quantities.choose(
-            experiment.measures, dataset, self.grid, self.dims, asked
+        self.quantities: list[Law] = choice.choose(
+            experiment.quantities, dataset, self.grid, self.dims, asked
         )
-        self.values = [quantities.values(one, dataset, self.dims) for one in self.measures]
-        self.theory = [quantities.predicted(one, self.grid) for one in self.measures]
+        self.values = [choice.values(one, dataset, self.dims) for one in self.quantities]
+        self.theory = [choice.predicted(one, self.grid) for one in self.quantities]
         self.seeds = dataset.sizes["seed"]
         first = dataset.first_nonfinite_step
         ran = first.notnull().any([dim for dim in first.dims if dim not in self.dims])
@@ -49,18 +48,18 @@ class Shown:
     def fits(self) -> list[dict[str, Any]]:
         """Power laws along the first axis, one a value of the others, where a theorem has an exponent.
 
-        Each is JSON-ready: measure, along, at, exponent, interval, factor, theorem (its exponent), and law:
+        Each is JSON-ready: quantity, along, at, exponent, interval, factor, theorem (its exponent), and law:
         the exponent of the theory's own numbers at these points, which are of finite size; None if unknown.
         """
         found = []
-        for one, values, theory in zip(self.measures, self.values, self.theory, strict=True):
+        for one, values, theory in zip(self.quantities, self.values, self.theory, strict=True):
             both = np.concatenate([values, theory[..., None]], axis=-1)
             theorems = one.exponents(self.grid.base)
             for along in (name for name in self.grid.axes if name in theorems):
                 for at, line in _lines(self.grid, both, along):
                     fit, law = _fits(self.grid.axes[along], line[:, :-1], line[:, -1])
                     if fit is not None:
-                        about = {"measure": one.name, "along": along, "at": at, **fit._asdict()}
+                        about = {"quantity": one.name, "along": along, "at": at, **fit._asdict()}
                         law = None if law is None else law.exponent
                         found.append(about | {"theorem": theorems[along], "law": law})
         return found
@@ -75,19 +74,19 @@ class Shown:
         return f"mean and middle half of {self.seeds} seeds" if self.seeds > 1 else alone
 
     def summary(self) -> str:
-        """The smallest and largest value of each measure, and a line a power law."""
+        """The smallest and largest value of each quantity, and a line a power law."""
         lines = [self.ranges()]
         for fit in self.fits():
             at = "".join(f", {name}={value}" for name, value in fit["at"].items())
             law = PowerLaw(fit["exponent"], fit["interval"], fit["factor"])
-            text = f"{fit['measure']} ~ {fit['along']}^e{at}: e = {_words(law)}; theorem {fit['theorem']:g}"
+            text = f"{fit['quantity']} ~ {fit['along']}^e{at}: e = {_words(law)}; theorem {fit['theorem']:g}"
             lines.append(text + _of_law(fit["law"]))
         return "\n".join(lines)
 
     def ranges(self) -> str:
-        """The smallest and largest value of each measure, and how far they are from the theory's."""
+        """The smallest and largest value of each quantity, and how far they are from the theory's."""
         lines = []
-        for one, values, theory in zip(self.measures, self.values, self.theory, strict=True):
+        for one, values, theory in zip(self.quantities, self.values, self.theory, strict=True):
             mean = values.mean(axis=-1)
             if np.isfinite(mean).any():
                 low, high = int(np.nanargmin(mean)), int(np.nanargmax(mean))
@@ -140,7 +139,7 @@ def _label(shown: Shown, experiment_field: str) -> str:
 
 @plots.styled
 def curve(shown: Shown) -> "matplotlib.figure.Figure":
-    """Each measure along the first axis, a curve for each value of the second; a row for the third."""
+    """Each quantity along the first axis, a curve for each value of the second; a row for the third."""
     grid = shown.grid
     names = list(grid.axes)
     figure, panels = _panels(shown, 4.8 if len(names) == 1 else 6.4, 3.5)
@@ -149,13 +148,13 @@ def curve(shown: Shown) -> "matplotlib.figure.Figure":
         if i is not None:
             values, theory = values[:, :, i], theory[:, :, i]
             ax.set_title(f"{_label(shown, names[2])}: {_short(grid.axes[names[2]][i])}")
-        _draw_curves(ax, shown, shown.measures[column], values, theory)
+        _draw_curves(ax, shown, shown.quantities[column], values, theory)
     return figure
 
 
 def _panels(shown: Shown, width: float, height: float):
-    """A figure, and its panels as (axes, measure, place on the third axis, if there is one)."""
-    names, count = list(shown.grid.axes), len(shown.measures)
+    """A figure, and its panels as (axes, quantity, place on the third axis, if there is one)."""
+    names, count = list(shown.grid.axes), len(shown.quantities)
     if len(names) > 2:
         third = range(len(shown.grid.axes[names[2]]))[: MOST_PANELS // count]
         wide = min(width * count, plots.WIDEST)
@@ -292,7 +291,7 @@ def _short(value) -> str:
 
 @plots.styled
 def phase(shown: Shown) -> "matplotlib.figure.Figure":
-    """The mean over seeds of each measure over the first two axes, with the theory's contours dashed."""
+    """The mean over seeds of each quantity over the first two axes, with the theory's contours dashed."""
     grid = shown.grid
     names = list(grid.axes)
     figure, panels = _panels(shown, 5.2, 4.0)
@@ -303,7 +302,7 @@ def phase(shown: Shown) -> "matplotlib.figure.Figure":
         if i is not None:
             values, theory, ran = values[:, :, i], theory[:, :, i], ran[:, :, i]
             ax.set_title(f"{_label(shown, names[2])}: {_short(grid.axes[names[2]][i])}")
-        label = shown.measures[column].label
+        label = shown.quantities[column].label
         label += f"\n(mean of {shown.seeds} seeds)" if shown.seeds > 1 else ""
         _draw_phase(ax, shown, values, theory, ran, label, scale)
     return figure

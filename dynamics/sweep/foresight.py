@@ -12,7 +12,7 @@ from dynamics.engine.blank import blank
 from dynamics.engine.stages import Stages
 from dynamics.study.config import Config
 from dynamics.study.law import Law
-from dynamics.sweep import measures, run
+from dynamics.sweep import run, shown
 from dynamics.sweep.grid import Grid
 
 MOST_STAGES = 8  # of a training, which may go on until it has learned enough
@@ -23,23 +23,23 @@ class Trained(Protocol):
 
     train: Callable[[Any], Any]
     arms: str
-    measures: Sequence[Law | str]
+    quantities: Sequence[Law | str]
 
     def signed(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
         """The Dataset, saying what made it."""
 
 
-def check_measures(trained: Trained, grid: Grid, asked: Sequence[str]) -> None:
-    """Refuse a measure that no point of the sweep will have.
+def check_quantities(trained: Trained, grid: Grid, asked: Sequence[str]) -> None:
+    """Refuse a quantity that no point of the sweep will have.
 
     The training is given blank results in place of trained ones, at the ends of axes of numbers and at all
     values of others. Where it cannot work on those, nothing is refused; what it computes without training
     is computed, for seed 0.
 
-    Raises: ValueError: no such measure, or too many of them.
+    Raises: ValueError: no such quantity, or too many of them.
     """
-    if len(asked) > measures.MOST_MEASURES:
-        raise ValueError(f"--measure: at most {measures.MOST_MEASURES} measures can be shown")
+    if len(asked) > shown.MOST_QUANTITIES:
+        raise ValueError(f"--quantity: at most {shown.MOST_QUANTITIES} quantities can be shown")
     missing: dict[str, ValueError] = {}
     waiting, corners = list(asked), list(_corners(grid))
     is_all = len(corners) == sum(config is not None for config in grid.configs)
@@ -53,9 +53,9 @@ def check_measures(trained: Trained, grid: Grid, asked: Sequence[str]) -> None:
         dims = list(run.dims_of(dataset).values())
         for name in list(waiting):
             try:
-                measures.choose(trained.measures, dataset, point, dims, [name])
+                shown.choose(trained.quantities, dataset, point, dims, [name])
                 waiting.remove(name)
-            except measures.NoSuchValue as error:
+            except shown.NoSuchValue as error:
                 if is_all:
                     missing.setdefault(name, error)
                 else:  # a point between may have it

@@ -116,17 +116,16 @@ def read(about: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return found
 
 
-def of(cls: type[Config], dataset: xr.Dataset) -> Grid:
-    """The grid that a Dataset was made on.
+def of(config: Config, dataset: xr.Dataset) -> Grid:
+    """The grid that a Dataset was made on, around its config.
 
     Raises: ValueError: it is no sweep's, or damaged.
     """
     try:
         axes, ties = read(json.loads(dataset.attrs["sweep"]))
-        config = json.loads(dataset.attrs["config"])
     except (KeyError, TypeError, ValueError):
         raise ValueError("this result is not of a sweep, or damaged: it does not hold the grid") from None
-    return make(cls.from_dict(config), axes, ties)
+    return make(config, axes, ties)
 
 
 def read_axis(cls: type[Config], text: str) -> tuple[str, list[Any]]:

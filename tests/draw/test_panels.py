@@ -88,7 +88,7 @@ def drawn(request):
 
     jaxtyping.config.update("jaxtyping_disable", True)
     dataset, config = made(KINDS[request.param][0], **KINDS[request.param][1])
-    figures = {name: draw(dataset) for name, draw in EXPERIMENT.figures.items()}
+    figures = EXPERIMENT.draw(dataset)
     jaxtyping.config.update("jaxtyping_disable", False)
     return request.param, config, figures
 
@@ -128,7 +128,7 @@ def theory_lines(ax):
 
 def test_alignment_theory_is_dashed_and_in_its_place():
     dataset, _ = made("both")
-    binary, fine = own_axes(EXPERIMENT.figures["alignment"](dataset))
+    binary, fine = own_axes(EXPERIMENT.draw(dataset, ["alignment"])["alignment"])
     c = 1 + 4 / 80
     for ax, value in ((binary, 1 / np.sqrt(2 * c)), (fine, 1 / np.sqrt(c))):
         (line,) = theory_lines(ax)
@@ -138,7 +138,7 @@ def test_alignment_theory_is_dashed_and_in_its_place():
 
 def test_growth_theory_is_dashed_and_solves_its_equation():
     dataset, config = made("both")
-    (ax,) = own_axes(EXPERIMENT.figures["growth"](dataset))
+    (ax,) = own_axes(EXPERIMENT.draw(dataset, ["growth"])["growth"])
     laws = [line for line in ax.lines if to_hex(line.get_color()) == "#000000"]
     assert len(laws) == 2
     c, push = 1 + 4 / 80, config.learning_rate * 64 * STEPS / 4
@@ -156,7 +156,7 @@ def test_growth_theory_is_dashed_and_solves_its_equation():
 
 def test_robust_accuracy_theory():
     dataset, config = made("both")
-    (ax,) = own_axes(EXPERIMENT.figures["robust_accuracy"](dataset))
+    (ax,) = own_axes(EXPERIMENT.draw(dataset, ["robust_accuracy"])["robust_accuracy"])
     radius = np.sqrt(64 / 4) / np.sqrt(1 + 4 / 80)
     curve, upright = theory_lines(ax)
     np.testing.assert_allclose(upright.get_xdata(), radius)
@@ -171,7 +171,7 @@ def test_robust_accuracy_theory():
 def test_no_theory_where_it_does_not_apply(changes):
     dataset, _ = made("both", **changes)
     for name in ("alignment", "growth", "robust_accuracy"):
-        for ax in own_axes(EXPERIMENT.figures[name](dataset)):
+        for ax in own_axes(EXPERIMENT.draw(dataset, [name])[name]):
             assert theory_lines(ax) == []
             assert not any("law" in text.get_text() for text in ax.get_legend().get_texts())
 
@@ -247,7 +247,7 @@ def test_style_of_the_user_is_left_alone():
 
 
 def test_saved_with_provenance(tmp_path):
-    figure = EXPERIMENT.figures["growth"](made("binary")[0])
+    figure = EXPERIMENT.draw(made("binary")[0], ["growth"])["growth"]
     paths = plots.save_figures({"growth": figure}, tmp_path, {"seeds": [0, 1, 2]})
     assert paths == [tmp_path / "growth.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["growth.json", "growth.png"]

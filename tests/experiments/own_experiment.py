@@ -2,17 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from dynamics import Job, observables
-from dynamics.data.teachers import LinearTeacher
-from dynamics.experiments.base import CheckRun, Experiment
-from dynamics.models.linear import Linear
-from dynamics.plots import band, new_figure, styled
-from dynamics.problem import Problem
-from dynamics.study.bands import at_least
-from dynamics.study.claim import Ablation, Claim
-from dynamics.study.config import TrainingConfig, setting
+from dynamics import Experiment, Job, Problem, data, models, observables, plots
+from dynamics.study import Ablation, CheckRun, Claims, TrainingConfig, at_least, last, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,44 +20,34 @@ class Config(TrainingConfig):
 
 def train(config):
     """One network a seed."""
-    problem = Problem(LinearTeacher(config.dim, config.num_samples), Linear(), init_scale=config.init_scale)
+    source = data.LinearTeacher(config.dim, config.num_samples)
+    problem = Problem(source, models.Linear(), init_scale=config.init_scale)
     observe = {"test_accuracy": observables.test_accuracy, "training_loss": observables.training_loss}
     times = config.recording_times()
     return {"training": Job(problem, config.update_rule, steps=config.steps, observe=observe, when=times)}
 
 
-@styled
-def accuracy(dataset):
+@plots.styled
+def accuracy(run):
     """Test accuracy over time."""
-    figure, axes = new_figure(1, 1, 4.0, 3.0)
-    band(axes[0, 0], dataset.step.values, dataset.test_accuracy.values)
-    axes[0, 0].set(xlabel="step $t$", ylabel="test accuracy")
+    figure, axes = plots.new_figure(1, 1, 4.0, 3.0)
+    plots.curve(axes[0, 0], run.test_accuracy, "step")
+    plots.label(axes[0, 0], "step $t$", "test accuracy")
     return figure
 
 
-def _last(runs):
-    return np.asarray(runs["main"].dataset.test_accuracy.isel(step=-1))
-
+CLAIMS = Claims({"main": CheckRun(Config())})
+CLAIMS.about("main", source="own", applies=lambda config: config.steps > 0)(
+    "found", "test accuracy is above 0.8"
+).holds(lambda run: last(run.test_accuracy), at_least(0.8), Ablation("no training", {"steps": 0}))
 
 EXPERIMENT = Experiment(
     name="teacher",
     title="A linear teacher",
     arxiv="0000.00000",
     about="gradient descent finds the teacher's direction",
-    Config=Config,
     presets={"small": Config()},
     train=train,
-    claims=[
-        Claim(
-            "found",
-            "own",
-            "test accuracy is above 0.8",
-            _last,
-            lambda runs: at_least(0.8),
-            Ablation("no training", {"steps": 0}),
-            applies=lambda config: config.steps > 0,
-        )
-    ],
-    check_runs={"main": CheckRun(Config())},
+    claims=CLAIMS,
     figures={"accuracy": accuracy},
 )

@@ -135,7 +135,7 @@ def test_accuracies_are_those_of_scores(tiny):
 def test_every_figure_is_drawn_from_a_saved_run(tiny, tmp_path, flaws):
     save(tiny[0], tmp_path / "result.nc")
     saved = load(tmp_path / "result.nc")
-    drawn = {name: draw(saved) for name, draw in EXPERIMENT.figures.items()}
+    drawn = EXPERIMENT.draw(saved)
     assert {name for name, figure in drawn.items() if figure is None} == {"threshold", "width", "landscape"}
     for figure in drawn.values():
         shown = [] if figure is None else [ax for ax in figure.axes if ax.axison]
@@ -329,7 +329,7 @@ def test_what_makes_sense_runs(name, flaws):
     assert run.arm.values.tolist() == list(config.arms)
     np.testing.assert_allclose(run.gamma, config.residuals)
     assert (run.first_nonfinite_step == -1).all()
-    assert not flaws(EXPERIMENT.figures["overview"](run), curves=False)
+    assert not flaws(EXPERIMENT.draw(run, ["overview"])["overview"], curves=False)
     assert len(EXPERIMENT.summary(run).splitlines()) == 1 + len(config.arms) * len(config.residuals)
     if name == "samples":
         one = run.sel(arm="N=4, m=3").dropna("sample", how="all", subset=["margins"])
@@ -337,11 +337,11 @@ def test_what_makes_sense_runs(name, flaws):
         left = one.robust_scores.sel(family=0) / one.scores.sel(family=0)
         np.testing.assert_allclose(left, one.gamma.values[:, None, None, None] ** 3 * np.ones(left.shape))
     if len(config.gamma) > 1:
-        assert not flaws(EXPERIMENT.figures["threshold"](run), curves=False)
+        assert not flaws(EXPERIMENT.draw(run, ["threshold"])["threshold"], curves=False)
     if name == "widths":
-        assert not flaws(EXPERIMENT.figures["width"](run), curves=False)
+        assert not flaws(EXPERIMENT.draw(run, ["width"])["width"], curves=False)
     if name == "digits":
-        assert not flaws(EXPERIMENT.figures["landscape"](run), curves=False)
+        assert not flaws(EXPERIMENT.draw(run, ["landscape"])["landscape"], curves=False)
 
 
 @pytest.mark.parametrize(

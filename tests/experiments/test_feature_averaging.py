@@ -106,7 +106,7 @@ def test_classes_of_unequal_size_weigh_alike(k, reference):
 
 def test_bands_of_the_papers_size_are_hardly_wider_than_measured():
     """As narrow as the numbers that were read off there, where they were."""
-    config = EXPERIMENT.check_runs["main"].config
+    config = EXPERIMENT.claims.runs["main"].config
     for id, low, high in (
         ("A1-block-mean", 0.43899, 0.45100),
         ("A1-off-block", -0.06, 0.0),

@@ -161,7 +161,7 @@ def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path, flaws):
 
     save(linear[1], tmp_path / "result.nc")
     saved = load(tmp_path / "result.nc")
-    drawn = {name: draw(saved) for name, draw in EXPERIMENT.figures.items()}
+    drawn = EXPERIMENT.draw(saved)
     assert {name for name, figure in drawn.items() if figure is None} == {"adam", "neurons"}
     for figure in drawn.values():
         assert figure is None or all(
@@ -352,7 +352,7 @@ def test_bands_that_were_measured_are_of_that_setting(change, theorem, measured)
 
 def test_frames_are_about_each_algorithms_own_norm(linear):
     config, run = linear
-    ax = EXPERIMENT.figures["margin_matrix"](run).axes[1]
+    ax = EXPERIMENT.draw(run, ["margin_matrix"])["margin_matrix"].axes[1]
     names = run.algorithm.values.tolist(), run.norm.values.tolist()
     corners = [(round(patch.get_y() + 0.46), round(patch.get_x() + 0.48)) for patch in ax.patches]
     assert {names[0][i]: names[1][j] for i, j in corners} == {

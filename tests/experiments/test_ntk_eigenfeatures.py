@@ -170,7 +170,7 @@ def test_the_kernel_while_training(flaws):
     first = found.isel(step=0).sel(training="standard").kernel_clean
     assert np.allclose(first, found.isel(step=0).sel(training="pgd").kernel_clean)
     for name in ("overview", "distances"):
-        assert not flaws(EXPERIMENT.figures[name](found), curves=False)
+        assert not flaws(EXPERIMENT.draw(found, [name])[name], curves=False)
     lazy = EXPERIMENT.run(dataclasses.replace(config, network="lazy", doubled=True), seeds=1)
     np.testing.assert_allclose(lazy.training_loss.isel(step=0), np.log(2), rtol=1e-6)  # it starts at 0
 
@@ -187,7 +187,7 @@ def test_images_and_other_kernels(flaws):
     assert (found.overlap <= 1 + 1e-9).all()
     assert (found.kept_clean.isel(kept=-1) > 0.9).all()
     for name in ("overview", "architectures", "gradients"):
-        assert not flaws(EXPERIMENT.figures[name](found), curves=False)
+        assert not flaws(EXPERIMENT.draw(found, [name])[name], curves=False)
     assert EXPERIMENT.summary(found).splitlines()[0].split() == ["feature", "eigenvalue", "useful", "robust"]
 
 
@@ -220,7 +220,7 @@ def test_bad_configs_are_refused_in_one_sentence(given, sentence):
 def test_every_claim_names_runs_that_exist_and_can_be_decided():
     for claim in EXPERIMENT.claims:
         for name in claim.runs:
-            dataclasses.replace(EXPERIMENT.check_runs[name].config, **claim.ablation.change)
+            dataclasses.replace(EXPERIMENT.claims.runs[name].config, **claim.ablation.change)
     assert {c.id for c in EXPERIMENT.claims if c.applies is not None and c.applies(PRESETS["small"])} == {
         "C2-rank",
         "C3-full-clean",

@@ -198,10 +198,10 @@ def test_refused_in_one_sentence(tmp_path, capsys, text, name, words):
     [
         ('name="teacher"', 'name="a/b"', "name must be of letters"),
         ('{"small": Config()}', '{"large": Config()}', "one called small"),
-        ('{"small": Config()}', '{"small": 3}', "preset small must be a Config, got int"),
-        ('check_runs={"main"', 'check_runs={"other"', "claim found rests on the run main"),
+        ('{"small": Config()}', '{"small": 3}', "preset small must be of a class made from study.Config"),
+        ("claims=CLAIMS", "claims=[]", "claims must be study.Claims(runs), got list"),
+        ('about("main"', 'about("other"', "no run 'other'; there are main"),
         ('figures={"accuracy": accuracy}', "figures={}", "figures must hold"),
-        ("Config=Config,", "Config=int,", "Config must be a class made from"),
         ('dim: int = setting(4, "input dimension d", low=1)', "dim: int = 4", "declare the field dim by"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_run_against_plain_numpy(flaws):
     assert bool((found.under.sel(attack="worst") <= found.under.min("attack")).all())
     assert float(found.outer_loss[-1]) < float(found.outer_loss[0])
     for name in ("overview", "images"):
-        assert not flaws(EXPERIMENT.figures[name](whole), curves=False)
+        assert not flaws(EXPERIMENT.draw(whole, [name])[name], curves=False)
     assert EXPERIMENT.summary(whole).splitlines()[1].split()[0] == "adv_kip"
 
 
@@ -183,7 +183,7 @@ def test_bad_configs_are_refused_in_one_sentence(given, sentence):
 def test_every_claim_names_runs_that_exist_and_some_are_decided_by_the_preset():
     for claim in EXPERIMENT.claims:
         for name in claim.runs:
-            dataclasses.replace(EXPERIMENT.check_runs[name].config, **claim.ablation.change)
+            dataclasses.replace(EXPERIMENT.claims.runs[name].config, **claim.ablation.change)
     decided = {c.id for c in EXPERIMENT.claims if c.applies is not None and c.applies(PRESETS["small"])}
     assert {"D1-clean", "D2-pgd", "D3-overestimate"} <= decided
     assert not any(c.applies(PRESETS["near"]) for c in EXPERIMENT.claims if c.applies is not None)

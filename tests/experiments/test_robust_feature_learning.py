@@ -226,7 +226,7 @@ def test_images_follow_references_trained_on_the_other_half(digits, flaws):
     for figure in (EXPERIMENT.figures["overview"], EXPERIMENT.figures["rates"]):
         assert len(figure(dataset).get_axes()) == 2
         assert not flaws(figure(dataset), curves=False)
-    assert EXPERIMENT.figures["crossing"](dataset) is None
+    assert "crossing" not in EXPERIMENT.draw(dataset)
     assert "follows standard" in EXPERIMENT.summary(dataset)
 
 
@@ -262,7 +262,7 @@ def test_bad_configs_are_refused_in_one_sentence(given, sentence):
 def test_figures_and_table_of_patches(flaws):
     config = Config(**TINY)
     dataset = EXPERIMENT.run(config, seeds=3)
-    drawn = {name: draw(dataset) for name, draw in EXPERIMENT.figures.items()}
+    drawn = EXPERIMENT.draw(dataset)
     names = [name for name, figure in drawn.items() if figure is not None]
     assert not [flaw for name in names for flaw in flaws(drawn[name], curves=False)]
     assert names == ["overview", "neurons"]
@@ -272,15 +272,15 @@ def test_figures_and_table_of_patches(flaws):
     assert [line.split()[0] for line in lines] == ["training", "standard", "adversarial"]
     radii = dataclasses.replace(config, training="adversarial", radii=(0.1, 0.3), attack="oracle")
     crossing = EXPERIMENT.run(radii, seeds=2)
-    assert EXPERIMENT.figures["neurons"](crossing) is None
-    assert len(EXPERIMENT.figures["overview"](crossing).get_axes()) == 1
-    assert not flaws(EXPERIMENT.figures["overview"](crossing), curves=False)
+    assert "neurons" not in EXPERIMENT.draw(crossing)
+    assert len(EXPERIMENT.draw(crossing, ["overview"])["overview"].get_axes()) == 1
+    assert not flaws(EXPERIMENT.draw(crossing, ["overview"])["overview"], curves=False)
 
 
 def test_the_crossing_is_drawn_without_a_law_where_both_features_have_as_many_patches():
     small = {"dim": 8, "width": 3, "steps": 4, "records": 2, "num_robust": 1, "num_nonrobust": 1}
     config = dataclasses.replace(PRESETS["crossing"], **small)
-    assert EXPERIMENT.figures["crossing"](EXPERIMENT.run(config, seeds=1)).get_axes()
+    assert EXPERIMENT.draw(EXPERIMENT.run(config, seeds=1), ["crossing"])["crossing"].get_axes()
 
 
 def test_wilson_interval():
@@ -324,7 +324,7 @@ def test_the_lottery_needs_sixty_decided_classes():
 
 
 def test_the_digits_are_measured_at_500_and_1500_steps_and_not_at_one_alone():
-    times = EXPERIMENT.check_runs["digits"].config.recording_times()
+    times = EXPERIMENT.claims.runs["digits"].config.recording_times()
     assert times == [0, 500, 1000, 1500]
     values = xr.DataArray(
         [[[0.0, 0.2, 0.1, 0.3]]], dims=("training", "seed", "step"), coords={"training": ["standard"]}
@@ -343,7 +343,7 @@ def test_the_digits_are_measured_at_500_and_1500_steps_and_not_at_one_alone():
 def test_every_claim_names_runs_that_exist_and_can_be_decided():
     for claim in EXPERIMENT.claims:
         for name in claim.runs:
-            dataclasses.replace(EXPERIMENT.check_runs[name].config, **claim.ablation.change)
+            dataclasses.replace(EXPERIMENT.claims.runs[name].config, **claim.ablation.change)
     decided = {c.id for c in EXPERIMENT.claims if c.applies is not None and c.applies(PRESETS["small"])}
     assert {"A1-order", "A1-flip", "A2-order", "A2-flip"} <= decided
     for preset in ("crossing", "digits", "full_attack"):

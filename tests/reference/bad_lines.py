@@ -101,7 +101,19 @@ def of_sweeps(name):
         [*sweep, "--tie", "steps"],
         [*sweep, "--seeds", "0"],
         [*sweep, "--distributed"],
-        [*sweep, "--measure", "a", "--measure", "b", "--measure", "c", "--measure", "d", "--measure", "e"],
+        [
+            *sweep,
+            "--quantity",
+            "a",
+            "--quantity",
+            "b",
+            "--quantity",
+            "c",
+            "--quantity",
+            "d",
+            "--quantity",
+            "e",
+        ],
         [*sweep, *["--vary", "steps=1,2", "--vary", "batch_size=0,1", "--vary", "shared_data=true,false"]],
     )
 

@@ -1,4 +1,4 @@
-"""`dynamics sweep` from end to end: figures, exponents, measures, a folder to redraw and to resume."""
+"""`dynamics sweep` from end to end: figures, exponents, quantities, a folder to redraw and to resume."""
 
 import dataclasses
 import json
@@ -41,7 +41,7 @@ def test_writes_one_labelled_result_with_its_figures(swept):
     }
     about = json.loads((swept / "phase.json").read_text())
     assert about["sweep"]["axes"]["init_scale"] == [0.0, 0.5, 1.0]
-    assert about["measures"] == ["test_accuracy"]
+    assert about["quantities"] == ["test_accuracy"]
     assert about["command"].startswith("dynamics sweep")
 
 
@@ -49,13 +49,13 @@ def test_is_redrawn_and_resumed(swept, tmp_path, capsys):
     folder = tmp_path / "copy"
     shutil.copytree(swept, folder)
     (folder / "phase.png").unlink()
-    assert main(["plot", str(folder), "--measure", "training_loss"]) == 0
+    assert main(["plot", str(folder), "--quantity", "training_loss"]) == 0
     assert "phase.png" in capsys.readouterr().out
-    assert json.loads((folder / "phase.json").read_text())["measures"] == ["training_loss"]
+    assert json.loads((folder / "phase.json").read_text())["quantities"] == ["training_loss"]
     before = (folder / "result.nc").read_bytes()
     assert main(["resume", str(folder)]) == 0
     assert (folder / "result.nc").read_bytes() == before
-    assert main(["plot", str(folder), "--measure", "colour"]) == 2
+    assert main(["plot", str(folder), "--quantity", "colour"]) == 2
     assert "there are test_accuracy, training_loss" in capsys.readouterr().err
 
 
@@ -88,13 +88,13 @@ def test_is_redrawn_and_resumed(swept, tmp_path, capsys):
             "steps must be an integer",
         ),
         ([OWN, "--vary", "dim=2,3", "--memory", "1KiB"], "the memory limit is 1,024 bytes"),
-        ([OWN, "--vary", "dim=2,3", "--measure", "colour"], "there are test_accuracy, training_loss"),
+        ([OWN, "--vary", "dim=2,3", "--quantity", "colour"], "there are test_accuracy, training_loss"),
         (
-            [OWN, "--vary", "dim=2,3", "--measure", "test_accuracy[arm=a]"],
+            [OWN, "--vary", "dim=2,3", "--quantity", "test_accuracy[arm=a]"],
             "no 'arm' to choose from; it has step",
         ),
-        ([OWN, "--vary", "dim=2,3", "--measure", "test_accuracy[step=-1]"], "step has the values 0"),
-        ([OWN, "--vary", "dim=2,3", *["--measure", "a", "--measure", "b"] * 3], "at most 4 measures"),
+        ([OWN, "--vary", "dim=2,3", "--quantity", "test_accuracy[step=-1]"], "step has the values 0"),
+        ([OWN, "--vary", "dim=2,3", *["--quantity", "a", "--quantity", "b"] * 3], "at most 4 quantities"),
         ([OWN, "--vary", "dim=2,3", "--distributed"], "unknown argument --distributed"),
     ],
 )
@@ -148,9 +148,9 @@ def test_measures_theory_and_exponents_against_what_was_put_in(swept):
         theory=lambda config: 3 * config.init_scale**-1.5,
         exponents=lambda config: {"init_scale": -1.5},
     )
-    experiment = dataclasses.replace(experiments.made(dataset), measures=[loss, "test_accuracy"])
+    experiment = dataclasses.replace(experiments.made(dataset), quantities=[loss, "test_accuracy"])
     shown = Shown(experiment, dataset)
-    assert [one.name for one in shown.measures] == ["loss", "test_accuracy"]
+    assert [one.name for one in shown.quantities] == ["loss", "test_accuracy"]
     np.testing.assert_allclose(shown.theory[0], 3 * dataset.init_scale.values[:, None] ** [-1.5, -1.5])
     fits = shown.fits()
     assert [fit["at"] for fit in fits] == [{"learning_rate": 0.1}, {"learning_rate": 1.0}]
@@ -230,7 +230,7 @@ def test_variables_by_coordinate_and_at_their_last_step(swept):
     late[0, :, :, -1] = np.nan  # a point that ran for fewer steps
     experiment = experiments.made(dataset)
     shown = Shown(experiment, arms, ["test_accuracy"])
-    assert [one.name for one in shown.measures] == ["test_accuracy[arm=a]", "test_accuracy[arm=b]"]
+    assert [one.name for one in shown.quantities] == ["test_accuracy[arm=a]", "test_accuracy[arm=b]"]
     np.testing.assert_array_equal(shown.values[0][0], late[0, :, :, -2, 0])
     np.testing.assert_array_equal(shown.values[1][1:], late[1:, :, :, -1, 1])
     step = int(dataset.step[1])
@@ -262,8 +262,8 @@ def test_theory_is_only_where_a_measure_applies(swept):
         recorded=lambda config: config.init_scale > 0.5,
         theory=lambda config: 1.0,
     )
-    shown = Shown(dataclasses.replace(experiments.made(dataset), measures=[loss]), dataset)
-    assert [one.name for one in shown.measures] == ["loss"]  # though it is not about the first point
+    shown = Shown(dataclasses.replace(experiments.made(dataset), quantities=[loss]), dataset)
+    assert [one.name for one in shown.quantities] == ["loss"]  # though it is not about the first point
     np.testing.assert_array_equal(np.isfinite(shown.theory[0]), [[False] * 2, [False] * 2, [True] * 2])
     assert "at the 2 points that it is about" in shown.summary()
 
@@ -272,12 +272,12 @@ def test_a_measure_that_only_points_between_the_ends_have(monkeypatch):
     """What may be there is not refused beforehand; names are known of points at the ends."""
     experiment = experiments.get(OWN)
     made = grid.make(experiment.presets["small"], {"steps": [2, 5, 9]})
-    foresight.check_measures(experiment, made, ["training_loss", "test_accuracy[step=5]"])
-    with pytest.raises(ValueError, match="no such measure"):
-        foresight.check_measures(experiment, made, ["training_loss", "loss"])
+    foresight.check_quantities(experiment, made, ["training_loss", "test_accuracy[step=5]"])
+    with pytest.raises(ValueError, match="no such quantity"):
+        foresight.check_quantities(experiment, made, ["training_loss", "loss"])
     # an experiment that cannot work on blank results is believed
     broken = dataclasses.replace(experiment, train=lambda config: 1 / 0)
-    foresight.check_measures(broken, made, ["loss"])
+    foresight.check_quantities(broken, made, ["loss"])
 
 
 @pytest.mark.parametrize(
@@ -292,14 +292,25 @@ def test_names_are_foreseen_in_every_experiment(name):
     made = grid.make(experiment.presets["small"], {"steps": [3]})
     dataset = foresight._foreseen(experiment, made)
     assert "first_nonfinite_step" in dataset
-    with pytest.raises(ValueError, match="no such measure"):
-        foresight.check_measures(experiment, made, ["colour"])
+    with pytest.raises(ValueError, match="no such quantity"):
+        foresight.check_quantities(experiment, made, ["colour"])
 
 
 def test_a_measure_that_turns_out_wrong_leaves_the_result(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(foresight, "check_measures", lambda *given: None)
+    monkeypatch.setattr(foresight, "check_quantities", lambda *given: None)
     folder = tmp_path / "out"
-    argv = ["sweep", OWN, "--vary", "init_scale=0,1", "--seeds", "2", "--out", str(folder), "--measure", "no"]
+    argv = [
+        "sweep",
+        OWN,
+        "--vary",
+        "init_scale=0,1",
+        "--seeds",
+        "2",
+        "--out",
+        str(folder),
+        "--quantity",
+        "no",
+    ]
     assert main(argv) == 2
     assert f"the result is kept, and `dynamics plot {folder}` draws it" in capsys.readouterr().err
     assert main(["plot", str(folder)]) == 0

@@ -12,7 +12,7 @@ from dynamics.experiments.clean_generalization_robust_overfitting.quantities imp
     ROBUST_ERROR,
     SIGNAL_TIME,
 )
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS, Config, train
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS, train
 
 EXPERIMENT = Experiment(
     name="clean_generalization_robust_overfitting",
@@ -20,15 +20,13 @@ EXPERIMENT = Experiment(
     "Views: Representation Complexity and Training Dynamics",
     arxiv="2306.01271",
     about="adversarial training learns the signal in part and memorises the noise of its samples",
-    Config=Config,
     presets=PRESETS,
-    measures=(SIGNAL_TIME, MEMORY_TIME, ROBUST_ERROR, "robust_train", "robust_test"),
+    quantities=(SIGNAL_TIME, MEMORY_TIME, ROBUST_ERROR, "robust_train", "robust_test"),
     train=train,
     arms="arm",
     claims=claims.CLAIMS,
-    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
-    summary=figures.summary,
+    table=figures.summary,
     gallery=(
         Pictures("", "--seeds 8", "overview accuracy neurons phases"),
         Pictures("construction", "--preset construction --seeds 8", "overview"),
@@ -37,7 +35,7 @@ EXPERIMENT = Experiment(
         Pictures(
             "memory",
             "--attack-steps 0 --steps 30000 --vary num_samples=10,20,40 "
-            "--vary adversarial_weight=0.3,0.5,0.9 --measure memory_time --seeds 16",
+            "--vary adversarial_weight=0.3,0.5,0.9 --quantity memory_time --seeds 16",
             "curve",
         ),
         Pictures("threshold", "--preset threshold --seeds 8", "overview threshold"),

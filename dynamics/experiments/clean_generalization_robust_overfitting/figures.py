@@ -1,7 +1,6 @@
 """Figures and the table of clean generalisation and robust overfitting, from a Dataset alone."""
 
 import dataclasses
-import json
 import math
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,7 @@ import xarray as xr
 from dynamics import plots
 from dynamics.experiments.clean_generalization_robust_overfitting import quantities
 from dynamics.experiments.clean_generalization_robust_overfitting.quantities import ROBUST_ERROR, THRESHOLD
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import Config
-from dynamics.study import last
+from dynamics.study import Run, last
 from dynamics.words import counted
 
 if TYPE_CHECKING:
@@ -21,15 +19,11 @@ if TYPE_CHECKING:
 BLUE, RED, GREEN = plots.COLOURS[:3]
 
 
-def _config(dataset: xr.Dataset):
-    return Config.from_dict(json.loads(dataset.attrs["config"]))
-
-
-def _one(dataset: xr.Dataset) -> xr.Dataset:
+def _one(run: Run) -> xr.Dataset:
     """The first network under the first adversary, without the samples that only other networks have."""
-    one = dataset.isel(arm=0, gamma=0)
-    sizes = next(iter(_config(dataset).arms.values()))
-    wanted = {"sample": sizes[0], "neuron": sizes[1] * (2 if _config(dataset).signed else 1)}
+    one = run.isel(arm=0, gamma=0)
+    sizes = next(iter(run.config.arms.values()))
+    wanted = {"sample": sizes[0], "neuron": sizes[1] * (2 if run.config.signed else 1)}
     return one.isel({dim: slice(0, count) for dim, count in wanted.items() if dim in one.dims})
 
 
@@ -149,9 +143,10 @@ def _title(figure, config, dataset, what):
 
 
 @plots.styled
-def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def overview(run: Run) -> "matplotlib.figure.Figure":
     """What became of the run in one picture: phases and accuracies, a scan, widths, or the construction."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     if config.data == "parity":
         figure, axes = plots.new_figure(1, 1, 5.6, 3.8)
         _draw_construction(axes[0, 0], config, dataset)
@@ -164,7 +159,7 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
         what = f"{config.data}, N={config.num_samples[0]}, radius {config.radius:g}"
         _title(figure, config, dataset, what)
     else:
-        one = _one(dataset)
+        one = _one(run)
         drawn = [_draw_margins, _draw_accuracy]
         drawn += [_draw_attacks] if "full_test" in dataset else []
         drawn += [_draw_neurons] if "patch_alignment" in dataset else []
@@ -179,23 +174,25 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 
 
 @plots.styled
-def phases(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def phases(run: Run) -> "matplotlib.figure.Figure | None":
     """F1: signal and memory over time, with the curves of phases I to III; None unless on patches."""
+    dataset = run.dataset
     if "scores" not in dataset:
         return None
-    config, one = _config(dataset), _one(dataset)
+    config, one = run.config, _one(run)
     figure, axes = plots.new_figure(1, 1, 5.2, 4.6)
     _draw_margins(axes[0, 0], config, one)
     return figure
 
 
 @plots.styled
-def accuracy(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def accuracy(run: Run) -> "matplotlib.figure.Figure | None":
     """F2: clean and robust accuracy on training and test samples over time."""
+    dataset = run.dataset
     if dataset.sizes["step"] < 3:
         return None
     figure, axes = plots.new_figure(1, 1, 5.2, 4.2)
-    _draw_accuracy(axes[0, 0], _config(dataset), _one(dataset))
+    _draw_accuracy(axes[0, 0], run.config, _one(run))
     return figure
 
 
@@ -223,12 +220,13 @@ def _draw_threshold(ax, config, dataset):
 
 
 @plots.styled
-def threshold(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def threshold(run: Run) -> "matplotlib.figure.Figure | None":
     """F3: robust test accuracy against gamma, with the predicted thresholds; None for a single gamma."""
+    dataset = run.dataset
     if dataset.sizes["gamma"] < 2 or "scores" not in dataset:
         return None
     figure, axes = plots.new_figure(1, 1, 5.2, 4.4)
-    _draw_threshold(axes[0, 0], _config(dataset), dataset)
+    _draw_threshold(axes[0, 0], run.config, dataset)
     return figure
 
 
@@ -258,9 +256,10 @@ def _draw_widths(ax, config, dataset):
 
 
 @plots.styled
-def width(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def width(run: Run) -> "matplotlib.figure.Figure | None":
     """F4: clean and robust accuracy against the width; None for a single width."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     if len(config.width) < 2:
         return None
     figure, axes = plots.new_figure(1, 1, 5.2, 4.2)
@@ -303,11 +302,12 @@ def _draw_landscape(ax, config, dataset, what):
 
 
 @plots.styled
-def landscape(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def landscape(run: Run) -> "matplotlib.figure.Figure | None":
     """F5: rise of the loss and input gradient against the radius; None unless on images."""
+    dataset = run.dataset
     if "loss_rise_train" not in dataset:
         return None
-    config = _config(dataset)
+    config = run.config
     figure, axes = plots.new_figure(1, 2, 9.0, 4.2)
     for ax, what in zip(axes[0], LANDSCAPE, strict=True):
         _draw_landscape(ax, config, dataset, what)
@@ -335,12 +335,13 @@ def _draw_neurons(ax, config, one):
 
 
 @plots.styled
-def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def neurons(run: Run) -> "matplotlib.figure.Figure | None":
     """Each neuron's cosine with the signal against its largest one with a noise patch; None off patches."""
+    dataset = run.dataset
     if "patch_alignment" not in dataset:
         return None
     figure, axes = plots.new_figure(1, 1, 4.8, 4.2)
-    _draw_neurons(axes[0, 0], _config(dataset), _one(dataset))
+    _draw_neurons(axes[0, 0], run.config, _one(run))
     return figure
 
 
@@ -381,12 +382,13 @@ FIGURES = {
 }
 
 
-def summary(dataset: xr.Dataset) -> str:
+def summary(run: Run) -> str:
     """A line a network and adversary: accuracies at the end, signal, memory, and when each came.
 
     `best robust test`: the largest mean over seeds at any record, with its step: what early stopping gives.
     """
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     on_patches = "scores" in dataset
     head = ["network", *(["gamma"] if on_patches else []), "clean train", "test", "robust train", "test"]
     if on_patches:

@@ -11,7 +11,7 @@ from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.feature_averaging import claims, figures
 from dynamics.experiments.feature_averaging.quantities import RADIUS
-from dynamics.experiments.feature_averaging.setting import PRESETS, Config, train
+from dynamics.experiments.feature_averaging.setting import PRESETS, train
 
 EXPERIMENT = Experiment(
     name="feature_averaging",
@@ -19,16 +19,14 @@ EXPERIMENT = Experiment(
     "in Neural Networks",
     arxiv="2410.10322",
     about="gradient descent averages cluster features; finer labels decouple them",
-    Config=Config,
     presets=PRESETS,
     train=train,
     arms="supervision",
     claims=claims.CLAIMS,
-    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
-    summary=figures.robustness_table,
+    table=figures.robustness_table,
     animations={"neurons": partial(animations.neurons, names=figures.NAMES)},
-    measures=tuple(RADIUS.values()),
+    quantities=tuple(RADIUS.values()),
     gallery=(
         Pictures(
             "",

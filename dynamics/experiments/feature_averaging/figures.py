@@ -1,6 +1,5 @@
 """Figures and the robustness table of feature averaging, from a Dataset alone."""
 
-import json
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
@@ -19,9 +18,9 @@ from dynamics.experiments.feature_averaging.quantities import (
     own_projection,
     suppression,
 )
-from dynamics.experiments.feature_averaging.setting import Config
 from dynamics.laws import feature_averaging as laws
 from dynamics.problem.readouts import Readout
+from dynamics.study import Run
 from dynamics.words import counted
 
 if TYPE_CHECKING:
@@ -40,10 +39,6 @@ def _arms(dataset: xr.Dataset) -> dict[str, xr.Dataset]:
             arm = arm.dropna("neuron", how="all", subset=["own"])
         arms[name] = arm
     return arms
-
-
-def _config(dataset: xr.Dataset):
-    return Config.from_dict(json.loads(dataset.attrs["config"]))
 
 
 def _draw_alignment(ax, config, name, arm):
@@ -174,9 +169,10 @@ def _legend_beside(ax):
 
 
 @plots.styled
-def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def overview(run: Run) -> "matplotlib.figure.Figure":
     """Alignment curves, final maps, growth and robust accuracy of each supervision in one picture."""
-    config, arms = _config(dataset), _arms(dataset)
+    dataset = run.dataset
+    config, arms = run.config, _arms(dataset)
     if "alignment" not in dataset:
         figure, axes = plots.new_figure(1, 2, 8.5, 3.8)
         _draw_training(axes[0, 0], arms)
@@ -206,11 +202,12 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 
 
 @plots.styled
-def alignment(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def alignment(run: Run) -> "matplotlib.figure.Figure | None":
     """Alignment of each neuron with each feature over time; None without neurons to align."""
+    dataset = run.dataset
     if "alignment" not in dataset:
         return None
-    config, arms = _config(dataset), _arms(dataset)
+    config, arms = run.config, _arms(dataset)
     figure, axes = plots.new_figure(1, len(arms), 4.6 * len(arms), 3.4)
     for ax, (name, arm) in zip(axes[0], arms.items(), strict=True):
         _draw_alignment(ax, config, name, arm)
@@ -218,11 +215,12 @@ def alignment(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 
 
 @plots.styled
-def feature_maps(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def feature_maps(run: Run) -> "matplotlib.figure.Figure | None":
     """Figure 2: cosine of each neuron with each feature at the end; None without neurons to align."""
+    dataset = run.dataset
     if "alignment" not in dataset:
         return None
-    config, arms = _config(dataset), _arms(dataset)
+    config, arms = run.config, _arms(dataset)
     figure, axes = plots.new_figure(1, len(arms), 4.6 * len(arms), 3.7)
     for ax, (name, arm) in zip(axes[0], arms.items(), strict=True):
         _draw_map(ax, config, name, arm)
@@ -230,9 +228,10 @@ def feature_maps(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 
 
 @plots.styled
-def robust_accuracy(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def robust_accuracy(run: Run) -> "matplotlib.figure.Figure | None":
     """Figure 3: robust accuracy against radius, certified and under PGD, with the theory's radii."""
-    config, arms = _config(dataset), _arms(dataset)
+    dataset = run.dataset
+    config, arms = run.config, _arms(dataset)
     if "pgd_accuracy" not in dataset and "certified_radius" not in dataset:
         return None
     figure, axes = plots.new_figure(1, 1, 6.8, 3.6)
@@ -242,12 +241,13 @@ def robust_accuracy(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 
 
 @plots.styled
-def growth(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def growth(run: Run) -> "matplotlib.figure.Figure | None":
     """Inner products with own features over time against the growth laws."""
+    dataset = run.dataset
     if "projection" not in dataset:
         return None
     figure, axes = plots.new_figure(1, 1, 4.6, 3.4)
-    _draw_growth(axes[0, 0], _config(dataset), _arms(dataset))
+    _draw_growth(axes[0, 0], run.config, _arms(dataset))
     return figure
 
 
@@ -260,14 +260,15 @@ FIGURES = {
 }
 
 
-def robustness_table(dataset: xr.Dataset) -> str:
+def robustness_table(run: Run) -> str:
     """A line a network and readout: certified and attacked radii beside the closed form.
 
     `masked`: to turn half of the points PGD needs over 10 % more than the radius at which constructed
     points prove half of them wrong; there PGD reports robustness that is not. The theory of `sum_logit`
     takes the suppression of opposite neurons from the trained network.
     """
-    config, arms = _config(dataset), _arms(dataset)
+    dataset = run.dataset
+    config, arms = run.config, _arms(dataset)
     rows = [("network", "certified mean", "sd", "min", "PGD 50 %", "universal 50 %", "theory", "")]
     for name, arm in arms.items():
         readouts = (

@@ -7,21 +7,19 @@ Neural Networks", arXiv:2410.22069.
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.flavors_of_margin import claims, figures
-from dynamics.experiments.flavors_of_margin.setting import PRESETS, Config, train
+from dynamics.experiments.flavors_of_margin.setting import PRESETS, train
 
 EXPERIMENT = Experiment(
     name="flavors_of_margin",
     title="Flavors of Margin: Implicit Bias of Steepest Descent in Homogeneous Neural Networks",
     arxiv="2410.22069",
     about="steepest descent in a norm maximises the margin of that norm",
-    Config=Config,
     presets=PRESETS,
     train=train,
     arms="algorithm",
     claims=claims.CLAIMS,
-    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
-    summary=figures.margin_table,
+    table=figures.margin_table,
     gallery=(
         Pictures("", "--seeds 16", "overview margin_matrix neurons stationarity weights"),
         Pictures("adam", "--preset adam --seeds 8", "adam"),

@@ -1,6 +1,5 @@
 """Figures and the margin table of flavors of margin, from a Dataset alone."""
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,6 @@ from dynamics.experiments.flavors_of_margin.quantities import (
     own_norms,
     own_ratio,
 )
-from dynamics.experiments.flavors_of_margin.setting import Config
 from dynamics.study import Run
 from dynamics.words import counted
 
@@ -32,10 +30,6 @@ NAMES = {
 }
 
 
-def _run(dataset: xr.Dataset) -> Run:
-    return Run(Config.from_dict(json.loads(dataset.attrs["config"])), dataset)
-
-
 def _name(algorithm: str) -> str:
     return NAMES.get(algorithm, algorithm)
 
@@ -44,43 +38,43 @@ def _symbol(norm: str) -> str:
     return f"${SYMBOLS[norm]}$" if norm in SYMBOLS else norm
 
 
-def _colour(dataset: xr.Dataset, norm: str) -> str:
-    return plots.COLOURS[dataset.norm.values.tolist().index(norm) % len(plots.COLOURS)]
+def _colour(run: Run, norm: str) -> str:
+    return plots.COLOURS[run.norm.values.tolist().index(norm) % len(plots.COLOURS)]
 
 
-def _line(dataset: xr.Dataset, algorithm: str) -> dict:
+def _line(run: Run, algorithm: str) -> dict:
     """Colour of the norm that an algorithm descends in; algorithms of one norm differ in their dots."""
-    config = _run(dataset).config
+    config = run.config
     mine = config.own_norm(algorithm)
-    alike = [name for name in dataset.algorithm.values.tolist() if config.own_norm(name) == mine]
-    return {"color": _colour(dataset, mine), "linestyle": ("-", ":", "-.")[alike.index(algorithm) % 3]}
+    alike = [name for name in run.algorithm.values.tolist() if config.own_norm(name) == mine]
+    return {"color": _colour(run, mine), "linestyle": ("-", ":", "-.")[alike.index(algorithm) % 3]}
 
 
-def _scale(dataset: xr.Dataset) -> tuple[xr.DataArray, str]:
+def _scale(run: Run) -> tuple[xr.DataArray, str]:
     """What margins are measured against: the largest possible where any is known, else the best in the run.
 
     Algorithms on rescaled data are not compared with each other: their inputs differ in size.
     """
-    if bool(np.isfinite(dataset.optimum).any()):
-        return dataset.optimum, "margin / largest possible"
-    if _run(dataset).config.rescale:
-        return dataset.geometric_margin.max("step"), "margin / largest of the run"
-    return dataset.geometric_margin.isel(step=-1).max("algorithm"), "margin / best at the end"
+    if bool(np.isfinite(run.optimum).any()):
+        return run.optimum, "margin / largest possible"
+    if run.config.rescale:
+        return run.geometric_margin.max("step"), "margin / largest of the run"
+    return run.geometric_margin.isel(step=-1).max("algorithm"), "margin / best at the end"
 
 
-def _draw_margins(ax, config, dataset, algorithm):
-    scale, label = _scale(dataset)
+def _draw_margins(ax, config, run, algorithm):
+    scale, label = _scale(run)
     mine = config.own_norm(algorithm)
-    for norm in dataset.norm.values.tolist():
+    for norm in run.norm.values.tolist():
         at = {"algorithm": algorithm, "norm": norm}
         size = scale.sel({k: v for k, v in at.items() if k in scale.dims})
-        one = dataset.sel(at)
-        line = {"color": _colour(dataset, norm), "linewidth": 2.2 if norm == mine else 1.1}
+        one = run.sel(at)
+        line = {"color": _colour(run, norm), "linewidth": 2.2 if norm == mine else 1.1}
         _draw_positive(ax, one.geometric_margin / size, **line)
         if norm == mine:
             _draw_positive(ax, one.soft_margin / size, **line | {"linestyle": ":", "linewidth": 1.4})
     ax.axhline(1.0, **plots.THEORY | {"linewidth": 0.9})
-    _log_steps(ax, dataset)
+    _log_steps(ax, run)
     ax.set_yscale("log")
     ax.set_ylabel(label)
     ax.set_title(_name(algorithm))
@@ -94,33 +88,30 @@ def _draw_positive(ax, values, **line):
         plots.band(ax, values.step.values[kept.values], values.values[:, kept.values], **line)
 
 
-def _legend_of_norms(figure, dataset):
+def _legend_of_norms(figure, run):
     from matplotlib.lines import Line2D
 
     lines = [
-        Line2D([], [], color=_colour(dataset, norm), label=_symbol(norm))
-        for norm in dataset.norm.values.tolist()
+        Line2D([], [], color=_colour(run, norm), label=_symbol(norm)) for norm in run.norm.values.tolist()
     ]
     lines.append(Line2D([], [], color=plots.GREY, linewidth=2.2, label="own norm"))
     lines.append(Line2D([], [], color=plots.GREY, linestyle=":", label="its soft margin"))
-    most = _scale(dataset)[1].split(" / ")[1]
+    most = _scale(run)[1].split(" / ")[1]
     lines.append(Line2D([], [], **plots.THEORY | {"linewidth": 0.9}, label=most))
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
 
 
-def _log_steps(ax, dataset):
-    steps = dataset.step.values
+def _log_steps(ax, run):
+    steps = run.step.values
     ax.set_xlabel("step $t$")
     if len(steps) > 2 and steps[-1] > 10:
         ax.set_xscale("log")
         ax.set_xlim(max(steps[1], 1), steps[-1])
 
 
-def _draw_matrix(ax, dataset):
-    scale, label = _scale(dataset)
-    values = (
-        (dataset.geometric_margin.isel(step=-1) / scale).median("seed").transpose("algorithm", "norm").values
-    )
+def _draw_matrix(ax, run):
+    scale, label = _scale(run)
+    values = (run.geometric_margin.isel(step=-1) / scale).median("seed").transpose("algorithm", "norm").values
     shown = np.where(values > 0, values, np.nan)
     image = ax.imshow(np.log10(shown), cmap="viridis", vmin=-2, vmax=0, aspect="auto")
     below = "min" if (shown < 1e-2).any() else "neither"
@@ -128,35 +119,34 @@ def _draw_matrix(ax, dataset):
     ax.set_xlabel("margin in the norm")
     ax.set_title("margin at the end (median over seeds)")
     texts = np.vectorize(lambda value: f"{value:.2g}" if np.isfinite(value) else "-", otypes=[str])(values)
-    _annotate(ax, dataset, texts, np.where(shown > 0.3, "black", "white"))
+    _annotate(ax, run, texts, np.where(shown > 0.3, "black", "white"))
 
 
-def _annotate(ax, dataset, texts, colours):
+def _annotate(ax, run, texts, colours):
     """Name the rows and columns of a matrix of algorithms and norms, and write into its cells."""
-    ax.set_xticks(range(dataset.sizes["norm"]), [_symbol(norm) for norm in dataset.norm.values.tolist()])
-    ax.set_yticks(range(dataset.sizes["algorithm"]), dataset.algorithm.values.tolist())
+    ax.set_xticks(range(run.sizes["norm"]), [_symbol(norm) for norm in run.norm.values.tolist()])
+    ax.set_yticks(range(run.sizes["algorithm"]), run.algorithm.values.tolist())
     for i, j in np.ndindex(texts.shape):
         ax.text(j, i, texts[i, j], ha="center", va="center", fontsize=8, color=colours[i, j])
     for spine in ax.spines.values():
         spine.set_visible(True)
 
 
-def _draw_stationarity(ax, dataset, gap=False):
+def _draw_stationarity(ax, run, gap=False):
     from matplotlib.ticker import LogFormatter
 
-    run = _run(dataset)
-    values = own(run, dataset.bregman_gap if gap else dataset.stationarity)
-    for algorithm in dataset.algorithm.values.tolist():
-        x = -dataset.log_loss.sel(algorithm=algorithm)
+    values = own(run, run.bregman_gap if gap else run.stationarity)
+    for algorithm in run.algorithm.values.tolist():
+        x = -run.log_loss.sel(algorithm=algorithm)
         kept = values.sel(algorithm=algorithm).where(x > 1)
         if not bool(kept.notnull().any()):
             continue
         # records fall at different losses in different seeds: one thin line each
-        for i, seed in enumerate(dataset.seed.values.tolist()):
+        for i, seed in enumerate(run.seed.values.tolist()):
             label = f"{_name(algorithm)}, {_symbol(run.config.own_norm(algorithm))}" if i == 0 else None
             ax.plot(
                 x.sel(seed=seed).where(x.sel(seed=seed) > 1), kept.sel(seed=seed),
-                linewidth=0.9, alpha=0.7, label=label, **_line(dataset, algorithm),
+                linewidth=0.9, alpha=0.7, label=label, **_line(run, algorithm),
             )  # fmt: skip
     ax.set_xscale("log")
     ax.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # 2 and not 2 x 10^0
@@ -175,17 +165,17 @@ def _draw_stationarity(ax, dataset, gap=False):
 
 
 @plots.styled
-def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def overview(run: Run) -> "matplotlib.figure.Figure":
     """Margins of each algorithm in every norm over time, at the end, and how stationary each is."""
-    config = _run(dataset).config
-    algorithms = dataset.algorithm.values.tolist()
+    config = run.config
+    algorithms = run.algorithm.values.tolist()
     figure, axes = plots.panels(len(algorithms) + 2, 3.2, 3.1)
     for ax, algorithm in zip(axes, algorithms, strict=False):
-        _draw_margins(ax, config, dataset, algorithm)
-    _draw_matrix(axes[-2], dataset)
-    _draw_stationarity(axes[-1], dataset)
-    seeds = counted(dataset.sizes["seed"], "seed")
-    _legend_of_norms(figure, dataset)
+        _draw_margins(ax, config, run, algorithm)
+    _draw_matrix(axes[-2], run)
+    _draw_stationarity(axes[-1], run)
+    seeds = counted(run.sizes["seed"], "seed")
+    _legend_of_norms(figure, run)
     figure.suptitle(
         f"Flavors of margin: {config.data}, {config.model}, {seeds} (lines: medians, bands: quartiles)",
         fontsize=10,
@@ -194,20 +184,19 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 
 
 @plots.styled
-def margin_matrix(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def margin_matrix(run: Run) -> "matplotlib.figure.Figure":
     """Which algorithm has how large a margin in which norm, and in which its soft margin ever falls."""
     figure, axes = plots.new_figure(1, 2, 9.4, 3.8)
-    _draw_matrix(axes[0, 0], dataset)
-    _draw_decreases(axes[0, 1], dataset)
+    _draw_matrix(axes[0, 0], run)
+    _draw_decreases(axes[0, 1], run)
     return figure
 
 
-def _draw_decreases(ax, dataset):
+def _draw_decreases(ax, run):
     """The share of records between which each soft margin falls, once the loss is below 1."""
     from matplotlib.patches import Rectangle
 
-    run = _run(dataset)
-    change = increments(run, dataset.soft_margin)
+    change = increments(run, run.soft_margin)
     falls = (
         (change < -1e-9).where(change.notnull()).mean(["seed", "step"]).transpose("algorithm", "norm").values
     )
@@ -217,30 +206,30 @@ def _draw_decreases(ax, dataset):
     ax.set_xlabel("soft margin in the norm")
     ax.set_title("how often the soft margin falls after separation")
     texts = np.vectorize(lambda share: f"{share:.2g}" if share else "never", otypes=[str])(falls)
-    _annotate(ax, dataset, texts, np.where(falls > top / 2, "white", "black"))
-    for i, j in np.argwhere((own_norms(run) == dataset.norm).transpose("algorithm", "norm").values):
+    _annotate(ax, run, texts, np.where(falls > top / 2, "white", "black"))
+    for i, j in np.argwhere((own_norms(run) == run.norm).transpose("algorithm", "norm").values):
         frame = (j - 0.48, i - 0.46), 0.96, 0.92
         ax.add_patch(Rectangle(*frame, fill=False, edgecolor=plots.COLOURS[0], linewidth=2))
 
 
 @plots.styled
-def stationarity(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def stationarity(run: Run) -> "matplotlib.figure.Figure":
     """Alignment with the steepest direction and Bregman gap against log(1/L)."""
     figure, axes = plots.new_figure(1, 2, 9.2, 3.8)
-    _draw_stationarity(axes[0, 0], dataset)
-    _draw_stationarity(axes[0, 1], dataset, gap=True)
+    _draw_stationarity(axes[0, 0], run)
+    _draw_stationarity(axes[0, 1], run, gap=True)
     return figure
 
 
 @plots.styled
-def weights(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def weights(run: Run) -> "matplotlib.figure.Figure":
     """Histograms of the final weights."""
     figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
     ax = axes[0, 0]
-    edges = np.append(dataset.bin.values, 1.0)
-    for algorithm in dataset.algorithm.values.tolist():
-        shares = dataset.magnitudes.sel(algorithm=algorithm).mean("seed").values
-        line = {"label": _name(algorithm), "linewidth": 1.4} | _line(dataset, algorithm)
+    edges = np.append(run.bin.values, 1.0)
+    for algorithm in run.algorithm.values.tolist():
+        shares = run.magnitudes.sel(algorithm=algorithm).mean("seed").values
+        line = {"label": _name(algorithm), "linewidth": 1.4} | _line(run, algorithm)
         ax.stairs(np.maximum(shares, 1e-6), edges, baseline=1e-6, **line)
     ax.set_yscale("log")
     ax.set_ylim(1e-5, 30)
@@ -252,23 +241,22 @@ def weights(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 
 
 @plots.styled
-def rates(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def rates(run: Run) -> "matplotlib.figure.Figure | None":
     """How fast the own margins come to the largest possible; None where that is not known."""
-    run = _run(dataset)
     short = 1 - own_ratio(run)
-    if not bool(np.isfinite(own(run, dataset.optimum)).any()):
+    if not bool(np.isfinite(own(run, run.optimum)).any()):
         return None
     figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
     ax = axes[0, 0]
-    for algorithm in dataset.algorithm.values.tolist():
+    for algorithm in run.algorithm.values.tolist():
         values = short.sel(algorithm=algorithm)
         values = values.where((values > 0) & (values < 1)).transpose("seed", "step")
         values = values.dropna("step", how="all")
         if values.size:
-            line = _line(dataset, algorithm)
+            line = _line(run, algorithm)
             plots.band(ax, values.step.values, values.values, label=_name(algorithm), **line)
-    _draw_rate(ax, run.config, dataset.step.values, short)
-    _log_steps(ax, dataset)
+    _draw_rate(ax, run.config, run.step.values, short)
+    _log_steps(ax, run)
     ax.set_yscale("log")
     ax.set_ylabel("1 - own margin / largest possible")
     ax.set_title("rate of the margin")
@@ -290,13 +278,13 @@ def _draw_rate(ax, config, steps, short):
 
 
 @plots.styled
-def adam(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def adam(run: Run) -> "matplotlib.figure.Figure | None":
     """Margins of Adam in l2 and linf against log(1/L), with log(1/eps); None for a run without Adam."""
-    config = _run(dataset).config
+    config = run.config
     if "adam" not in config.algorithms:
         return None
-    scale, label = _scale(dataset)
-    one = dataset.sel(algorithm="adam")
+    scale, label = _scale(run)
+    one = run.sel(algorithm="adam")
     figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
     ax = axes[0, 0]
     for norm in [name for name in ("l2", "linf") if name in one.norm.values]:
@@ -305,7 +293,7 @@ def adam(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
         for i, seed in enumerate(one.seed.values.tolist()):
             x, y = -one.log_loss.sel(seed=seed), values.sel(seed=seed)
             ax.plot(
-                x.where(y > 0), y.where(y > 0), color=_colour(dataset, norm), linewidth=0.9, alpha=0.7,
+                x.where(y > 0), y.where(y > 0), color=_colour(run, norm), linewidth=0.9, alpha=0.7,
                 label=_symbol(norm) if i == 0 else None,
             )  # fmt: skip
     if (place := SWITCH.predicted(config)) is not None:
@@ -320,22 +308,20 @@ def adam(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 
 
 @plots.styled
-def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def neurons(run: Run) -> "matplotlib.figure.Figure | None":
     """Largest cosine of any neuron with each teacher direction over time; None without neurons."""
-    if "alignment" not in dataset or _run(dataset).config.data not in ("relu_teacher", "linear"):
+    if "alignment" not in run or run.config.data not in ("relu_teacher", "linear"):
         return None
-    algorithms = dataset.algorithm.values.tolist()
+    algorithms = run.algorithm.values.tolist()
     figure, axes = plots.panels(len(algorithms), 3.2 if len(algorithms) == 3 else 4.4, 3.2)
     for ax, algorithm in zip(axes, algorithms, strict=True):
         best = (
-            np.abs(dataset.alignment.sel(algorithm=algorithm))
-            .max("neuron")
-            .transpose("feature", "seed", "step")
+            np.abs(run.alignment.sel(algorithm=algorithm)).max("neuron").transpose("feature", "seed", "step")
         )
         for j in range(best.sizes["feature"]):
             label = f"teacher direction {j + 1}"
-            plots.band(ax, dataset.step.values, best.values[j], color=plots.COLOURS[j], label=label)
-        _log_steps(ax, dataset)
+            plots.band(ax, run.step.values, best.values[j], color=plots.COLOURS[j], label=label)
+        _log_steps(ax, run)
         ax.set_ylim(0, 1.05)
         ax.set_ylabel(r"$\max_r |\cos(w_r, u_j)|$")
         ax.set_title(_name(algorithm))
@@ -344,15 +330,15 @@ def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 
 
 @plots.styled
-def accuracy(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def accuracy(run: Run) -> "matplotlib.figure.Figure":
     """Test accuracy over time."""
     figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
     ax = axes[0, 0]
-    trained = dataset.sel(step=dataset.step > 0) if dataset.sizes["step"] > 1 else dataset
-    for algorithm in dataset.algorithm.values.tolist():
+    trained = run.sel(step=run.step > 0) if run.sizes["step"] > 1 else run
+    for algorithm in run.algorithm.values.tolist():
         values = trained.test_accuracy.sel(algorithm=algorithm).transpose("seed", "step").values
-        plots.band(ax, trained.step.values, values, label=_name(algorithm), **_line(dataset, algorithm))
-    _log_steps(ax, dataset)
+        plots.band(ax, trained.step.values, values, label=_name(algorithm), **_line(run, algorithm))
+    _log_steps(ax, run)
     ax.set_ylabel("test accuracy")
     ax.set_title("generalisation")
     ax.legend(loc="lower right")
@@ -371,22 +357,22 @@ FIGURES = {
 }
 
 
-def margin_table(dataset: xr.Dataset) -> str:
+def margin_table(run: Run) -> str:
     """A line an algorithm: log(1/L), its stationarity, test accuracy, and the final margin in every norm.
 
     Margins are relative to the largest that the model can have, if that is known in any norm (nan in others).
     """
-    known = bool(np.isfinite(dataset.optimum).any())
-    last = dataset.isel(step=-1)
-    values = last.geometric_margin / dataset.optimum if known else last.geometric_margin
-    beta = own(_run(dataset), dataset.stationarity).isel(step=-1)
-    names = dataset.norm.values.tolist()
+    known = bool(np.isfinite(run.optimum).any())
+    last = run.isel(step=-1)
+    values = last.geometric_margin / run.optimum if known else last.geometric_margin
+    beta = own(run, run.stationarity).isel(step=-1)
+    names = run.norm.values.tolist()
     head = "margin / largest possible" if known else "margin"
     lines = [
         f"{'algorithm':<14}{'log(1/L)':>10}{'beta':>8}{'test':>8}   {head} in "
         + "".join(f"{n:>12}" for n in names)
     ]
-    for algorithm in dataset.algorithm.values.tolist():
+    for algorithm in run.algorithm.values.tolist():
         at = {"algorithm": algorithm}
         numbers = "".join(f"{float(values.sel(at).sel(norm=n).median()):>12.4g}" for n in names)
         lines.append(

@@ -14,21 +14,19 @@ from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.kernels_data_physics import claims, figures
 from dynamics.experiments.kernels_data_physics.quantities import FIRST_VARIANCE, SECOND_VARIANCE
-from dynamics.experiments.kernels_data_physics.setting import PRESETS, Config, train
+from dynamics.experiments.kernels_data_physics.setting import PRESETS, train
 
 EXPERIMENT = Experiment(
     name="kernels_data_physics",
     title="Kernels, Data & Physics",
     arxiv="2307.02693",
     about="wide networks as kernels: spectral bias, ensembles, learning curves, and where that ends",
-    Config=Config,
     presets=PRESETS,
-    measures=("fit", "error", FIRST_VARIANCE, SECOND_VARIANCE),
+    quantities=("fit", "error", FIRST_VARIANCE, SECOND_VARIANCE),
     train=train,
     claims=claims.CLAIMS,
-    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
-    summary=figures.table,
+    table=figures.table,
     gallery=(
         Pictures("", "--seeds 4", "overview"),
         Pictures("amplitude", "--preset amplitude --seeds 4", "overview"),

@@ -4,18 +4,17 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from dynamics import plots
 from dynamics.experiments.kernels_data_physics import network_figures as networks
 from dynamics.experiments.kernels_data_physics import quantities
 from dynamics.experiments.kernels_data_physics.network_figures import (
-    config_of,
     guide,
     loglog,
     net,
     seeds,
 )
+from dynamics.study import Run
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -165,9 +164,10 @@ DRAWN = {
 
 
 @plots.styled
-def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def overview(run: Run) -> "matplotlib.figure.Figure":
     """The part's main picture."""
-    config = config_of(dataset)
+    dataset = run.dataset
+    config = run.config
     figure, axes, about = DRAWN[config.part](config, dataset)
     figure.suptitle(about, fontsize=9)
     for ax in axes.flat:
@@ -184,12 +184,13 @@ def _is_theory(handle):
 
 
 @plots.styled
-def images(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def images(run: Run) -> "matplotlib.figure.Figure | None":
     """The first learned images of the first seed, before and after (distillation)."""
+    dataset = run.dataset
     side = math.isqrt(dataset.sizes.get("pixel", 0))
     if "learned" not in dataset or side**2 != dataset.sizes["pixel"]:
         return None
-    config = config_of(dataset)
+    config = run.config
     shown = dataset.learned.isel(seed=0)
     shown = shown.isel(support=0) if "support" in shown.dims else shown
     count = dataset.sizes["image"]
@@ -213,9 +214,10 @@ def images(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 FIGURES = {"overview": overview, "images": images}
 
 
-def table(dataset: xr.Dataset) -> str:
+def table(run: Run) -> str:
     """Some numbers of the part, means over seeds."""
-    config = config_of(dataset)
+    dataset = run.dataset
+    config = run.config
     rows: list[list[str]] = []
     if config.part == "spectral_bias":
         rows = [["frequency", "predicted", *(f"A={a:g}" for a in dataset.amplitude.values)]]

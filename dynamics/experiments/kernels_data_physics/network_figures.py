@@ -1,23 +1,15 @@
 """Figures of the parts of `kernels_data_physics` in which networks are trained or drawn."""
 
-import json
 import math
 
 import numpy as np
-import xarray as xr
 
 from dynamics import plots
 from dynamics.experiments.kernels_data_physics import quantities
-from dynamics.experiments.kernels_data_physics.setting import Config
 from dynamics.words import counted
 
 COLOURS = plots.COLOURS
 LAYERS = {"first": "first layer", "second": "second layer", "both": "both layers"}
-
-
-def config_of(dataset: xr.Dataset):
-    """The config of a run."""
-    return Config.from_dict(json.loads(dataset.attrs["config"]))
 
 
 def seeds(dataset) -> str:

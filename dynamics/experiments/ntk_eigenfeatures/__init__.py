@@ -9,22 +9,20 @@ interpolant of orthogonal centres).
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.ntk_eigenfeatures import claims, figures, quantities
-from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS, Config, train
+from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS, train
 
 EXPERIMENT = Experiment(
     name="ntk_eigenfeatures",
     title="What Can the Neural Tangent Kernel Tell Us About Adversarial Robustness?",
     arxiv="2210.05577",
     about="kernel eigenfeatures: robust ones at the top of the spectrum, useful non-robust ones below",
-    Config=Config,
     presets=PRESETS,
-    measures=quantities.LAWS,
+    quantities=quantities.LAWS,
     train=train,
     arms="training",
     claims=claims.CLAIMS,
-    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
-    summary=figures.table,
+    table=figures.table,
     gallery=(
         Pictures("", "--preset networks --seeds 4", "overview"),
         Pictures("clusters", "--preset clusters --seeds 2", "overview"),

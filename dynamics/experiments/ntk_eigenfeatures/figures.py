@@ -1,6 +1,5 @@
 """Figures and the table of the NTK's eigenfeatures, from a Dataset alone."""
 
-import json
 import math
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,8 @@ import xarray as xr
 
 from dynamics import plots
 from dynamics.experiments.ntk_eigenfeatures.quantities import FLIP, GRADIENTS, tail, useful
-from dynamics.experiments.ntk_eigenfeatures.setting import Config, data
+from dynamics.experiments.ntk_eigenfeatures.setting import data
+from dynamics.study import Run
 from dynamics.words import counted
 from kernels import evolution
 
@@ -26,10 +26,6 @@ ATTACKS = {
     "other_network": ("made from another network", plots.COLOURS[2]),
     "random_signs": ("random signs", plots.GREY),
 }
-
-
-def _config(dataset: xr.Dataset):
-    return Config.from_dict(json.loads(dataset.attrs["config"]))
 
 
 def _data(config) -> str:
@@ -239,16 +235,18 @@ DRAWN = {
 
 
 @plots.styled
-def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def overview(run: Run) -> "matplotlib.figure.Figure":
     """The part's main picture."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     return DRAWN[config.part](config, dataset)
 
 
 @plots.styled
-def distances(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def distances(run: Run) -> "matplotlib.figure.Figure | None":
     """Distance 1 - similarity of every two kernels of a run, for each kind of training (evolution)."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     if config.part != "evolution":
         return None
     figure, axes = plots.new_figure(1, dataset.sizes["training"], 3.2 * dataset.sizes["training"], 3.2)
@@ -275,11 +273,12 @@ def distances(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 
 
 @plots.styled
-def architectures(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def architectures(run: Run) -> "matplotlib.figure.Figure | None":
     """Agreement with other kernels, feature by feature and for leading eigenspaces (features)."""
+    dataset = run.dataset
     if "overlap" not in dataset:
         return None
-    config = _config(dataset)
+    config = run.config
     figure, axes = plots.new_figure(1, 2, 8.6, 3.5)
     figure.suptitle(f"{_data(config)}; against the {_kernel(config)}; {_seeds(dataset)}", fontsize=9)
     for number, other in enumerate(dataset.other.values.tolist()):
@@ -301,12 +300,13 @@ def architectures(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 
 
 @plots.styled
-def gradients(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def gradients(run: Run) -> "matplotlib.figure.Figure | None":
     """Input gradients of the first eigenfeatures at a test image of the first seed (images)."""
+    dataset = run.dataset
     side = math.isqrt(dataset.sizes.get("pixel", 0))
     if "feature_gradients" not in dataset or side**2 != dataset.sizes["pixel"]:
         return None
-    config = _config(dataset)
+    config = run.config
     count = dataset.sizes["shown"]
     figure, axes = plots.new_figure(2, -(-count // 2), 1.9 * -(-count // 2), 4.2)
     figure.suptitle(f"input gradients of eigenfeatures, {_data(config)}; {_kernel(config)}", fontsize=9)
@@ -328,9 +328,10 @@ FIGURES = {
 }
 
 
-def table(dataset: xr.Dataset) -> str:
+def table(run: Run) -> str:
     """Some numbers of the part, means over seeds."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     if config.part == "features" and "robustness" in dataset:
         rows = [["feature", "eigenvalue", "useful", "robust"]]
         for i in dataset.feature.values[:12]:

@@ -8,21 +8,19 @@ a time: `distillation` (images learned through kernel regression, plainly or aga
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.robust_data_distillation import claims, figures
-from dynamics.experiments.robust_data_distillation.setting import PRESETS, Config, train
+from dynamics.experiments.robust_data_distillation.setting import PRESETS, train
 
 EXPERIMENT = Experiment(
     name="robust_data_distillation",
     title="Can we achieve robustness from data alone?",
     arxiv="2207.11727",
     about="images optimised through kernel regression look robust, until another attack is tried",
-    Config=Config,
     presets=PRESETS,
     train=train,
     arms="training",
     claims=claims.CLAIMS,
-    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
-    summary=figures.table,
+    table=figures.table,
     gallery=(
         Pictures("", "--seeds 3", "overview images"),
         Pictures("deployed", "--preset deployed --seeds 2", "overview"),

@@ -1,6 +1,5 @@
 """Figures and the table of data distillation, from a Dataset alone."""
 
-import json
 import math
 import textwrap
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from dynamics import plots
 from dynamics.adversary.evaluation import suspicions
 from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.experiments.robust_data_distillation.quantities import overestimate
-from dynamics.experiments.robust_data_distillation.setting import Config
+from dynamics.study import Run
 from dynamics.words import counted
 
 if TYPE_CHECKING:
@@ -32,10 +31,6 @@ ATTACKS = {
     "random_search": ("random search", plots.COLOURS[3]),
     "worst": ("all attacks", plots.COLOURS[6]),
 }
-
-
-def _config(dataset: xr.Dataset):
-    return Config.from_dict(json.loads(dataset.attrs["config"]))
 
 
 def _setting(config, dataset: xr.Dataset) -> str:
@@ -201,22 +196,24 @@ DRAWN = {"distillation": _draw_distillation, "networks": _draw_networks, "rescal
 
 
 @plots.styled
-def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def overview(run: Run) -> "matplotlib.figure.Figure":
     """The part's main picture."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     return DRAWN[config.part](config, dataset)
 
 
 @plots.styled
-def images(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def images(run: Run) -> "matplotlib.figure.Figure | None":
     """The first images of the first seed, before and after learning (distillation)."""
+    dataset = run.dataset
     if "support" not in dataset:
         return None
     side = math.isqrt(dataset.sizes["pixel"])
     arms = [arm for arm in ("subset", "kip", "adv_kip") if arm in dataset.training]
     if side**2 != dataset.sizes["pixel"] or arms == ["subset"]:
         return None
-    config = _config(dataset)
+    config = run.config
     count = min(10, dataset.sizes["point"])
     figure, axes = plots.new_figure(len(arms), count, 0.84 * count + 1.2, 1.0 * len(arms) + 0.5)
     one = dataset.isel(seed=0)
@@ -241,8 +238,9 @@ def images(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 FIGURES = {"overview": overview, "images": images}
 
 
-def table(dataset: xr.Dataset) -> str:
+def table(run: Run) -> str:
     """Accuracies, means over seeds, and what is to be suspected of them."""
+    dataset = run.dataset
     dim = next(name for name in ("scale", "training") if name in dataset.under.dims)
     attacks = dataset.attack.values.tolist()
     rows, told = [[dim, *attacks, "overestimate"]], []

@@ -7,7 +7,7 @@ Learning Process Under Structured Data", arXiv:2410.08503.
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.robust_feature_learning import claims, figures
-from dynamics.experiments.robust_feature_learning.setting import PRESETS, Config, train
+from dynamics.experiments.robust_feature_learning.setting import PRESETS, train
 
 EXPERIMENT = Experiment(
     name="robust_feature_learning",
@@ -15,15 +15,13 @@ EXPERIMENT = Experiment(
     "Process Under Structured Data",
     arxiv="2410.08503",
     about="standard training learns dense non-robust features, adversarial training sparse robust ones",
-    Config=Config,
     presets=PRESETS,
     train=train,
     arms="training",
     claims=claims.CLAIMS,
-    check_runs=claims.CLAIMS.runs,
     figures=figures.FIGURES,
-    summary=figures.table,
-    measures=("flip_accuracy",),
+    table=figures.table,
+    quantities=("flip_accuracy",),
     gallery=(
         Pictures("", "--seeds 16", "overview neurons"),
         Pictures("crossing", "--preset crossing --seeds 16", "overview"),

@@ -1,6 +1,5 @@
 """Figures and the table of robust feature learning, from a Dataset alone."""
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +7,7 @@ import xarray as xr
 
 from dynamics import plots
 from dynamics.experiments.robust_feature_learning.quantities import nonrobust, robust, sides
-from dynamics.experiments.robust_feature_learning.setting import Config
+from dynamics.study import Run
 from dynamics.words import counted
 
 if TYPE_CHECKING:
@@ -28,10 +27,6 @@ RATES = {
     "nonrobust_rate": ("follows the standard reference", NONROBUST),
     "robust_rate": ("follows the adversarial reference", ROBUST),
 }
-
-
-def _config(dataset: xr.Dataset):
-    return Config.from_dict(json.loads(dataset.attrs["config"]))
 
 
 def _kinds(dataset: xr.Dataset) -> list[str]:
@@ -147,13 +142,14 @@ def _draw_lottery(ax, config, dataset):
 
 
 @plots.styled
-def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
+def overview(run: Run) -> "matplotlib.figure.Figure":
     """The paper's picture; of a run over radii the crossing, of images the rates."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     if config.on_images:
-        return rates(dataset)
+        return rates(run)
     if config.radii:
-        return crossing(dataset)
+        return crossing(run)
     kinds = _kinds(dataset)
     count = len(kinds)
     lottery = config.follows_recursion and config.start == "random"
@@ -178,9 +174,10 @@ def overview(dataset: xr.Dataset) -> "matplotlib.figure.Figure":
 
 
 @plots.styled
-def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def neurons(run: Run) -> "matplotlib.figure.Figure | None":
     """Every neuron's projection on its own class's two features, first seed."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     if config.on_images or config.radii:
         return None
     kinds = _kinds(dataset)
@@ -204,9 +201,10 @@ def neurons(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 
 
 @plots.styled
-def crossing(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def crossing(run: Run) -> "matplotlib.figure.Figure | None":
     """Share of classes that the robust feature wins against the training radius, with Wilson intervals."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     if not config.radii or config.on_images:
         return None
     alone = dataset.isel(training=0)
@@ -241,9 +239,10 @@ def wilson(share: np.ndarray, count: int, z: float = 1.96) -> tuple[np.ndarray, 
 
 
 @plots.styled
-def rates(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
+def rates(run: Run) -> "matplotlib.figure.Figure | None":
     """Images: whose adversarial perturbations a network follows, and its accuracies, while it trains."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     if not config.on_images:
         return None
     kinds = _kinds(dataset)
@@ -271,9 +270,10 @@ def rates(dataset: xr.Dataset) -> "matplotlib.figure.Figure | None":
 FIGURES = {"overview": overview, "neurons": neurons, "crossing": crossing, "rates": rates}
 
 
-def table(dataset: xr.Dataset) -> str:
+def table(run: Run) -> str:
     """A line a kind of training: strengths of the features and accuracies at the end, means over seeds."""
-    config = _config(dataset)
+    dataset = run.dataset
+    config = run.config
     if config.radii:
         return ""
     names = {"accuracy": "clean", "pgd_accuracy": "PGD", "nonrobust_rate": "follows standard"}

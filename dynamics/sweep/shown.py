@@ -10,13 +10,13 @@ from jaxtyping import Float
 from dynamics.study.law import Law
 from dynamics.sweep.grid import Grid
 
-MOST_MEASURES = 4
+MOST_QUANTITIES = 4
 DEFAULTS = ("test_accuracy", "accuracy", "training_loss")
 _SELECTION = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<where>[^\[\]]*)\])?")
 
 
 class NoSuchValue(ValueError):
-    """A measure is asked for where its variable has no coordinate of this value."""
+    """A quantity is asked for where its variable has no coordinate of this value."""
 
 
 def values(one: Law, dataset: xr.Dataset, dims: Sequence[str]) -> Float[np.ndarray, "*axes seeds"]:
@@ -37,7 +37,7 @@ def choose(
     dims: Sequence[str],
     asked: Sequence[str] = (),
 ) -> list[Law]:
-    """The measures asked for by name, or by variable as `NAME[dim=value,...]`; else those declared.
+    """The quantities asked for by name, or by variable as `NAME[dim=value,...]`; else those declared.
 
     Raises: ValueError: no such variable or coordinate, or too many.
     """
@@ -50,13 +50,15 @@ def choose(
             wanted = [next((name for name in DEFAULTS if name in dataset), _any(dataset, dims))]
     for one in wanted:
         if isinstance(one, Law) and not _is_there(one, dataset, grid):
-            raise ValueError(f"--measure {one.name} does not apply to the runs of this sweep")
+            raise ValueError(f"--quantity {one.name} does not apply to the runs of this sweep")
     found = [
         m for one in wanted for m in ([one] if isinstance(one, Law) else _read(one, dataset, dims, named))
     ]
-    if len(found) > MOST_MEASURES:
+    if len(found) > MOST_QUANTITIES:
         names = ", ".join(one.name for one in found)
-        raise ValueError(f"at most {MOST_MEASURES} measures can be shown; choose by --measure from {names}")
+        raise ValueError(
+            f"at most {MOST_QUANTITIES} quantities can be shown; choose by --quantity from {names}"
+        )
     return found
 
 
@@ -78,13 +80,13 @@ def _any(dataset, dims):
 
 
 def _read(text, dataset, dims, named) -> list[Law]:
-    """A variable's last value, averaged over what is left; one measure for each arm."""
+    """A variable's last value, averaged over what is left; one quantity for each arm."""
     found = _SELECTION.fullmatch(text.strip())
     name = found["name"] if found else text
     if name not in dataset.data_vars or not {*dims, "seed"} <= set(dataset[name].dims):
         shown = [n for n, v in dataset.data_vars.items() if {*dims, "seed"} <= set(v.dims)]
         there = ", ".join(map(str, dict.fromkeys([*named, *shown])))
-        raise ValueError(f"--measure {text}: no such measure; there are {there}")
+        raise ValueError(f"--quantity {text}: no such quantity; there are {there}")
     free = [str(dim) for dim in dataset[name].dims if dim not in (*dims, "seed")]
     chosen = {}
     # the name of an arm may have commas of its own
@@ -94,7 +96,7 @@ def _read(text, dataset, dims, named) -> list[Law]:
         dim, _, value = (part.strip() for part in word.partition("="))
         if dim not in free:
             raise ValueError(
-                f"--measure {text}: {name} has no {dim!r} to choose from; it has {', '.join(free)}"
+                f"--quantity {text}: {name} has no {dim!r} to choose from; it has {', '.join(free)}"
             )
         chosen[dim] = _coordinate(text, dataset[dim].values, dim, value)
     found = [chosen]
@@ -117,7 +119,7 @@ def _coordinate(text, values, dim, given):
         if str(value) == given or (isinstance(value, int | float) and _number(given) == value):
             return value
     shown = ", ".join(map(str, values.tolist()[:12]))
-    raise NoSuchValue(f"--measure {text}: {dim} has the values {shown}, got {given}")
+    raise NoSuchValue(f"--quantity {text}: {dim} has the values {shown}, got {given}")
 
 
 def _number(text):
