@@ -110,11 +110,6 @@ class Experiment:
         ]
         return {type(config).__name__: type(config) for config in every}
 
-    @property
-    def Config(self) -> type[Config]:
-        """The config class of the preset `small`."""
-        return type(self.presets["small"])
-
     def run(self, config: Config | None = None, **execution: Any) -> xr.Dataset:
         """Train `config` (default: the preset `small`) for every seed.
 
@@ -316,3 +311,8 @@ class Experiment:
                 verdict = dataclasses.replace(verdict, ablation=verdict.ablation | outcome)
             verdicts.append(verdict)
         return verdicts
+
+    @property
+    def Config(self) -> type[Config]:
+        """The config class of the preset `small`."""
+        return type(self.presets["small"])

@@ -1,40 +1,29 @@
 """What a sweep will record, told before it is trained: whether there will be what is asked to be shown."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from dynamics.engine.blank import blank
 from dynamics.engine.stages import Stages
-from dynamics.study.config import Config
-from dynamics.study.law import Law
 from dynamics.sweep import run, shown
 from dynamics.sweep.grid import Grid
 
 MOST_STAGES = 8  # of a training, which may go on until it has learned enough
 
 
-class Trained(Protocol):
-    """What is trained: an experiment is one."""
-
-    train: Callable[[Any], Any]
-    arms: str
-    quantities: Sequence[Law | str]
-
-    def signed(self, dataset: xr.Dataset, config: Config) -> xr.Dataset:
-        """The Dataset, saying what made it."""
-
-
-def check_quantities(trained: Trained, grid: Grid, asked: Sequence[str]) -> None:
+def check_quantities(trained: Any, grid: Grid, asked: Sequence[str]) -> None:
     """Refuse a quantity that no point of the sweep will have.
 
     The training is given blank results in place of trained ones, at the ends of axes of numbers and at all
     values of others. Where it cannot work on those, nothing is refused; what it computes without training
     is computed, for seed 0.
+
+    Args: trained: the experiment, or what has its `train`, `arms`, `quantities` and `signed`.
 
     Raises: ValueError: no such quantity, or too many of them.
     """
