@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from dynamics.data.sample import Draw
-from dynamics.engine import checks, direct
+from dynamics.engine import checks
 from dynamics.engine.batching import Program
 from dynamics.keys import named_key, seed_key
 from dynamics.observables.base import Observable
@@ -44,9 +44,10 @@ def numbers(plan, problem, recipe, observe, observe_end, seed, data):
     asked = per_seed((problem, recipe, observe, observe_end))
     problem = put(problem, [seed for _ in per_seed(problem)])
     draw = data if isinstance(data, Draw) else data[0]  # Gram space has inner products beside it
-    params = direct.initial(plan, problem, seed)
+    params, collections = problem.variables(named_key(key, "init"), named_key(key, "data"))
+    begun = problem.at(collections)
 
     def value(of: Observable | None):
-        return seed if of is None else of(params, problem, draw, named_key(key, "observe"))
+        return seed if of is None else of(params, begun, draw, named_key(key, "observe"))
 
     return [value(one.of) for one in asked]

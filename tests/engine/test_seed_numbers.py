@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -99,6 +100,19 @@ def test_jobs_that_differ_in_a_number_of_it_are_one_program():
     found = execute_all(asked, Execution(SEEDS), said.append)
     assert said == ["program 1 of 1: arm, 2 different runs of every seed"]
     np.testing.assert_allclose(found[0]["arm"].W.values, run().W.values, rtol=1e-12)
+
+
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        return nn.Dense(1)(nn.BatchNorm(use_running_average=not train, param_dtype=float)(x))[:, 0]
+
+
+def test_it_is_taken_of_what_a_model_keeps_beside_its_parameters():
+    normed = Problem(DATA, Normed(), "squared")
+    observe = {"loss": o.training_loss, "scaled": scaled_loss.given(rate=PerSeed(o.training_loss))}
+    found = run(0.1, problem=normed, observe=observe)
+    np.testing.assert_allclose(found.scaled, found.loss * found.loss.isel(step=0), rtol=1e-12)
 
 
 @part
