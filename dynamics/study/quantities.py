@@ -4,9 +4,13 @@ A quantity is a plain function of a Dataset, in the words of xarray: `lambda run
 helpers are what several papers need; each says what becomes of values that are missing.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 from jaxtyping import Real
+
+Points = xr.DataArray | Real[np.ndarray, " points"] | Sequence[float]
 
 
 def first(values: xr.DataArray) -> xr.DataArray:
@@ -65,7 +69,7 @@ def first_above(values: xr.DataArray, level: float) -> xr.DataArray:
     return xr.apply_ufunc(one, values, values.step, input_core_dims=[["step"]] * 2, vectorize=True)
 
 
-def slope(x: xr.DataArray | Real[np.ndarray, " points"], values: xr.DataArray, dim: str) -> xr.DataArray:
+def slope(x: Points, values: xr.DataArray, dim: str) -> xr.DataArray:
     """Least-squares slope of `values` in `x` along `dim`; NaN for missing values, or if all x are equal."""
     x = x if isinstance(x, xr.DataArray) else xr.DataArray(np.asarray(x, float), dims=dim)
     x = x.drop_vars(dim, errors="ignore").astype(float)
@@ -75,7 +79,7 @@ def slope(x: xr.DataArray | Real[np.ndarray, " points"], values: xr.DataArray, d
     return (x * values).sum(dim, skipna=False) / square.where(square > 0)
 
 
-def power_law(x: xr.DataArray | Real[np.ndarray, " points"], values: xr.DataArray, dim: str) -> xr.DataArray:
+def power_law(x: Points, values: xr.DataArray, dim: str) -> xr.DataArray:
     """Exponent of a power law: the slope of log `values` in log `x`; NaN also where one is not positive."""
     x = x if isinstance(x, xr.DataArray) else xr.DataArray(np.asarray(x, float), dims=dim)
     return slope(np.log(x.where(x > 0)), np.log(values.where(values > 0)), dim)

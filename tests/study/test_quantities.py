@@ -75,6 +75,7 @@ def test_exponents():
     values = xr.DataArray([[3.0, 12.0, 48.0], [1.0, 0.0, 1.0]], dims=("seed", "width"), coords=x.coords)
     np.testing.assert_allclose(power_law(x, values, "width"), [2.0, np.nan])
     np.testing.assert_allclose(power_law(x.width, values, "width"), [2.0, np.nan])
+    np.testing.assert_allclose(power_law([1, 2, 4], values, "width"), [2.0, np.nan])
 
 
 def test_runs_side_by_side_keep_the_seeds_that_all_have():
