@@ -497,7 +497,7 @@ def test_check_exit_code(claims, options, code, monkeypatch, capsys, tmp_path):
     ids=["undecided", "allowed", "ablation too", "the claim alone", "decided"],
 )
 def test_check_of_undecided_claims(few, options, code, monkeypatch, capsys, tmp_path):
-    open_ = dataclasses.replace(LOW, needs=lambda runs: "more" if few(runs["main"].config.height) else "")
+    open_ = dataclasses.replace(LOW, needs=lambda run: "more" if few(run.config.height) else "")
     monkeypatch.setattr(registry, "get", lambda name: stub(open_, made=[]))
     out = tmp_path / "verdicts.json"
     assert main(["check", "stub", "--seeds", "3", "--json", str(out), *options]) == code

@@ -92,7 +92,7 @@ def test_equal_points_are_computed_once(monkeypatch):
 
 def test_impossible_points_are_empty_with_one_warning(tmp_path):
     experiment = own()
-    changed = dataclasses.replace(experiment, Config=_Picky, presets={"small": _Picky()})
+    changed = dataclasses.replace(experiment, presets={"small": _Picky()})
     with pytest.warns(UserWarning, match=r"1 of 2 points .* dim=5, num_samples=9: too few") as warned:
         dataset = changed.sweep({"dim": [2, 5], "num_samples": [9]}, seeds=2)
     assert len(warned) == 1
