@@ -101,7 +101,7 @@ def test_impossible_points_are_empty_with_one_warning(tmp_path):
     save(dataset, tmp_path / "result.nc")
     again = load(tmp_path / "result.nc")
     assert changed.config_of(again).num_samples == 9
-    assert grid.of(_Picky, again).shape == (2, 1)
+    assert grid.of(changed.config_of(again), again).shape == (2, 1)
     with pytest.raises(ValueError, match="no point of the sweep is possible: too few"):
         changed.sweep({"dim": [5, 6]}, _Picky(num_samples=9, dim=2), seeds=2)
 
