@@ -37,7 +37,7 @@ class Stored(Experiment):
         for found in self.runs:
             there = found.seed.values.tolist() if "seed" in found.dims else list(seeds)
             if self.config_of(found) == config and set(seeds) <= set(there):
-                self.asked[id(found)] = list(seeds)
+                self.asked[id(found)] = sorted({*self.asked.get(id(found), ()), *seeds})
                 return found.sel(seed=list(seeds)) if "seed" in found.dims else found
         raise LookupError(f"{self.name}: no stored run of {config} for seeds {seeds}")
 
