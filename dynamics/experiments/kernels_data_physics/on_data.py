@@ -15,7 +15,7 @@ from dynamics.data.shared import Shared
 from dynamics.descent import named, within
 from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged
-from dynamics.experiments.kernels_data_physics.networks import kernel_of, two_layer
+from dynamics.experiments.kernels_data_physics.networks import kernel_of
 from dynamics.models.kernel_regression import FirstSamples, KernelRegression
 from dynamics.models.ntk_two_layer import NTKTwoLayer
 from dynamics.observables import eigenfeatures as kernel_part
@@ -107,7 +107,7 @@ def learning_curves(config: Any) -> Staged:
         found = yield {"random": Job.still(_problem(config, data), end)}
         return results.without_steps(found["random"])
     angles = 2 * np.pi * np.arange(97) / 97
-    aliased = two_layer(config.activation, config.trained, config.alias_biases)
+    aliased = kernel_of(config, None if config.aliases == "own" else config.aliases)
     values = spectra.circle(aliased, range(_FREQUENCIES), 4 * _FREQUENCIES)
 
     def job(size):

@@ -93,8 +93,9 @@ class Config(RunConfig):
     )
     modes: int = setting(3000, "teacher's frequencies (learning_curves)", low=1)
     regular: bool = setting(False, "samples on a regular grid (learning_curves)")
-    alias_biases: bool = setting(
-        True, "eigenvalues of the exact predictor are those of a network with hidden biases (learning_curves)"
+    aliases: Literal["own", "first", "second", "both"] = setting(
+        "own",
+        "layers whose kernel the exact predictor is of: those that train, or others (learning_curves)",
     )
     cube_dim: int = setting(16, "dimension of the hypercube", low=1)
     degrees: tuple[int, ...] = setting((1, 2, 3), "parities' degrees p (hypercube)", low=0)
