@@ -45,6 +45,11 @@ def own_projection(run) -> xr.DataArray:
     return run.projection.where(run.own > 0.5).mean(PAIRS)
 
 
+def own_growth(run) -> xr.DataArray:
+    """The same at the end; neurons that only the network of other labels has are left out."""
+    return last(run.projection).where(run.own > 0.5).dropna("neuron", how="all").mean(PAIRS)
+
+
 def suppression(run) -> xr.DataArray:
     """How far below 0 neurons are on centres of other labels, in units of those on their own."""
     return -last(run.projection.where(run.own <= 0.5).mean(PAIRS) / own_projection(run))
@@ -110,10 +115,10 @@ def radius_exponent(size: str):
     return exponent
 
 
-def worst_error(law: Law):
+def worst_error(quantity: Callable, law: Law):
     """Largest relative distance from a law over runs, whether it holds for them or is expected not to."""
     return lambda runs: side_by_side(
-        {name: np.abs(law.quantity(run) / law.theory(run.config) - 1) for name, run in runs.items()}
+        {name: np.abs(quantity(run) / law.theory(run.config) - 1) for name, run in runs.items()}
     ).max("run", skipna=False)
 
 
@@ -220,7 +225,7 @@ COSINE = _laws(
 GROWTH = _laws(
     "growth",
     r"$\langle w_r, \mu_j\rangle$ of own centres",
-    lambda run: last(own_projection(run)),
+    own_growth,
     binary=(lambda c: float(growth_law(c, "binary", [c.steps])[0]), descends),
     fine=(lambda c: float(growth_law(c, "fine", [c.steps])[0]), descends),
 )
