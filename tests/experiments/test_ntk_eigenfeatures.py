@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.optimize import brentq
 
 from dynamics import experiments
@@ -232,7 +233,7 @@ def test_a_sweep_shows_the_predictor_with_the_most_features():
     experiment = experiments.get("ntk_eigenfeatures")
     base = experiment.Config(num_samples=20, num_test=20, features=(0,), kept=(1, 10, 20), times=())
     swept = experiment.sweep({"radius": [0.0, 0.1]}, base, seeds=2)
-    clean, robust = (one.of(swept) for one in Shown(experiment, swept).measures)
+    clean, robust = (one.quantity(swept) for one in Shown(experiment, swept).quantities)
     np.testing.assert_array_equal(clean, swept.kept_clean.sel(kept=20))
     np.testing.assert_array_equal(robust, swept.kept_robust.sel(kept=20))
     assert not np.array_equal(robust, swept.kept_robust.sel(kept=1))
@@ -263,9 +264,9 @@ def test_few_test_points_decide_nothing():
     claims = {claim.id: claim for claim in EXPERIMENT.claims}
     for id in ("C2-rank", "C3-full-clean", "C3-full-robust"):
         few, enough = (
-            Run(dataclasses.replace(PRESETS["small"], num_test=count), None) for count in (99, 100)
+            Run(dataclasses.replace(PRESETS["small"], num_test=count), xr.Dataset()) for count in (99, 100)
         )
         assert claims[id].needs(few) == "at least 100 test points (num_test)"
         assert claims[id].needs(enough) == ""
-    few = Run(dataclasses.replace(PRESETS["small"], features=(0, 1, 2)), None)
+    few = Run(dataclasses.replace(PRESETS["small"], features=(0, 1, 2)), xr.Dataset())
     assert claims["C2-rank"].needs(few) == "at least 12 features (features)"
