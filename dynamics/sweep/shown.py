@@ -1,5 +1,7 @@
 """What a sweep shows: one number a point and seed, with the theory's where there is one."""
 
+import functools
+import operator
 import re
 from collections.abc import Sequence
 
@@ -20,8 +22,27 @@ class NoSuchValue(ValueError):
 
 
 def values(one: Law, dataset: xr.Dataset, dims: Sequence[str]) -> Float[np.ndarray, "*axes seeds"]:
-    """The number of every point and seed."""
-    return np.asarray(one.quantity(dataset).transpose(*dims, "seed").values, float)
+    """The number of every point and seed; of each point by itself, if points recorded other steps."""
+    recorded = _recorded(dataset, dims)
+    if recorded is None or bool(recorded.all()):
+        return np.asarray(one.quantity(dataset).transpose(*dims, "seed").values, float)
+    found = np.full([dataset.sizes[dim] for dim in (*dims, "seed")], np.nan)
+    for place in np.ndindex(found.shape[:-1]):
+        at = dict(zip(dims, place, strict=True))
+        steps = np.flatnonzero(recorded.isel(at).values)
+        if steps.size:
+            found[place] = one.quantity(dataset.isel(at | {"step": steps})).transpose("seed").values
+    return found
+
+
+def _recorded(dataset: xr.Dataset, dims: Sequence[str]) -> xr.DataArray | None:
+    """Which steps each point recorded: those at which any number of any seed is there."""
+    there = [
+        variable.notnull().any([dim for dim in variable.dims if dim not in (*dims, "step")])
+        for variable in dataset.data_vars.values()
+        if {*dims, "step"} <= set(variable.dims)
+    ]
+    return None if not there else functools.reduce(operator.or_, there)
 
 
 def predicted(one: Law, grid: Grid) -> Float[np.ndarray, "*axes"]:
