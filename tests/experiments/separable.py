@@ -39,7 +39,8 @@ def direction_error(run) -> xr.DataArray:
     """Distance of w / |w| from the direction of the largest l2 margin."""
     best = xr.apply_ufunc(lambda rows: max_margin.linear(rows, "l2")[1], run.rows, vectorize=True,
                           input_core_dims=[["sample", "dim"]], output_core_dims=[["dim"]])  # fmt: skip
-    cosine = (run.w * best).sum("dim", skipna=False) / np.sqrt((run.w**2).sum("dim") * (best**2).sum("dim"))
+    sizes = np.sqrt((run.w**2).sum("dim") * (best**2).sum("dim"))
+    cosine = (run.w * best).sum("dim", skipna=False) / sizes
     return np.sqrt(2 - 2 * cosine)
 
 

@@ -14,7 +14,7 @@ from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.kernels_data_physics import claims, figures
 from dynamics.experiments.kernels_data_physics.quantities import FIRST_VARIANCE, SECOND_VARIANCE
-from dynamics.experiments.kernels_data_physics.setting import PRESETS, train
+from dynamics.experiments.kernels_data_physics.setting import PRESETS, old, train
 
 EXPERIMENT = Experiment(
     name="kernels_data_physics",
@@ -24,6 +24,7 @@ EXPERIMENT = Experiment(
     presets=PRESETS,
     quantities=("fit", "error", FIRST_VARIANCE, SECOND_VARIANCE),
     train=train,
+    old=old,
     claims=claims.CLAIMS,
     figures=figures.FIGURES,
     table=figures.table,

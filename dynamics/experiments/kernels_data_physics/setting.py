@@ -12,7 +12,7 @@ learned images) and `eigenfeatures` (digits, by rank and by time).
 
 import dataclasses
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from dynamics import keys
 from dynamics.data import box as boxes
@@ -182,3 +182,8 @@ PRESETS = {
 def train(config: Config) -> Training:
     """The part asked for, in float64: small eigenvalues need its digits."""
     return in_precision(True, PARTS[config.part], config)
+
+
+def old(values: dict[str, Any]) -> Config:
+    """The config of a result from before `aliases` took the place of `alias_biases`."""
+    return Config.from_dict({name: value for name, value in values.items() if name != "alias_biases"})
