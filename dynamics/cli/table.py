@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 COLUMNS = ("paper", "what is claimed", "command", "figures", "verdict", "CPU minutes")
 
@@ -32,6 +33,13 @@ def _row(name: str, figures: Path) -> str:
         f"`dynamics check {name}`",
         ", ".join(f"[{word}](figures/{name}/{file})" for word, file in experiment.shown.items()),
         f"[{held} of {len(verdicts)}](figures/{name}/verdicts.json), {record['seeds']} seeds",
-        f"{record['cpu_seconds'] / 60:.0f}",
+        _minutes(record),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _minutes(record: dict[str, Any]) -> str:
+    """Minutes of CPU; records of before these were kept have those of a clock."""
+    if "cpu_seconds" in record:
+        return f"{record['cpu_seconds'] / 60:.0f}"
+    return f"{record['seconds'] / 60:.0f} (by the clock)"
