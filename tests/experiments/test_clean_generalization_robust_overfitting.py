@@ -288,9 +288,8 @@ def test_the_share_of_unseen_signs_and_its_deviation_by_drawing():
     assert shares.std() == pytest.approx(quantities.unseen_deviation(config), rel=0.05)
 
 
-def test_the_worse_shift_is_the_fixed_one_where_the_signal_is_positive():
-    key = jax.random.key(0)
-    draw = jax.jit(module.data(TINY, 4).sample)(key)
+def test_the_worse_shift_is_the_fixed_one_where_the_signal_is_positive(tiny):
+    key, draw = jax.random.key(0), tiny[1]
     sample, direction = draw.train, draw.features[0]
     fixed = FeatureShift(1.0).perturb(key, jnp.sum, sample, draw)
     for sign in (1.0, -1.0):
@@ -392,7 +391,7 @@ def test_a_sweep_measures_the_times_of_the_claims_and_knows_their_exponents():
     base = dataclasses.replace(PRESETS["small"], dim=50, learning_rate=0.1)
     counts, steps = (4, 8), [0, 100, 200, 400]
     runs = [
-        phases(steps, [[0, 9 / n, 9, 9]] * 2, [[0, 0, 0.1, 4 / n], [0, 0, 0.2, 6 / n]]).dataset
+        phases(steps, [[0, 9 / n, 9, 9]] * 2, [[0, 0, 0.1, 5 / n], [0, 0, 0.2, 6 / n]]).dataset
         for n in counts
     ]
     ended = {"first_nonfinite_step": (("arm", "seed"), np.full((1, 2), -1))}
