@@ -77,7 +77,6 @@ CASES = {
     "test_direction_attains_the_dual_norm": 8,
     "test_environment_in_which_jax_does_not_start": 2,
     "test_error_falls_with_the_square_root_of_width": 1,
-    "test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone": 2,
     "test_expectations_by_numerical_integration": 6,
     "test_finite_kernel_is_the_jacobians": 3,
     "test_float32": 1,

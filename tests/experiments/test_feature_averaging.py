@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from dynamics import experiments
+from dynamics import experiments, load, save
 from dynamics.experiments.feature_averaging import claims as claims
+from dynamics.experiments.feature_averaging import setting as module
 from dynamics.study.claim import Run
+from dynamics.sweep import grid as grids
+from dynamics.sweep.run import joined
 
 EXPERIMENT = experiments.get("feature_averaging")
 CLAIMS = {claim.id: claim for claim in EXPERIMENT.claims}
@@ -18,8 +22,6 @@ ONE_RUN = [
     if claim.runs == ("main",) and claim.ablation in [getattr(claims, name) for name in QUICK]
 ]
 SWEEPS = [claim for claim in IDS if claim not in ONE_RUN]
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,7 @@ def assert_decided(verdict):
     assert verdict["ablation"]["about"]
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 def test_exit_code_says_that_every_claim_holds(one_run):
     done, verdicts = one_run
@@ -48,18 +51,21 @@ def test_exit_code_says_that_every_claim_holds(one_run):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 def test_each_distinct_run_is_made_once(one_run):
     lines = [ln.split(": ", 1)[1] for ln in one_run[0].stderr.splitlines() if "] run " in ln]
     assert len(lines) == len(set(lines)) == 1 + len(QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("claim", ONE_RUN)
 def test_claim_holds_and_its_ablation_does_not(one_run, claim):
     assert_decided(one_run[1][claim])
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("claim", SWEEPS)
 def test_claim_over_several_runs_holds_and_its_ablation_does_not(sweeps, claim):
@@ -74,6 +80,11 @@ def test_what_is_said_of_a_label_a_cluster_is_not_said_of_fewer():
         assert claims["A6-radius"].applies(config) is applies
 
 
+def unmade(config):
+    """A run of which the config is enough."""
+    return Run(config, xr.Dataset())
+
+
 def sized(k, positive, dim):
     return EXPERIMENT.Config(
         num_clusters=k, num_positive=positive, dim=dim, num_samples=60 * k, learning_rate=3 / dim, width=1
@@ -85,7 +96,7 @@ def test_classes_of_unequal_size_weigh_alike(k, reference):
     """The law of the mean cosine is the mean over all neurons and centres, as descent in NumPy has it."""
     for positive in range(1, k):
         config = sized(k, positive, 200)
-        band = CLAIMS["A1-block-mean"].accepts({"main": Run(config, None)})
+        band = CLAIMS["A1-block-mean"].accepts({"main": unmade(config)})
         c = 1 + k / config.num_samples
         law = (positive * (positive * c) ** -0.5 + (k - positive) * ((k - positive) * c) ** -0.5) / k
         assert band.predicted == pytest.approx(law, rel=1e-12)
@@ -96,11 +107,11 @@ def test_classes_of_unequal_size_weigh_alike(k, reference):
         own = np.concatenate([found[0, signs > 0], found[1, signs < 0]])
         assert band.low < own.mean() < band.high, (k, positive)
         lowest, highest = (
-            CLAIMS[f"A1-block-{end}"].accepts({"main": Run(config, None)}) for end in ("min", "max")
+            CLAIMS[f"A1-block-{end}"].accepts({"main": unmade(config)}) for end in ("min", "max")
         )
         assert lowest.low < own.min() <= own.max() < highest.high
         others = np.concatenate([found[0, signs < 0], found[1, signs > 0]])
-        off = CLAIMS["A1-off-block"].accepts({"main": Run(config, None)})
+        off = CLAIMS["A1-off-block"].accepts({"main": unmade(config)})
         assert off.low < others.min() <= others.max() <= off.high
 
 
@@ -116,7 +127,7 @@ def test_bands_of_the_papers_size_are_hardly_wider_than_measured():
         ("A5-diagonal", 0.99, np.inf),
         ("A6-radius", 37.3755, 38.9745),
     ):
-        band = CLAIMS[id].accepts({"main": Run(config, None)})
+        band = CLAIMS[id].accepts({"main": unmade(config)})
         assert low <= band.low < band.high <= high, id
 
 
@@ -138,10 +149,10 @@ def test_what_is_outside_of_a_setting_is_not_judged(change, gone):
 
 
 def test_few_points_decide_nothing():
-    few = Run(EXPERIMENT.Config(num_test=10, num_points=10), None)
+    few = unmade(EXPERIMENT.Config(num_test=10, num_points=10))
     assert CLAIMS["A4-radius-spread"].needs(few) == "at least 20 test points"
     assert "at least 100 attacked points" in CLAIMS["A7-masked-pgd"].needs(few)
-    assert CLAIMS["A4-radius-spread"].needs(Run(EXPERIMENT.Config(), None)) == ""
+    assert CLAIMS["A4-radius-spread"].needs(unmade(EXPERIMENT.Config())) == ""
 
 
 TINY = {"num_clusters": 4, "dim": 64, "num_samples": 40, "num_test": 16, "num_points": 8, "steps": 4}
@@ -149,6 +160,10 @@ TINY = {"num_clusters": 4, "dim": 64, "num_samples": 40, "num_test": 16, "num_po
 
 def tiny(**change):
     return EXPERIMENT.Config(**TINY | {"attack_steps": 0} | change)
+
+
+def certificates(names):
+    return {name for name in names if name.startswith("certified_radius")}
 
 
 @pytest.mark.parametrize(
@@ -163,16 +178,40 @@ def tiny(**change):
     ],
 )
 def test_claims_about_a_radius_are_judged_where_it_is_certified(change, radii):
-    dataset = EXPERIMENT.run(tiny(**change), seeds=1)
-    assert {name for name in dataset if name.startswith("certified_radius")} == radii
-    judged = {verdict.id for verdict in EXPERIMENT.judge(dataset)}
+    config = tiny(**change)
+    assert certificates(module.observed(config, config.supervision)[1]) == radii
+    judged = {claim.id for claim in EXPERIMENT.claims if claim.applies is not None and claim.applies(config)}
     if "certified_radius" not in radii:
         assert not judged & {"A4-radius", "A4-radius-tight", "A4-radius-spread", "A6-radius"}
     elif change == {"supervision": "binary"}:
         assert "A4-radius" in judged
 
 
-def test_a_sweep_without_certified_radii_shows_something_else():
-    config = tiny(supervision="binary", activation="leaky_relu")
-    dataset = EXPERIMENT.sweep({"num_samples": [20, 40]}, config, seeds=1)
-    assert EXPERIMENT.plot(dataset).axes
+@pytest.fixture(scope="module")
+def run():
+    """A run of the network that sees fine labels, and its config."""
+    config = tiny(supervision="fine")
+    return config, EXPERIMENT.run(config, seeds=2)
+
+
+def test_a_saved_run_is_drawn_tabled_and_judged(run, tmp_path, flaws):
+    config, dataset = run
+    assert certificates(dataset) == {"certified_radius", "certified_radius_sum_logit"}
+    save(dataset, tmp_path / "result.nc")
+    saved = load(tmp_path / "result.nc")
+    assert EXPERIMENT.config_of(saved) == config
+    drawn = EXPERIMENT.draw(saved)
+    assert "overview" in drawn
+    assert not [flaw for figure in drawn.values() for flaw in flaws(figure, curves=False)]
+    EXPERIMENT.summary(saved)
+    judged = {verdict.id: verdict for verdict in EXPERIMENT.judge(saved)}
+    assert "A4-radius" not in judged
+    wanted = dataset.certified_radius.isel(supervision=0).mean("point")
+    np.testing.assert_allclose(judged["A6-radius"].per_seed, wanted)
+
+
+def test_a_sweep_without_certified_radii_shows_something_else(run):
+    dataset = run[1].drop_vars([name for name in run[1] if "_radius" in name])
+    grid = grids.make(tiny(supervision="fine", activation="leaky_relu"), {"num_samples": [20, 40]})
+    swept = EXPERIMENT.signed(joined(grid, dict.fromkeys(range(2), dataset)), grid.base)
+    assert EXPERIMENT.plot(swept).axes

@@ -95,6 +95,7 @@ def test_the_optimum_is_the_linear_program_of_the_seeds_own_data(linear):
     ratio = run.geometric_margin / run.optimum
     assert float(ratio.max()) <= 1 + 1e-6
     assert config.measured_norms == ("l1", "l2", "linf")
+    assert run.geometric_margin.dtype == np.float64
 
 
 @pytest.mark.parametrize("algorithm", ["gd", "sign", "coordinate"])
@@ -162,12 +163,11 @@ def test_every_figure_is_drawn_from_a_saved_run(linear, tmp_path, flaws):
     save(linear[1], tmp_path / "result.nc")
     saved = load(tmp_path / "result.nc")
     drawn = EXPERIMENT.draw(saved)
-    assert {name for name, figure in drawn.items() if figure is None} == {"adam", "neurons"}
+    assert set(EXPERIMENT.figures) - set(drawn) == {"adam", "neurons"}
     for figure in drawn.values():
-        assert figure is None or all(
-            ax.get_xlabel() for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"
-        )
-        assert figure is None or not flaws(figure, curves=False)
+        shown = [ax for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"]
+        assert all(ax.get_xlabel() for ax in shown)
+        assert not flaws(figure, curves=False)
     assert "coordinate" in EXPERIMENT.summary(saved)
 
 
@@ -175,9 +175,9 @@ def test_margins_on_data_of_different_size_are_not_compared(linear):
     """Each algorithm has data of its own size: a norm without a known optimum leaves a gap, not a ratio."""
     from dynamics.experiments.flavors_of_margin import figures as figures
 
-    run = linear[1]
+    config, run = linear
     unknown = run.assign(optimum=run.optimum.where(run.norm != "l1"))
-    scale, label = figures._scale(unknown)
+    scale, label = figures._scale(Run(config, unknown))
     assert label == "margin / largest possible"
     ratio = run.geometric_margin / scale
     assert ratio.sel(norm="l1").isnull().all()
@@ -186,7 +186,7 @@ def test_margins_on_data_of_different_size_are_not_compared(linear):
     )
     assert "nan" in EXPERIMENT.summary(unknown)
     none = run.assign(optimum=run.optimum * np.nan)
-    scale, label = figures._scale(none)
+    scale, label = figures._scale(Run(config, none))
     assert label == "margin / largest of the run"
     assert "algorithm" in scale.dims
 
@@ -204,6 +204,14 @@ def test_the_first_perfect_step(linear):
         first_step(run.optimum > 0)
 
 
+@pytest.mark.parametrize(("x64", "float64"), [(False, True), (False, False), (True, False)])
+def test_jobs_are_in_float32_or_float64_as_the_config_says(x64, float64):
+    with jax.enable_x64(x64):
+        training = module.train(dataclasses.replace(PRESETS["linear"], float64=float64))
+        assert {job.float64 for job in next(training).values()} == {x64 or float64}
+
+
+@pytest.mark.exhaustive
 def test_float32_or_float64_as_the_config_says():
     small = dataclasses.replace(PRESETS["linear"], steps=3, records=2, algorithms=("gd",))
     for x64, float64, kind in (
@@ -234,6 +242,7 @@ OTHER = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", OTHER)
 def test_what_makes_sense_runs(name):
     small = {"widths": (8,), "steps": 30, "records": 4, "num_samples": 12, "num_test": 20} | OTHER[name]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics import experiments
+from dynamics import experiments, load, save
 from dynamics.data.directions import Circle, Hypercube
 from dynamics.experiments.kernels_data_physics import quantities
 from dynamics.keys import named_key, seed_key
@@ -19,7 +19,7 @@ Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SHORT = ["X3-closed-form", "X3-distance"]
 LONG = [claim for claim in IDS if claim not in SHORT]
-TINY = {  # the first, the last and one between by default
+TINY = {
     "hypercube": {"sizes": (4, 8), "cube_dim": 5},
     "kernels": {"widths": (4, 8), "draws": 3},
     "width": {"widths": (4, 8), "steps": 3},
@@ -74,14 +74,28 @@ def tiny():
     return run
 
 
-@pytest.mark.parametrize("part", list(TINY))
-def test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone(tiny, flaws, part):
-    dataset = tiny(part)
+def assert_is_drawn_and_finite(dataset, flaws):
     assert not flaws(EXPERIMENT.plot(dataset), curves=False)
     EXPERIMENT.summary(dataset)
     for name in dataset.data_vars:
         free_of_meaning = name in ("predicted_time",) or name.startswith("posterior")
         assert free_of_meaning or np.isfinite(dataset[name]).all(), name
+
+
+def test_a_saved_run_is_drawn_tabled_and_judged(tiny, tmp_path, flaws):
+    dataset = tiny("hypercube")
+    save(dataset, tmp_path / "result.nc")
+    saved = load(tmp_path / "result.nc")
+    assert EXPERIMENT.config_of(saved) == Config(part="hypercube", **TINY["hypercube"])
+    assert_is_drawn_and_finite(saved, flaws)
+    assert EXPERIMENT.judge(saved) == []  # which is no setting of a claim
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("part", list(TINY))
+def test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone(tiny, flaws, part):
+    dataset = tiny(part)
+    assert_is_drawn_and_finite(dataset, flaws)
     alone = EXPERIMENT.run(EXPERIMENT.config_of(dataset), seeds=[1])
     for name, values in alone.data_vars.items():
         if "seed" in values.dims:
@@ -90,7 +104,7 @@ def test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone(tiny, flaws, 
             )
 
 
-def test_rates_alike_in_six_digits_are_two_runs():
+def test_rates_alike_in_six_digits_are_two_runs(flaws):
     rates = (1.0000001, 1.0000002)
     config = Config(part="linear", **TINY["linear"] | {"rates": rates, "records": 2})
     found = EXPERIMENT.run(config, seeds=1)
@@ -98,8 +112,10 @@ def test_rates_alike_in_six_digits_are_two_runs():
     top = found.residual.isel(seed=0, step=-1)
     assert not np.array_equal(top.isel(rate=0), top.isel(rate=1))
     np.testing.assert_allclose(found.residual, found.residual_predicted, rtol=0, atol=1e-12)
+    assert_is_drawn_and_finite(found, flaws)
 
 
+@pytest.mark.exhaustive
 def test_a_network_that_is_not_linearised_moves_by_a_finite_distance():
     config = Config(part="linear", **TINY["linear"], linearized=False)
     found = EXPERIMENT.run(config, seeds=2)
@@ -109,10 +125,17 @@ def test_a_network_that_is_not_linearised_moves_by_a_finite_distance():
     assert (error > 1e-3).all()
 
 
-def test_an_ensemble_is_one_number_for_all_its_networks(tiny):
+def test_an_ensemble_is_one_number_for_all_its_networks():
     """The worst time and point: a variance, a mean in standard errors, a ratio."""
-    dataset = tiny("ensemble")
-    run = Run(EXPERIMENT.config_of(dataset), dataset)
+    rng = np.random.default_rng(0)
+    made = {"output": (("seed", "step", "point"), rng.normal(size=(2, 3, 4)))}
+    made |= {
+        name: (("step", "point"), rng.uniform(1, 2, (3, 4)))
+        for name in ("variance_predicted", "mean_predicted")
+    }
+    made |= {name: ("point", rng.uniform(1, 2, 4)) for name in ("variance_limit", "posterior_variance")}
+    dataset = xr.Dataset(made)
+    run = Run(Config(part="ensemble", **TINY["ensemble"]), dataset)
     outputs = dataset.output.values
     ratio = outputs.var(axis=0, ddof=1) / dataset.variance_predicted.values
     assert float(quantities.ensemble_variance(run)) == pytest.approx(np.abs(ratio - 1).max())
@@ -164,18 +187,16 @@ def test_learning_curves_are_one_solve_each(tiny):
     np.testing.assert_allclose(exact, dataset.prediction.sel(size=8).isel(seed=0), atol=1e-3)
 
 
-def test_hitting_times_are_interpolated_and_never_is_nan(tiny):
-    dataset = tiny("spectral_bias")
+def test_hitting_times_are_interpolated_and_never_is_nan():
     step = np.arange(0, 50, 7)
-    fit = 1 - np.exp(-0.07 * step)
-    made = dataset.isel(step=[0] * len(step)).assign_coords(step=step)
-    made["fit"] = (dataset.fit.isel(step=0) * 0) + made.step * 0 + fit[None, None, None]
-    times = quantities.hitting_times(made)
-    np.testing.assert_allclose(times, np.log(10) / 0.07, rtol=1e-12)
+    fit = (1 - np.exp(-0.07 * step)) * np.ones((2, 1, 2, 1))
+    made = xr.Dataset({"fit": (("frequency", "amplitude", "seed", "step"), fit)}, {"step": step})
+    np.testing.assert_allclose(quantities.hitting_times(made), np.log(10) / 0.07, rtol=1e-12)
     made["fit"] = made.fit * 0.5
     assert np.isnan(quantities.hitting_times(made)).all()
 
 
+@pytest.mark.exhaustive
 def test_what_the_kernel_never_learns_has_no_time_and_is_drawn(flaws):
     dataset = EXPERIMENT.run(Config(width=16, grid=16, frequencies=(3, 5), steps=4, records=2), seeds=1)
     assert np.isinf(dataset.predicted_time).all()
@@ -183,7 +204,7 @@ def test_what_the_kernel_never_learns_has_no_time_and_is_drawn(flaws):
     assert not flaws(EXPERIMENT.plot(dataset), curves=False)
 
 
-def test_the_circle_is_the_data_that_theory_is_about():
+def test_the_circle_is_the_data_that_theory_is_about(flaws):
     """The Gram matrix of the grid has N lambda_k, so that one step contracts by 1 - eta N lambda_k."""
     config = Config(width=4096, grid=32, frequencies=(2,), steps=1, records=2, horizon=1e-9)
     dataset = EXPERIMENT.run(config, seeds=3)
@@ -193,6 +214,8 @@ def test_the_circle_is_the_data_that_theory_is_about():
     steps = int(dataset.step[-1])
     when = float(dataset.predicted_time[0])
     assert learned.mean() == pytest.approx(1 - 0.1 ** (steps / when), rel=0.05)
+    for time in (dataset.predicted_time, np.inf * dataset.predicted_time):  # what is never learned, too
+        assert_is_drawn_and_finite(dataset.assign(predicted_time=time), flaws)
 
 
 @pytest.mark.parametrize(

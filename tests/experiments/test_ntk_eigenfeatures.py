@@ -9,14 +9,16 @@ import pytest
 import xarray as xr
 from scipy.optimize import brentq
 
-from dynamics import experiments
+from dynamics import experiments, load, save
 from dynamics.experiments.ntk_eigenfeatures import setting as module
 from dynamics.experiments.ntk_eigenfeatures import transfer as transfer
 from dynamics.keys import named_key, seed_key
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.problem import Problem
 from dynamics.study.claim import Run
+from dynamics.sweep import grid as grids
 from dynamics.sweep.figures import Shown
+from dynamics.sweep.run import joined
 from kernels import closed_form
 
 EXPERIMENT = experiments.get("ntk_eigenfeatures")
@@ -59,19 +61,41 @@ def test_claim_of_long_runs_holds_and_its_ablation_does_not(long, claim):
 
 
 def draw_of(config, seed):
-    return module.data(config).sample(named_key(seed_key(seed), "data"))
+    return jax.jit(module.data(config).sample)(named_key(seed_key(seed), "data"))
 
 
-def test_the_ledger_against_plain_numpy():
-    """Each number of the features part, by solve and by a loop over features and points."""
+@pytest.fixture(scope="module")
+def tiny():
+    """A run, and its config."""
     config = Config(**TINY, times=(2.0,), ridges=(0.1,))
-    found = EXPERIMENT.run(config, seeds=[3]).isel(seed=0)
+    return config, EXPERIMENT.run(config, seeds=[1, 3])
+
+
+def test_a_saved_run_is_drawn_tabled_and_judged(tiny, tmp_path, flaws):
+    config, dataset = tiny
+    save(dataset, tmp_path / "result.nc")
+    saved = load(tmp_path / "result.nc")
+    assert EXPERIMENT.config_of(saved) == config
+    drawn = EXPERIMENT.draw(saved)
+    assert "overview" in drawn
+    assert not [flaw for figure in drawn.values() for flaw in flaws(figure, curves=False)]
+    assert EXPERIMENT.summary(saved).splitlines()[0].split()[0] == "feature"
+    assert EXPERIMENT.judge(saved) == []  # which is no setting of a claim
+    claim = {claim.id: claim for claim in EXPERIMENT.claims}["C3-full-clean"]
+    np.testing.assert_array_equal(claim.quantity(Run(config, saved)), dataset.kept_clean.isel(kept=-1))
+
+
+def test_the_ledger_against_plain_numpy(tiny):
+    """Each number of the features part, by solve and by a loop over features and points."""
+    config, found = tiny[0], tiny[1].sel(seed=3)
     with jax.enable_x64(True):
         draw = draw_of(config, 3)
         x, y, at, labels = (np.asarray(v) for v in (draw.train.x, draw.train.y, draw.test.x, draw.test.y))
 
+        kernel = jax.jit(lambda a, b: closed_form.deep(a, b).ntk)
+
         def k(a, b):
-            return np.asarray(closed_form.deep(jnp.asarray(a), jnp.asarray(b)).ntk)
+            return np.asarray(kernel(jnp.asarray(a), jnp.asarray(b)))
 
         def slope(f, p):
             rows = [(f(p + h) - f(p - h)) / 2e-6 for h in 1e-6 * np.eye(p.shape[1])]
@@ -144,14 +168,14 @@ def test_networks_beside_the_kernel_and_attacks_across():
     assert "gradient cosine" in EXPERIMENT.summary(found)
 
 
-@pytest.mark.parametrize("seed", [17, 2**32 - 1])
+@pytest.mark.parametrize("seed", [pytest.param(17, marks=pytest.mark.exhaustive), 2**32 - 1])
 def test_the_first_of_two_networks_is_that_of_any_run_of_the_seed(seed):
     source = module.data(Config(**TINY))
     key = seed_key(seed)
 
     def weights(start):
         problem = Problem(source, NTKNetwork(4), start=start)
-        params = problem.init(named_key(key, "init"), named_key(key, "data"))
+        params = jax.jit(problem.init)(named_key(key, "init"), named_key(key, "data"))
         return np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params)])
 
     first, second = (weights(transfer.Pair(seed, number)) for number in (0, 1))
@@ -229,6 +253,7 @@ def test_every_claim_names_runs_that_exist_and_can_be_decided():
     }
 
 
+<<<<<<< HEAD
 def test_a_sweep_shows_the_predictor_with_the_most_features():
     experiment = experiments.get("ntk_eigenfeatures")
     base = experiment.Config(num_samples=20, num_test=20, features=(0,), kept=(1, 10, 20), times=())
@@ -236,6 +261,16 @@ def test_a_sweep_shows_the_predictor_with_the_most_features():
     clean, robust = (one.quantity(swept) for one in Shown(experiment, swept).quantities)
     np.testing.assert_array_equal(clean, swept.kept_clean.sel(kept=20))
     np.testing.assert_array_equal(robust, swept.kept_robust.sel(kept=20))
+=======
+def test_a_sweep_shows_the_predictor_with_the_most_features(tiny):
+    config, dataset = tiny
+    grid = grids.make(config, {"radius": [0.0, 0.1]})
+    other = dataset.assign(kept_robust=dataset.kept_robust / 2)
+    swept = EXPERIMENT.signed(joined(grid, {0: dataset, 1: other}), config)
+    clean, robust = (one.quantity(swept) for one in Shown(EXPERIMENT, swept).quantities)
+    np.testing.assert_array_equal(clean, swept.kept_clean.sel(kept=30))
+    np.testing.assert_array_equal(robust, swept.kept_robust.sel(kept=30))
+>>>>>>> tests_experiments
     assert not np.array_equal(robust, swept.kept_robust.sel(kept=1))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics import experiments
+from dynamics import experiments, load, save
 from dynamics.data.images import LabelledImages
 from dynamics.experiments.robust_data_distillation import observables as own
 from dynamics.experiments.robust_data_distillation import setting as module
@@ -40,9 +40,27 @@ def test_claim_holds_and_its_ablation_does_not(everything, claim):
     assert verdict["ablation"]["holds"] is False, verdict
 
 
-def test_a_run_against_plain_numpy(flaws):
+@pytest.fixture(scope="module")
+def tiny():
+    """A run without hidden layers, and its config."""
     config = Config(**TINY, depth=0, arms=("adv_kip",), curve_radii=())
-    whole = EXPERIMENT.run(config, seeds=[3])
+    return config, EXPERIMENT.run(config, seeds=[3])
+
+
+def test_a_saved_run_is_drawn_tabled_and_judged(tiny, tmp_path, flaws):
+    config, dataset = tiny
+    save(dataset, tmp_path / "result.nc")
+    saved = load(tmp_path / "result.nc")
+    assert EXPERIMENT.config_of(saved) == config
+    drawn = EXPERIMENT.draw(saved)
+    assert {"overview", "images"} <= set(drawn)
+    assert not [flaw for figure in drawn.values() for flaw in flaws(figure, curves=False)]
+    assert EXPERIMENT.summary(saved).splitlines()[1].split()[0] == "adv_kip"
+    assert EXPERIMENT.judge(saved) == []  # which is no setting of a claim
+
+
+def test_a_run_against_plain_numpy(tiny):
+    config, whole = tiny
     found = whole.isel(seed=0, training=0)
     draw = module.source(config).sample(named_key(seed_key(3), "data"))
     S, x, target = found.support.values, np.asarray(draw.test.x), np.asarray(draw.train.target[:12])
@@ -57,9 +75,6 @@ def test_a_run_against_plain_numpy(flaws):
     assert 0 <= S.min() <= S.max() <= 1
     assert bool((found.under.sel(attack="worst") <= found.under.min("attack")).all())
     assert float(found.outer_loss[-1]) < float(found.outer_loss[0])
-    for name in ("overview", "images"):
-        assert not flaws(EXPERIMENT.draw(whole, [name])[name], curves=False)
-    assert EXPERIMENT.summary(whole).splitlines()[1].split()[0] == "adv_kip"
 
 
 @pytest.mark.exhaustive

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics import experiments
+from dynamics import experiments, load, save
 from dynamics.experiments.robust_feature_learning import quantities as measures
 from dynamics.experiments.robust_feature_learning import setting as module
 from dynamics.experiments.robust_feature_learning.figures import _middle, wilson
 from dynamics.keys import named_key, seed_key
+from dynamics.study import last
 from dynamics.study.claim import Run
+from dynamics.study.verdict import judge
 
 EXPERIMENT = experiments.get("robust_feature_learning")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
@@ -78,17 +80,28 @@ def start_of(config, training, seed):
     """One seed's draw and initial weights, as the engine makes them."""
     problem = module.problem(config, training)
     data, init = (named_key(seed_key(seed), name) for name in ("data", "init"))
-    return problem, problem.sample(data), problem.init(init, data)
+    draw, params = jax.jit(lambda data, init: (problem.sample(data), problem.init(init, data)))(data, init)
+    return problem, draw, params
 
 
-@pytest.mark.parametrize("attack", ["standard", "one_step features", "one_step all", "oracle"])
-def test_training_against_a_numpy_loop(attack, reference):
+@pytest.fixture(scope="module")
+def tiny():
+    """A run of adversarial training, and its config."""
+    config = Config(**TINY, training="adversarial", shuffle=True, noise=0.1, keep_weights=True)
+    return config, EXPERIMENT.run(config, seeds=[5, 2])
+
+
+@pytest.mark.parametrize("attack", ["one_step features", "standard", "one_step all", "oracle"])
+def test_training_against_a_numpy_loop(attack, reference, tiny):
     loop = reference("feature_loop")
     name, _, span = attack.partition(" ")
     training = "standard" if name == "standard" else "adversarial"
-    given = {"attack": name, "span": span or "features"} if training == "adversarial" else {}
-    config = Config(**TINY, training=training, shuffle=True, noise=0.1, keep_weights=True, **given)
-    found = EXPERIMENT.run(config, seeds=[5]).isel(training=0, seed=0)
+    config, run = tiny
+    if attack != "one_step features":
+        given = {"attack": name, "span": span or "features"} if training == "adversarial" else {}
+        config = dataclasses.replace(config, training=training, **given)
+        run = EXPERIMENT.run(config, seeds=[5])
+    found = run.sel(training=training, seed=5)
     _, draw, params = start_of(config, training, 5)
     k, m = config.num_classes, config.width
     u, v = np.asarray(draw.features[:k]), np.asarray(draw.features[k:])
@@ -173,6 +186,7 @@ def test_radii_side_by_side_are_runs_of_their_own():
             )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "given",
     [
@@ -258,29 +272,46 @@ def test_bad_configs_are_refused_in_one_sentence(given, sentence):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.exhaustive
-def test_figures_and_table_of_patches(flaws):
-    config = Config(**TINY)
-    dataset = EXPERIMENT.run(config, seeds=3)
-    drawn = EXPERIMENT.draw(dataset)
-    names = [name for name, figure in drawn.items() if figure is not None]
-    assert not [flaw for name in names for flaw in flaws(drawn[name], curves=False)]
-    assert names == ["overview", "neurons"]
-    assert dataset.training.values.tolist() == ["standard", "adversarial"]
-    assert EXPERIMENT.config_of(dataset) == config
-    lines = EXPERIMENT.summary(dataset).splitlines()
+def test_a_saved_run_is_drawn_tabled_and_judged(tiny, tmp_path, flaws):
+    """Both kinds of training are drawn side by side; here with the same numbers."""
+    config, dataset = dataclasses.replace(tiny[0], training="both"), tiny[1]
+    dataset = xr.concat([dataset.assign_coords(training=["standard"]), dataset], "training")
+    save(EXPERIMENT.signed(dataset, config), tmp_path / "result.nc")
+    saved = load(tmp_path / "result.nc")
+    drawn = EXPERIMENT.draw(saved)
+    assert list(drawn) == ["overview", "neurons"]
+    assert not [flaw for figure in drawn.values() for flaw in flaws(figure, curves=False)]
+    assert saved.training.values.tolist() == ["standard", "adversarial"]
+    assert EXPERIMENT.config_of(saved) == config
+    lines = EXPERIMENT.summary(saved).splitlines()
     assert [line.split()[0] for line in lines] == ["training", "standard", "adversarial"]
-    radii = dataclasses.replace(config, training="adversarial", radii=(0.1, 0.3), attack="oracle")
-    crossing = EXPERIMENT.run(radii, seeds=2)
-    assert "neurons" not in EXPERIMENT.draw(crossing)
-    assert len(EXPERIMENT.draw(crossing, ["overview"])["overview"].get_axes()) == 1
-    assert not flaws(EXPERIMENT.draw(crossing, ["overview"])["overview"], curves=False)
+    assert EXPERIMENT.judge(saved) == []  # which is no setting of a claim
+    claim = {claim.id: claim for claim in EXPERIMENT.claims}["A2-clean"]
+    found = judge(claim, dict.fromkeys(claim.runs, Run(config, saved)))
+    np.testing.assert_array_equal(found.per_seed, last(dataset.accuracy).sel(training="adversarial"))
 
 
-def test_the_crossing_is_drawn_without_a_law_where_both_features_have_as_many_patches():
-    small = {"dim": 8, "width": 3, "steps": 4, "records": 2, "num_robust": 1, "num_nonrobust": 1}
-    config = dataclasses.replace(PRESETS["crossing"], **small)
-    assert EXPERIMENT.draw(EXPERIMENT.run(config, seeds=1), ["crossing"])["crossing"].get_axes()
+def crossing_of(flaws, **change):
+    """The flawless picture of a run over radii, made by hand."""
+    config = dataclasses.replace(PRESETS["crossing"], **change)
+    strength = np.random.default_rng(0).uniform(size=(1, len(config.radii), 2, 2, 2 * config.num_classes))
+    dims = ("training", "train_radius", "seed", "step", "feature")
+    coords = {"training": ["adversarial"], "train_radius": list(config.radii), "seed": [0, 1]}
+    made = EXPERIMENT.signed(
+        xr.DataArray(strength, dims=dims, coords=coords).to_dataset(name="strength"), config
+    )
+    drawn = EXPERIMENT.draw(made)
+    assert list(drawn) == ["overview", "crossing"]
+    assert not [flaw for figure in drawn.values() for flaw in flaws(figure, curves=False)]
+    (ax,) = drawn["overview"].get_axes()
+    return ax
+
+
+def test_the_crossing_is_drawn_without_a_law_where_both_features_have_as_many_patches(flaws):
+    law = "\\epsilon^*"
+    assert any(law in text for text in crossing_of(flaws).get_legend_handles_labels()[1])
+    alike = crossing_of(flaws, num_robust=1, num_nonrobust=1)
+    assert not any(law in text for text in alike.get_legend_handles_labels()[1])
 
 
 def test_wilson_interval():
@@ -305,7 +336,7 @@ def test_thresholds_are_those_of_a_step_from_all_to_none():
         dims = ("training", "seed", "radius")
         values = xr.DataArray(np.asarray(accuracy, float)[None, None], dims=dims, coords={"radius": radius})
         run = Run(Config(), values.to_dataset(name="curve"))
-        found = measures.threshold_error("run", "curve", lambda config: 0.45)({"run": run})
+        found = measures.threshold_error("curve", lambda sizes: 0.45)(run)
         np.testing.assert_allclose(found, error, err_msg=name)
 
 
@@ -329,15 +360,23 @@ def test_the_digits_are_measured_at_500_and_1500_steps_and_not_at_one_alone():
     values = xr.DataArray(
         [[[0.0, 0.2, 0.1, 0.3]]], dims=("training", "seed", "step"), coords={"training": ["standard"]}
     )
-    smallest = measures.at_steps("digits", "standard", lambda d: d.rate, "min")
+    claims = {claim.id: claim for claim in EXPERIMENT.claims}
 
-    def measured(steps):
-        dataset = values.assign_coords(step=steps).to_dataset(name="rate")
-        return smallest({"digits": Run(Config(), dataset)})
+    def measured(id, **rates):
+        dataset = xr.Dataset(rates)
+        claim = claims[id]
+        return claim.quantity(claim.given({"digits": Run(Config(), dataset)}))
 
-    np.testing.assert_array_equal(measured(times), [0.2])
-    with pytest.raises(ValueError, match="must record the steps \\(500, 1500\\), and records"):
-        measured([0, 39, 443, 1500])
+    at, early = values.assign_coords(step=times), values.assign_coords(step=[0, 39, 443, 1500])
+    standard = ("digits-standard", "digits-standard-accuracy")
+    found = [measured(id, nonrobust_rate=at, robust_rate=0 * at, pgd_accuracy=at) for id in standard]
+    np.testing.assert_allclose(found, [[0.2], [0.3]])
+    at, early = (v.assign_coords(training=["adversarial"]) for v in (at, early))
+    found = measured("digits-adversarial", robust_rate=at, nonrobust_rate=0 * at)
+    np.testing.assert_array_equal(found, [0.2])
+    np.testing.assert_array_equal(measured("digits-adversarial-accuracy", pgd_accuracy=at), [0.2])
+    with pytest.raises(KeyError, match="not all values found in index 'step'"):
+        measured("digits-adversarial-accuracy", pgd_accuracy=early)
 
 
 def test_every_claim_names_runs_that_exist_and_can_be_decided():
