@@ -253,15 +253,6 @@ def test_every_claim_names_runs_that_exist_and_can_be_decided():
     }
 
 
-<<<<<<< HEAD
-def test_a_sweep_shows_the_predictor_with_the_most_features():
-    experiment = experiments.get("ntk_eigenfeatures")
-    base = experiment.Config(num_samples=20, num_test=20, features=(0,), kept=(1, 10, 20), times=())
-    swept = experiment.sweep({"radius": [0.0, 0.1]}, base, seeds=2)
-    clean, robust = (one.quantity(swept) for one in Shown(experiment, swept).quantities)
-    np.testing.assert_array_equal(clean, swept.kept_clean.sel(kept=20))
-    np.testing.assert_array_equal(robust, swept.kept_robust.sel(kept=20))
-=======
 def test_a_sweep_shows_the_predictor_with_the_most_features(tiny):
     config, dataset = tiny
     grid = grids.make(config, {"radius": [0.0, 0.1]})
@@ -270,7 +261,6 @@ def test_a_sweep_shows_the_predictor_with_the_most_features(tiny):
     clean, robust = (one.quantity(swept) for one in Shown(EXPERIMENT, swept).quantities)
     np.testing.assert_array_equal(clean, swept.kept_clean.sel(kept=30))
     np.testing.assert_array_equal(robust, swept.kept_robust.sel(kept=30))
->>>>>>> tests_experiments
     assert not np.array_equal(robust, swept.kept_robust.sel(kept=1))
 
 
