@@ -25,12 +25,12 @@ os.environ.setdefault("DYNAMICS_CACHE", _CACHE)
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 # compiling fills most of the time of tests, and running that of the commands that they start, which are
-# compiled as users' are. Flags that are given come last, and win; workers inherit what was given
+# compiled nearly as users' are, but for small ones (DYNAMICS_TESTS_QUICK). Flags that are given come last, and win; workers inherit what was given
 _FLAGS = os.environ.setdefault("DYNAMICS_TESTS_FLAGS", os.environ.get("XLA_FLAGS", ""))
 _QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if jax.version.__version_info__ < (0, 11):  # XLA ends the process at a flag that it does not know
     _QUICK += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{_QUICK} {_FLAGS}".strip()
+os.environ["XLA_FLAGS"] = os.environ["DYNAMICS_TESTS_QUICK"] = f"{_QUICK} {_FLAGS}".strip()
 jax.devices()  # XLA reads its flags once
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {_FLAGS}".strip()
 
