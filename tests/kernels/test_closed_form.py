@@ -109,7 +109,7 @@ def test_expectations_by_numerical_integration(name, A, B, cosine):
 
 
 @settings(max_examples=30)
-@given(seed=st.integers(0, 2**16), dim=st.integers(1, 6))
+@given(seed=st.integers(0, 2**16), dim=st.sampled_from([1, 2, 5]))  # a program each
 def test_exact_relations_of_relu(seed, dim):
     x, z = points(4, dim, seed), points(3, dim, seed + 1)
     both, first, second = (two_layer(x, z, trained=t).ntk for t in ("both", "first", "second"))
@@ -246,7 +246,7 @@ def sampled(seeds, width, dim, activation="relu", signs=True, trained="both", x=
 def test_error_falls_with_the_square_root_of_width(activation, trained, size):
     x = points(8, 5)
     exact = two_layer(x, None, activation, trained=trained).ntk
-    widths = 2 ** np.arange(6, 13)
+    widths = 2 ** np.arange(6, 13, 2)
     errors = []
     for width in widths:
         found = sampled(32, int(width), 5, activation, True, trained, x)
