@@ -25,7 +25,8 @@ os.environ.setdefault("DYNAMICS_CACHE", _CACHE)
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 # compiling fills most of the time of tests, and running that of the commands that they start, which are
-# compiled nearly as users' are, but for small ones (DYNAMICS_TESTS_QUICK). Flags that are given come last, and win; workers inherit what was given
+# compiled nearly as users' are; those that start many small ones take DYNAMICS_TESTS_QUICK. Flags that are
+# given come last, and win; workers inherit what was given
 _FLAGS = os.environ.setdefault("DYNAMICS_TESTS_FLAGS", os.environ.get("XLA_FLAGS", ""))
 _QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if jax.version.__version_info__ < (0, 11):  # XLA ends the process at a flag that it does not know
@@ -79,6 +80,7 @@ CASES = {
     "test_environment_in_which_jax_does_not_start": 2,
     "test_error_falls_with_the_square_root_of_width": 1,
     "test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone": 2,
+    "test_every_attack_and_support_keeps_to_the_box_of_the_data": 28,
     "test_expectations_by_numerical_integration": 6,
     "test_finite_kernel_is_the_jacobians": 3,
     "test_float32": 1,
