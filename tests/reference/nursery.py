@@ -74,7 +74,7 @@ class Nursery:
     def __init__(self, folder, environment):
         self.folder, self.count = folder, 0
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
+            [sys.executable, "-c", PROGRAM, str(folder)],  # named in lists of processes
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
