@@ -25,12 +25,13 @@ os.environ.setdefault("DYNAMICS_CACHE", _CACHE)
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 # compiling fills most of the time of tests, and running that of the commands that they start, which are
-# compiled as users' are. Flags that are given come last, and win; workers inherit what was given
+# compiled nearly as users' are; those that start many small ones take DYNAMICS_TESTS_QUICK. Flags that are
+# given come last, and win; workers inherit what was given
 _FLAGS = os.environ.setdefault("DYNAMICS_TESTS_FLAGS", os.environ.get("XLA_FLAGS", ""))
 _QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if jax.version.__version_info__ < (0, 11):  # XLA ends the process at a flag that it does not know
     _QUICK += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{_QUICK} {_FLAGS}".strip()
+os.environ["XLA_FLAGS"] = os.environ["DYNAMICS_TESTS_QUICK"] = f"{_QUICK} {_FLAGS}".strip()
 jax.devices()  # XLA reads its flags once
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {_FLAGS}".strip()
 
@@ -65,10 +66,11 @@ CASES = {
     "test_a_disk_that_is_full": 1,
     "test_a_full_disk": 1,
     "test_a_zero_gradient_is_no_step": 8,
-    "test_activations_and_a_trained_second_layer": 3,
+    "test_activations_and_a_trained_second_layer": 2,
     "test_adversarial_loss_is_the_loss_at_the_perturbed_inputs": 1,
     "test_agrees_with_a_numpy_loop": 4,
-    "test_agrees_with_neural_tangents": 3,
+    "test_agrees_with_neural_tangents": 2,
+    "test_damaged_files_are_refused": 5,
     "test_degree": 12,
     "test_dense_is_the_jacobians": 2,
     "test_derivatives_of_closed_forms_are_those_of_finite_differences": 2,
@@ -77,6 +79,7 @@ CASES = {
     "test_direction_attains_the_dual_norm": 8,
     "test_environment_in_which_jax_does_not_start": 2,
     "test_error_falls_with_the_square_root_of_width": 1,
+    "test_every_attack_and_support_keeps_to_the_box_of_the_data": 28,
     "test_expectations_by_numerical_integration": 6,
     "test_finite_kernel_is_the_jacobians": 3,
     "test_float32": 1,
@@ -89,8 +92,10 @@ CASES = {
     "test_input_gradient_where_points_coincide": 1,
     "test_is_the_jacobians": 1,
     "test_it_is_chosen_where_it_pays": 2,
+    "test_jaxs_settings_change_no_number": 1,
     "test_linear_model_gives_the_dual_norm": 2,
     "test_log_loss_is_the_logarithm_of_the_loss": 5,
+    "test_losses": 2,
     "test_loss_around_inputs_of_a_linear_model": 1,
     "test_margin_splits_into_signal_and_memory": 4,
     "test_momentum": 2,

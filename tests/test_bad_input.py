@@ -19,7 +19,7 @@ import pytest
 import xarray as xr
 
 from dynamics import cli, experiments, results, startup
-from dynamics.cli import main
+from dynamics.cli import main, work
 from dynamics.engine.progress import Progress
 from dynamics.files import read_json, write_json, write_text
 from dynamics.study.config import annotation
@@ -90,6 +90,7 @@ def material(tmp_path_factory):
     before = jax.config.jax_enable_x64
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(work, "draw", lambda *given: [])
         assert main(["run", NAME, *flags(TINY), "--seeds", "1", "--out", "done"]) == 0
 
         def stop(self, step):

@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 
 from dynamics import experiments
-from dynamics.cli import main
+from dynamics.cli import main, work
 from dynamics.cli.folder import find_folder
 from dynamics.engine.execution import Execution
 from dynamics.engine.progress import Progress
@@ -254,7 +254,8 @@ def test_resume_of_a_finished_run_changes_nothing(tiny, tmp_path):
     )
 
 
-def test_how_a_run_is_computed_is_kept(tmp_path, capsys):
+def test_how_a_run_is_computed_is_kept(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(work, "draw", lambda *given: [])
     argv = ["run", NAME, *TINY, "--supervision", "binary", "--engine", "direct", "--memory", "8GiB"]
     assert main([*argv, "--out", str(tmp_path / "run")]) == 0
     about = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -373,6 +374,7 @@ def test_interrupted_in_the_second_arm(tiny, tmp_path, monkeypatch, capsys):
     assert partial.attrs["complete"] == 0
     assert np.isfinite(partial.training_loss.sel(supervision="binary")).all()
     monkeypatch.undo()
+    monkeypatch.setattr(work, "draw", lambda *given: [])
     labels.clear()
     assert main(["resume", str(folder)]) == 0
     assert_same(load(folder), load(tiny[0]))

@@ -127,12 +127,17 @@ class Nursery:
 
 @pytest.fixture(scope="module")
 def nurseries(tmp_path_factory):
-    """Two, for two processes at a time."""
+    """Makes one more: two are for two processes at a time."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "TF_"))}
     cache = {"DYNAMICS_CACHE": str(tmp_path_factory.mktemp("compiled")), "PYTHONPATH": str(ROOT)}
-    cache["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
-    made = [Nursery(tmp_path_factory.mktemp("nursery"), clean | cache) for _ in range(2)]
-    yield made
+    cache["XLA_FLAGS"] = os.environ["DYNAMICS_TESTS_QUICK"]
+    made = []
+
+    def one_more():
+        made.append(Nursery(tmp_path_factory.mktemp("nursery"), clean | cache))
+        return made[-1]
+
+    yield one_more
     for each in made:
         each.process.stdin.close()
         each.process.wait(timeout=60)
@@ -140,7 +145,7 @@ def nurseries(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def nursery(nurseries):
-    return nurseries[0]
+    return nurseries()
 
 
 @pytest.fixture(scope="module")
@@ -230,16 +235,17 @@ def test_a_sweep_killed_at_any_moment(nursery, tmp_path):
 
 
 @pytest.mark.exhaustive
-def test_pairs_of_processes_killed_at_any_moment(nurseries, tmp_path, whole):
+def test_pairs_of_processes_killed_at_any_moment(nursery, nurseries, tmp_path, whole):
     """Either or both of two are killed; then both go on, or one alone."""
     dataset, seconds = whole
+    pair = nursery, nurseries()
     chance, killed, kept = np.random.default_rng(10), 0, 0
     words = ["--distributed", "--coordinator", "127.0.0.1:9", "--num-processes", "2", "--process-id"]
 
     def together(begin, at, moments):
-        for i, nursery in enumerate(nurseries):
-            nursery.begin([*begin, *words, str(i)], at, after=moments[i], share=(i, 2))
-        return [nursery.end()[:2] for nursery in nurseries]
+        for i, each in enumerate(pair):
+            each.begin([*begin, *words, str(i)], at, after=moments[i], share=(i, 2))
+        return [each.end()[:2] for each in pair]
 
     together([*RUN, "--out", "compiled"], tmp_path, [None, None])
     for i in range(30):
@@ -256,7 +262,7 @@ def test_pairs_of_processes_killed_at_any_moment(nurseries, tmp_path, whole):
         if not (folder / "run.json").exists():
             continue
         if i % 2:
-            resumed(nurseries[0], folder, dataset)
+            resumed(nursery, folder, dataset)
         else:
             assert [code for code, _ in together(["resume", folder.name], tmp_path, [None, None])] == [0, 0]
             assert_same(load(folder), dataset)

@@ -1,6 +1,7 @@
 """The README is true: its commands run as printed, its snippets too, and CI runs its test command."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -35,29 +36,34 @@ def test_the_first_command_is_the_main_job_with_a_picture(tmp_path):
     assert picture.std() > 0.05
 
 
+@pytest.fixture(scope="module")
+def python(reference, tmp_path_factory):
+    """Runs Python with some words in a folder; it must end well."""
+    nursery = reference("nursery").Nursery(tmp_path_factory.mktemp("nursery"), os.environ)
+
+    def run(words, folder):
+        code, _, said = nursery.run(words, folder)
+        assert code == 0, f"{words}\n{said[-2000:]}"
+
+    yield run
+    nursery.close()
+
+
 @pytest.mark.slow
-def test_commands_run_in_the_order_they_are_printed(tmp_path):
+def test_commands_run_in_the_order_they_are_printed(tmp_path, python):
     assert len(COMMANDS) >= 8
     (own,) = [snippet for snippet in SNIPPETS if snippet.startswith("# my_experiment.py\n")]
     (tmp_path / "my_experiment.py").write_text(own)
     for line in COMMANDS:
-        _run(line, tmp_path)
+        python(["-m", *shlex.split(line)], tmp_path)
     assert (tmp_path / "runs" / "fine" / "overview.png").exists()
     assert (tmp_path / "runs" / "sign" / "overview.png").exists()
     assert (tmp_path / "runs" / "sweep" / "report.html").exists()
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_snippet_runs(number, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", SNIPPETS[number]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+def test_snippet_runs(number, tmp_path, python):
+    python(["-W", "error::UserWarning", "-c", SNIPPETS[number]], tmp_path)
 
 
 def test_files_that_the_readme_shows_exist():

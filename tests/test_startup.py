@@ -68,13 +68,14 @@ def test_help_imports_nothing_heavy(argv):
 
 
 def test_help_is_fast():
-    """At most half a second; the best of five, as others use the machine too."""
-    times = []
-    for _ in range(5):
+    """At most half a second; the best of five at most, as others use the machine too."""
+
+    def seconds():
         begun = time.perf_counter()
         python("import sys; from dynamics.cli import main; main(['--help'])")
-        times.append(time.perf_counter() - begun)
-    assert min(times) < 0.5
+        return time.perf_counter() - begun
+
+    assert any(seconds() < 0.5 for _ in range(5))
 
 
 def test_experiments_import_nothing_that_only_few_runs_need():

@@ -141,6 +141,7 @@ SHARED = Problem(Shared(DATA), TwoLayer(2), init_scale=0.3)
 def test_the_number_of_devices_changes_nothing(devices, most, cases):
     command = [sys.executable, "-c", SCRIPT, str(devices), str(Path(__file__).parent), str(most), cases]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment["XLA_FLAGS"] = os.environ["DYNAMICS_TESTS_QUICK"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     expected = {"own": run(engine="direct"), "shared": run(SHARED, engine="direct")}

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,14 +97,21 @@ def interrupt_at(monkeypatch, step):
     monkeypatch.setattr(Progress, "update", raising)
 
 
-@pytest.fixture
-def interrupted(tmp_path, monkeypatch):
-    """The folder of a run interrupted at step 4."""
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def _interrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dynamics.engine.chunk.KEEP_EVERY_S", 0.0)
         interrupt_at(patch, 4)
         with pytest.raises(Interrupted):
-            run(tmp_path / "run")
-    return tmp_path / "run"
+            run(folder)
+    return folder
+
+
+@pytest.fixture
+def interrupted(tmp_path, _interrupted):
+    """The folder of a run interrupted at step 4."""
+    return shutil.copytree(_interrupted, tmp_path / "run")
 
 
 @pytest.mark.parametrize("every", [True, False])

@@ -119,15 +119,22 @@ def test_losses(loss):
     both(Problem(DATA, TwoLayer(2), loss, init_scale=0.1), steepest("l2", 0.01))
 
 
-@pytest.mark.parametrize("shuffle", [pytest.param(False, marks=pytest.mark.exhaustive), True])
-def test_patch_networks(shuffle):
+@pytest.mark.exhaustive  # below are more patches a sample, outputs and families
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_networks_of_signal_patches(shuffle):
     signal = SignalNoise(60, 3, 8, 10, signal_patch="random" if shuffle else "first")
     cubic = PatchCNN(5, activation=Activation("odd_power", power=3.0))
     runs = both(Problem(signal, cubic, init_scale=0.1), steepest("l2", 0.02), observe=PATCHED)
     assert np.max(np.abs(np.diff(runs[0].projection.values, axis=1))) > 0.01
+
+
+@pytest.mark.parametrize("shuffle", [pytest.param(False, marks=pytest.mark.exhaustive), True])
+def test_patch_networks(shuffle):
     several = RobustNonRobust(40, 3, 6, 5, num_nonrobust=4, shuffle=shuffle)
     smooth = PatchCNN(2, 3, use_bias=True, activation=Activation("smoothed_relu"))
-    both(Problem(several, smooth, "cross_entropy", init_scale=0.3), steepest("l2", 0.1), observe=PATCHED)
+    problem = Problem(several, smooth, "cross_entropy", init_scale=0.3)
+    runs = both(problem, steepest("l2", 0.1), observe=PATCHED)
+    assert np.max(np.abs(np.diff(runs[0].projection.values, axis=1))) > 0.01
 
 
 PATCHED = {"W": first_layer, "projection": o.projection, "alignment": o.alignment, "loss": o.training_loss}
@@ -166,10 +173,12 @@ def test_every_observable_on_the_way_and_at_the_end(problem, radii):
 
 
 def test_noiseless_data_and_a_start_of_zero():
-    clean = Problem(Clusters(40, 4, 24, 15, noise=0.0), TwoLayer(3, use_bias=False), init_scale=0.3)
-    both(clean, steepest("l2", 0.05), observe={"alignment": o.alignment, "loss": o.training_loss})
-    zero = Problem(DATA, TwoLayer(3), init_scale={"W": 0.0, "b": 0.1})
-    both(zero, steepest("l2", 0.05), observe={"alignment": o.alignment, "norm": o.neuron_norm})
+    observe = {"alignment": o.alignment, "loss": o.training_loss, "norm": o.neuron_norm}
+    for noise, scale in ((0.0, 0.3), (1.0, 0.0)):  # one program
+        problem = Problem(
+            dataclasses.replace(DATA, noise=noise), TwoLayer(3), init_scale={"W": scale, "b": 0.1}
+        )
+        both(problem, steepest("l2", 0.05), observe=observe)
 
 
 @part

@@ -52,20 +52,21 @@ COMMAND = ["-m", "dynamics"]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """Processes share what they compile, and set up JAX themselves."""
+def nursery(reference, tmp_path_factory):
+    """Starts processes, which share what they compile, and set up JAX themselves."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "TF_"))}
-    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=1"}
-    return (
-        clean | quick | {"DYNAMICS_CACHE": str(tmp_path_factory.mktemp("compiled")), "PYTHONPATH": str(ROOT)}
-    )
+    ours = {"DYNAMICS_CACHE": str(tmp_path_factory.mktemp("compiled")), "PYTHONPATH": str(ROOT)}
+    ours["XLA_FLAGS"] = os.environ["DYNAMICS_TESTS_QUICK"]
+    made = reference("nursery").Nursery(tmp_path_factory.mktemp("nursery"), clean | ours)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, environment):
+def whole(tmp_path_factory, nursery):
     """The run made by one process."""
     folder = tmp_path_factory.mktemp("whole")
-    (said,) = together([[*COMMAND, *RUN, "--out", "run"]], folder, environment)
+    (said,) = together([[*COMMAND, *RUN, "--out", "run"]], folder, nursery)
     assert said[0] == 0, said
     return load(folder / "run")
 
@@ -76,21 +77,16 @@ def free_port():
         return found.getsockname()[1]
 
 
-def begin(words, folder, environment):
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, *words], cwd=folder, env=environment, **pipes)
-
-
-def together(commands, folder, environment):
+def together(commands, folder, nursery):
     """Run these at the same time; (exit code, stdout, stderr) of each."""
-    return [ended(process) for process in [begin(words, folder, environment) for words in commands]]
+    return [ended(process) for process in [nursery.begin(words, folder) for words in commands]]
 
 
 def ended(process):
     """Exit code, output and errors, without what a slow machine has a process say while it waits."""
-    out, err = process.communicate(timeout=180)
+    code, out, err = process.end()
     lines = [line for line in err.splitlines(keepends=True) if not line.startswith("waiting for all ")]
-    return process.returncode, out, "".join(lines)
+    return code, out, "".join(lines)
 
 
 def shares(words, count, how=COMMAND):
@@ -130,10 +126,10 @@ print(i, n, jax.process_index(), jax.process_count(), len(jax.devices()), [d.id 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_they_meet_and_are_ordinary_processes_again(count, tmp_path, environment):
+def test_they_meet_and_are_ordinary_processes_again(count, tmp_path, nursery):
     at = f"127.0.0.1:{free_port()}"
     commands = [["-c", MEET, at, str(count), str(i)] for i in range(count)]
-    for i, (code, out, err) in enumerate(together(commands, tmp_path, environment)):
+    for i, (code, out, err) in enumerate(together(commands, tmp_path, nursery)):
         assert code == 0, err
         assert out == f"{i} {count} 0 1 3 [0, 1, 2]\n"
 
@@ -184,8 +180,8 @@ def test_a_port_that_is_taken():
 @pytest.mark.slow
 @pytest.mark.exhaustive  # below, shares of which one is killed come to the same
 @pytest.mark.parametrize("count", [2, 4])
-def test_a_shared_run_is_the_run(count, tmp_path, environment, whole):
-    said = together(shares([*RUN, "--out", "run"], count), tmp_path, environment)
+def test_a_shared_run_is_the_run(count, tmp_path, nursery, whole):
+    said = together(shares([*RUN, "--out", "run"], count), tmp_path, nursery)
     assert [code for code, *_ in said] == [0] * count, said
     assert all(err == "" for *_, err in said), said
     assert sum("result, claims and 5 figures in run" in out for _, out, _ in said) == 1
@@ -198,26 +194,26 @@ def test_a_shared_run_is_the_run(count, tmp_path, environment, whole):
 
 
 @pytest.mark.slow
-def test_one_of_four_is_killed_and_two_go_on(tmp_path, environment, whole):
-    commands = shares([*RUN, "--out", "run", "--checkpoint"], 4)
+def test_one_of_three_is_killed_and_two_go_on(tmp_path, nursery, whole):
+    commands = shares([*RUN, "--out", "run", "--checkpoint"], 3)
     running = [
-        begin(["-c", SLOWLY, *words[2:]] if i == 2 else words, tmp_path, environment)
+        nursery.begin(["-c", SLOWLY, *words[2:]] if i == 1 else words, tmp_path)
         for i, words in enumerate(commands)
     ]
     deadline = time.monotonic() + 120
     while not (tmp_path / "recording").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    running[2].send_signal(signal.SIGKILL)
+    running[1].send_signal(signal.SIGKILL)
     said = [ended(process) for process in running]
-    assert [code for code, *_ in said] == [0, 0, -signal.SIGKILL, 0], said
-    for i in (0, 1, 3):
+    assert [code for code, *_ in said] == [0, -signal.SIGKILL, 0], said
+    for i in (0, 2):
         (line,) = said[i][1].splitlines()
-        assert line.startswith(f"process {i} of 4: its runs are done, ")
+        assert line.startswith(f"process {i} of 3: its runs are done, ")
         assert line.endswith("whoever finishes last writes the result")
     assert not (tmp_path / "run" / "result.nc").exists()
     with pytest.raises(ValueError, match="holds an interrupted run"):
         load(tmp_path / "run")
-    said = together(shares(["resume", "run"], 2), tmp_path, environment)
+    said = together(shares(["resume", "run"], 2), tmp_path, nursery)
     assert [code for code, *_ in said] == [0, 0], said
     assert_same(load(tmp_path / "run"), whole)
     assert_finished(tmp_path / "run")
@@ -225,10 +221,10 @@ def test_one_of_four_is_killed_and_two_go_on(tmp_path, environment, whole):
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_control_c_in_one_of_two_and_one_alone_goes_on(tmp_path, environment, whole):
+def test_control_c_in_one_of_two_and_one_alone_goes_on(tmp_path, nursery, whole):
     commands = shares([*RUN, "--out", "run", "--checkpoint"], 2)
-    first = begin(commands[0], tmp_path, environment)
-    second = begin(["-c", SLOWLY, *commands[1][2:]], tmp_path, environment)
+    first = nursery.begin(commands[0], tmp_path)
+    second = nursery.begin(["-c", SLOWLY, *commands[1][2:]], tmp_path)
     deadline = time.monotonic() + 120
     while not (tmp_path / "recording").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -240,7 +236,7 @@ def test_control_c_in_one_of_two_and_one_alone_goes_on(tmp_path, environment, wh
     assert "dynamics resume run" in line
     assert ended(first)[0] == 0
     assert not (tmp_path / "run" / "result.nc").exists()
-    ((code, _, err),) = together([[*COMMAND, "resume", "run"]], tmp_path, environment)
+    ((code, _, err),) = together([[*COMMAND, "resume", "run"]], tmp_path, nursery)
     assert code == 0, err
     assert_same(load(tmp_path / "run"), whole)
     assert_finished(tmp_path / "run")
@@ -248,9 +244,9 @@ def test_control_c_in_one_of_two_and_one_alone_goes_on(tmp_path, environment, wh
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_processes_that_were_given_different_runs(tmp_path, environment):
+def test_processes_that_were_given_different_runs(tmp_path, nursery):
     one, other = shares([*RUN, "--out", "run"], 2)
-    said = together([one, [*other, "--noise", "0.5"]], tmp_path, environment)
+    said = together([one, [*other, "--noise", "0.5"]], tmp_path, nursery)
     assert said[0][0] == 0
     assert said[1][0] == 2
     assert "given another run than process 0 (config.noise: 1.0 there, 0.5 here)" in said[1][2]

@@ -120,8 +120,7 @@ import kernels
 from kernels import closed_form, eigenfeatures, regression
 print(time.perf_counter() - start)
 """
-    times = [float(run(code).stdout) for _ in range(3)]
-    assert min(times) < 1
+    assert any(float(run(code).stdout) < 1 for _ in range(3))  # others use the machine too
 
 
 def test_convolution_is_the_mean_of_patchwise_kernels(nt):
