@@ -46,7 +46,8 @@ def direction_error(run) -> xr.DataArray:
 
 ERROR = Law(
     "error", "direction error", lambda run: last(direction_error(run)),
-    exponents=lambda c: {"log_steps": -1.0}, domain=lambda c: c.loss != "squared" or "its loss has no exponential tail",
+    exponents=lambda c: {"log_steps": -1.0},
+    domain=lambda c: c.loss != "squared" or "its loss has no exponential tail",
 )  # fmt: skip
 CLAIMS = study.Claims({"main": study.CheckRun(Config())})
 claim = CLAIMS.about("main", source="Theorem 3", applies=ERROR.applies)
