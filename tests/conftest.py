@@ -117,7 +117,6 @@ CASES = {
     "test_training_against_a_loop": 1,
     "test_training_against_a_numpy_loop": 1,
     "test_two_halves_are_the_whole": 2,
-    "test_what_makes_sense_runs": 1,
     "test_where_it_cannot_apply_it_says_why_and_auto_goes_direct": 3,
     "test_wide_networks_have_the_infinite_kernel": 1,
 }

@@ -9,7 +9,7 @@ import xarray as xr
 
 from dynamics import experiments, load, save
 from dynamics.data.directions import Circle, Hypercube
-from dynamics.experiments.kernels_data_physics import quantities
+from dynamics.experiments.kernels_data_physics import on_data, quantities
 from dynamics.keys import named_key, seed_key
 from dynamics.study.claim import Run
 from dynamics.study.verdict import judge
@@ -169,20 +169,36 @@ def test_parities_against_plain_numpy(tiny):
             assert found == pytest.approx(error, rel=1e-5)
 
 
+def interpolated(size):
+    """The predictor of frequency 2 from a regular grid, in NumPy."""
+    phi, grid = 2 * np.pi * np.arange(97) / 97, 2 * np.pi * np.arange(size) / size
+
+    def kernel(a, b):
+        angle = np.abs((a[:, None] - b[None] + np.pi) % (2 * np.pi) - np.pi)
+        return (1 + np.cos(angle)) * (np.pi - angle) / (2 * np.pi)
+
+    return kernel(phi, grid) @ np.linalg.solve(kernel(grid, grid), np.cos(2 * grid))
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_a_prediction_on_the_grid_is_one_solve(size):
+    kernel = on_data.kernel_of(Config(part="learning_curves", **TINY["learning_curves"]))
+    what = on_data.grid_prediction.given(kernel=kernel)
+
+    @jax.jit
+    def predict(key):
+        return what({}, None, Circle(size, 97, frequency=2.0).sample(key), key)
+
+    np.testing.assert_allclose(predict(jax.random.key(0)), interpolated(size), atol=1e-7)
+
+
+@pytest.mark.exhaustive
 def test_learning_curves_are_one_solve_each(tiny):
     """On a regular grid: the predictor of every frequency against NumPy and the sum over aliases."""
     dataset = tiny("learning_curves", regular=True)
-    phi = 2 * np.pi * np.arange(97) / 97
     for size in (4, 8):
-        grid = 2 * np.pi * np.arange(size) / size
-
-        def kernel(a, b):
-            angle = np.abs((a[:, None] - b[None] + np.pi) % (2 * np.pi) - np.pi)
-            return (1 + np.cos(angle)) * (np.pi - angle) / (2 * np.pi)
-
         found = dataset.prediction.sel(size=size, frequency=2).isel(seed=0)
-        wanted = kernel(phi, grid) @ np.linalg.solve(kernel(grid, grid), np.cos(2 * grid))
-        np.testing.assert_allclose(found, wanted, atol=1e-7)
+        np.testing.assert_allclose(found, interpolated(size), atol=1e-7)
     exact = dataset.prediction_exact.sel(size=8)
     np.testing.assert_allclose(exact, dataset.prediction.sel(size=8).isel(seed=0), atol=1e-3)
 

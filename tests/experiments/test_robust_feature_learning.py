@@ -237,10 +237,11 @@ def test_images_follow_references_trained_on_the_other_half(digits, flaws):
     assert (end.accuracy > 0.8).all()
     assert (end.pgd_accuracy.sel(training="adversarial") > end.pgd_accuracy.sel(training="standard")).all()
     assert (end.nonrobust_rate.sel(training="standard") > end.robust_rate.sel(training="standard")).all()
-    for figure in (EXPERIMENT.figures["overview"], EXPERIMENT.figures["rates"]):
-        assert len(figure(dataset).get_axes()) == 2
-        assert not flaws(figure(dataset), curves=False)
-    assert "crossing" not in EXPERIMENT.draw(dataset)
+    drawn = EXPERIMENT.draw(dataset)
+    assert list(drawn) == ["overview", "rates"]
+    for figure in drawn.values():
+        assert len(figure.get_axes()) == 2
+        assert not flaws(figure, curves=False)
     assert "follows standard" in EXPERIMENT.summary(dataset)
 
 
