@@ -90,7 +90,7 @@ def material(tmp_path_factory):
     before = jax.config.jax_enable_x64
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(work, "draw", lambda *given: [])
+        patch.setattr(work, "draw", lambda *given: [folder / "overview.png"])
         assert main(["run", NAME, *flags(TINY), "--seeds", "1", "--out", "done"]) == 0
 
         def stop(self, step):
