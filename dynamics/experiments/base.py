@@ -66,8 +66,8 @@ class Experiment:
       table: lines of text about a run, printed after it and in its report; "": none.
       animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
       quantities: what a sweep shows unless asked for something else: `Law`s, or names of variables.
-      old: the config of a result that was made before settings had names, from its fields; None: those of
-        the class of `small`.
+      old: of a result that was made before settings had names, the setting and its fields, from those of
+        then; None: they are those of the class of `small`.
       gallery: its folders of pictures in figures/, each with the command that makes them.
       cite, short, claimed: for the table of the README: authors and year, the subject in a few words,
         and what the paper claims, in a sentence.
@@ -88,7 +88,7 @@ class Experiment:
     table: Callable[[Run], str] = _no_table
     animations: Mapping[str, Callable[[xr.Dataset, Path], Path]] = dataclasses.field(default_factory=dict)
     quantities: Sequence[Law | str] = ()
-    old: Callable[[dict[str, Any]], Config] | None = None
+    old: Callable[[dict[str, Any]], tuple[str, dict[str, Any]]] | None = None
     gallery: Sequence[Pictures] = ()
     cite: str = ""
     short: str = ""
@@ -206,7 +206,7 @@ class Experiment:
         Raises: ValueError: no such setting, or values that are not allowed.
         """
         if setting is None and self.old is not None:
-            return self.old(values)
+            setting, values = self.old(values)
         if setting is not None and setting not in self.configs:
             raise ValueError(f"{self.name} has no setting {setting!r}; it has {', '.join(self.configs)}")
         return (self.Config if setting is None else self.configs[setting]).from_dict(values)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import inspect
+import itertools
 import json
 import math
+import operator
 import sys
 import typing
 from typing import Any, Literal, TypeVar
@@ -17,25 +19,37 @@ from dynamics.words import quoted
 C = TypeVar("C", bound="Config")
 FIELDS = "__dataclass_fields__"  # a base class that is a dataclass already has them
 HEAD = "\n\nAttributes:\n"
+WORDS = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
+COMPARE = {"low": operator.ge, "high": operator.le, "above": operator.gt, "below": operator.lt}
 
 
 def setting(
     default: Any,
     about: str,
     *,
-    low: int | float | None = None,
-    high: int | float | None = None,
-    above: int | float | None = None,
-    below: int | float | None = None,
+    low: int | float | str | None = None,
+    high: int | float | str | None = None,
+    above: int | float | str | None = None,
+    below: int | float | str | None = None,
+    increasing: bool = False,
+    distinct: bool = False,
+    filled: bool = False,
 ) -> Any:
     """A config field: its default, meaning (with unit and the paper's symbol), and allowed range.
 
-    `low` and `high` are allowed values themselves, `above` and `below` are not. For a tuple the range
-    holds for each entry.
+    Args:
+      low, high: allowed values themselves; `above` and `below` are not. A limit may be the name of another
+        field, of a list the smallest or largest of its entries; it does not apply to a class without that
+        field. For a tuple the range holds for each entry.
+      increasing: a tuple's entries must increase.
+      distinct: they must be different.
+      filled: there must be at least one.
     """
     limits = {"low": low, "high": high, "above": above, "below": below}
     given = {name: value for name, value in limits.items() if value is not None}
-    return dataclasses.field(default=default, metadata={"about": about, "limits": given})
+    form = {"increasing": increasing, "distinct": distinct, "filled": filled}
+    about = {"about": about, "limits": given, "form": [name for name, asked in form.items() if asked]}
+    return dataclasses.field(default=default, metadata=about)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +76,9 @@ class Config:
         for field in dataclasses.fields(self):
             value = checked(field, annotation(type(self), field.name), getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+        for field in dataclasses.fields(self):
+            _check_form(field, getattr(self, field.name))
+            _check_beside(field, getattr(self, field.name), self)
         self.check()
 
     def check(self) -> None:
@@ -90,7 +107,7 @@ class RunConfig(Config):
     """Fields of every experiment that trains: how long, on how much at a time, and what is recorded when."""
 
     steps: int = setting(100, "number of steps T", low=0)
-    batch_size: int = setting(0, "samples a step; 0: full batch", low=0)
+    batch_size: int = setting(0, "samples a step; 0: full batch", low=0, high="num_samples")
     shared_data: bool = setting(
         False, "train all seeds on the data of seed 0, from initial weights of their own"
     )
@@ -168,6 +185,34 @@ def checked(field: dataclasses.Field, kind: Any, value: Any) -> Any:
     return _checked_one(field, kind, value)
 
 
+def _check_form(field, value):
+    """Refuse a tuple whose entries do not stand to each other as they should."""
+    form = field.metadata.get("form", ())
+    shown = ", ".join(f"{v:g}" if isinstance(v, int | float) else str(v) for v in value) if form else ""
+    repeated = "distinct" in form and len(set(value)) < len(value)
+    if "filled" in form and not value and "distinct" not in form:
+        raise ValueError(f"{field.name} must not be empty")
+    if repeated or ("filled" in form and not value):
+        one = "one value or several different ones" if "filled" in form else "different values"
+        raise ValueError(f"{field.name} must be {one}, got {shown or 'none'}")
+    if "increasing" in form and any(b <= a for a, b in itertools.pairwise(value)):
+        raise ValueError(f"{field.name} must increase, got {shown}")
+
+
+def _check_beside(field, value, config):
+    """Refuse a value beyond another field's."""
+    for name, other in field.metadata.get("limits", {}).items():
+        if not isinstance(other, str) or not hasattr(config, other):
+            continue
+        bound = getattr(config, other)
+        if isinstance(bound, tuple):
+            bound = (min if name in ("high", "below") else max)(bound, default=None)
+        for one in value if isinstance(value, tuple) else (value,):
+            if bound is not None and not COMPARE[name](one, bound):
+                worst = max(value) if isinstance(value, tuple) and name in ("high", "below") else one
+                raise ValueError(f"{field.name} must be {WORDS[name]} {other}={bound:g}, got {worst:g}")
+
+
 def _checked_one(field, kind, value):
     limits = field.metadata.get("limits", {})
     fits = {
@@ -185,23 +230,18 @@ def _checked_one(field, kind, value):
         ok = type(value) in {type(option) for option in options} and value in options
     else:
         ok = fits[kind](value)
-    compare = {
-        "low": lambda v, bound: v >= bound,
-        "high": lambda v, bound: v <= bound,
-        "above": lambda v, bound: v > bound,
-        "below": lambda v, bound: v < bound,
-    }
-    if not ok or not all(compare[name](value, bound) for name, bound in limits.items()):
+    numbers = {name: bound for name, bound in limits.items() if not isinstance(bound, str)}
+    if not ok or not all(COMPARE[name](value, bound) for name, bound in numbers.items()):
         raise ValueError(f"{field.name} must be {allowed(kind, limits)}, got {quoted(value)}")
     return kind(value) if kind in (int, float) else value
 
 
-def allowed(kind: Any, limits: dict[str, int | float]) -> str:
+def allowed(kind: Any, limits: dict[str, int | float | str]) -> str:
     """The allowed values in words."""
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(str(option) for option in typing.get_args(kind))
-    words = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
-    return " ".join([_noun(kind), " and ".join(f"{words[n]} {b:g}" for n, b in limits.items())]).strip()
+    ends = (f"{WORDS[n]} {b if isinstance(b, str) else format(b, 'g')}" for n, b in limits.items())
+    return " ".join([_noun(kind), " and ".join(ends)]).strip()
 
 
 def from_text(kind: Any, text: str) -> Any:

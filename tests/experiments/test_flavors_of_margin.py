@@ -303,7 +303,7 @@ def test_the_sum_of_losses_is_minimised_and_rules_are_those_of_the_config():
         ({"data": "orthogonal", "num_positive": 20}, "orthogonal points need"),
         ({"data": "point", "point": (0.0, 0.0)}, "an entry other than 0"),
         ({"teacher_fraction": 0.01}, "one input of dim=10"),
-        ({"batch_size": 21}, "batch_size must be at most the 20 training samples"),
+        ({"batch_size": 21}, "batch_size must be at most num_samples=20, got 21"),
         ({"algorithms": ("adam",), "objective": "loss", "adam_eps": 0.0}, "adam_eps must be above 0"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dynamics import descent
 from dynamics.parts import describe
-from dynamics.study.config import Config, TrainingConfig, annotation, setting
+from dynamics.study.config import Config, TrainingConfig, allowed, annotation, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,3 +207,31 @@ def test_recording_times(steps, records, spacing):
     assert times[-1] == steps
     assert times == sorted(set(times))
     assert len(times) <= records
+
+
+def test_declared_relations():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Own(Config):
+        total: int = setting(10, "how many there are", low=1)
+        sizes: tuple[int, ...] = setting((2, 4), "sizes", low=1, high="total", increasing=True, filled=True)
+        names: tuple[str, ...] = setting(("a", "b"), "names", distinct=True)
+        widths: tuple[int, ...] = setting((3,), "widths", distinct=True, filled=True)
+        part: float = setting(2.0, "a part of it", above=0, below="total")
+        least: int = setting(4, "not below any size", low="sizes")
+        other: int = setting(0, "of a field that is not there", high="missing")
+
+    assert Own(sizes=(1, 2, 10), least=10).sizes == (1, 2, 10)
+    for change, sentence in (
+        ({"sizes": (2, 11)}, "sizes must be at most total=10, got 11"),
+        ({"total": 3, "part": 1.0}, "sizes must be at most total=3, got 4"),
+        ({"sizes": (4, 2)}, "sizes must increase, got 4, 2"),
+        ({"sizes": (2, 2)}, "sizes must increase, got 2, 2"),
+        ({"sizes": ()}, "sizes must not be empty"),
+        ({"names": ("a", "a")}, "names must be different values, got a, a"),
+        ({"widths": ()}, "widths must be one value or several different ones, got none"),
+        ({"part": 10.0}, "part must be below total=10, got 10"),
+        ({"least": 3}, "least must be at least sizes=4, got 3"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            Own(**change)
+    assert allowed(int, Own.__dataclass_fields__["sizes"].metadata["limits"]).endswith("at most total")

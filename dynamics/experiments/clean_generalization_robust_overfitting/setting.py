@@ -8,7 +8,6 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +46,7 @@ class Config(TrainingConfig):
     box: tuple[float, ...] = setting((), boxes.ABOUT, low=-boxes.FARTHEST, high=boxes.FARTHEST)
     dim: int = setting(100, "dimension of a patch d; of parity D", low=2)
     num_patches: int = setting(2, "patches P of an input, the signal patch included", low=1)
-    num_samples: tuple[int, ...] = setting((20,), "training samples N", low=1)
+    num_samples: tuple[int, ...] = setting((20,), "training samples N", low=1, distinct=True, filled=True)
     num_test: int = setting(500, "test samples", low=1)
     num_points: int = setting(500, "of the training and of the test samples, how many PGD attacks", low=1)
     signal: float = setting(0.0, "signal strength alpha; 0: d^0.249; of parity: a, 0: 0.1", low=0)
@@ -55,7 +54,9 @@ class Config(TrainingConfig):
     direction: Literal["first_axis", "random"] = setting("first_axis", "signal direction w*")
     signal_patch: Literal["first", "random"] = setting("first", "which patch holds the signal")
     labels: Literal["balanced", "random"] = setting("balanced", "labels in turn, or drawn")
-    width: tuple[int, ...] = setting((20,), "neurons m (of each sign if signed; images: hidden units)", low=1)
+    width: tuple[int, ...] = setting(
+        (20,), "neurons m (of each sign if signed; images: hidden units)", low=1, distinct=True, filled=True
+    )
     activation: Literal["odd_power", "relu_power", "relu"] = setting(
         "odd_power", "sign(z)|z|^q, ReLU(z)^q, or ReLU(z)"
     )
@@ -68,7 +69,12 @@ class Config(TrainingConfig):
         "PGD in all directions (l2; images: linf), none",
     )
     gamma: tuple[float, ...] = setting(
-        (0.02,), "what the adversary leaves of the signal, (alpha - delta)/alpha", low=-1, high=1
+        (0.02,),
+        "what the adversary leaves of the signal, (alpha - delta)/alpha",
+        low=-1,
+        high=1,
+        distinct=True,
+        filled=True,
     )
     radius: float = setting(0.0, "radius delta of the adversary, in place of gamma; 0: by gamma", low=0)
     adversarial_weight: float = setting(
@@ -80,7 +86,10 @@ class Config(TrainingConfig):
     train_attack_steps: int = setting(5, "PGD steps of training", low=1)
     attack_steps: int = setting(20, "PGD steps of the evaluation at the end; 0: none", low=0)
     radii: tuple[float, ...] = setting(
-        (), "radii of the evaluation; none given: up to alpha + 0.1; images: up to twice the radius", low=0
+        (),
+        "radii of the evaluation; none given: up to alpha + 0.1; images: up to twice the radius",
+        low=0,
+        increasing=True,
     )
     classifier: Literal["memorising", "clean", "robust"] = setting(
         "memorising", "network written down on parity: clean with memorised balls, clean, or the parity"
@@ -90,16 +99,6 @@ class Config(TrainingConfig):
     def check(self) -> None:
         """Refuse what does not fit together."""
         super().check()
-        for name in ("num_samples", "width", "gamma"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must be one value or several different ones, got {values!r}")
-        if self.batch_size > min(self.num_samples):
-            raise ValueError(
-                f"batch_size must be at most num_samples={min(self.num_samples)}, got {self.batch_size}"
-            )
-        if any(b <= a for a, b in pairwise(self.radii)):
-            raise ValueError(f"radii must increase, got {', '.join(f'{r:g}' for r in self.radii)}")
         if self.radius and len(self.gamma) > 1:
             raise ValueError(f"radius is one number for all: give it or several gamma, got {self.gamma}")
         of_file = self.on_images and self.data not in SHIPPED_COUNTS

@@ -49,7 +49,7 @@ class Config(TrainingConfig):
     num_labels: int = setting(0, "fine labels G; 0: one a cluster", low=0)
     num_samples: int = setting(1000, "training samples n", low=1)
     num_test: int = setting(1000, "test samples", low=1)
-    num_points: int = setting(100, "test points attacked by PGD (certificates take all)", low=1)
+    num_points: int = setting(100, "test points attacked by PGD (certificates take all)", low=1, high="num_test")
     centre_norm: float = setting(0.0, "norm R of the centres; 0: sqrt(d)", low=0)
     noise: float = setting(1.0, "noise sigma, standard deviation per coordinate", low=0)
     correlation: float = setting(0.0, "cosine of every two centres", above=-1, below=1)
@@ -73,7 +73,7 @@ class Config(TrainingConfig):
     train_attack_steps: int = setting(5, "PGD steps of adversarial training", low=1)
     readout: Readout = setting("max_logit", "binary readout of the fine network")
     attack_steps: int = setting(40, "PGD steps of the robustness evaluation; 0: certificates only", low=0)
-    radii: tuple[float, ...] = setting((), "l2 radii of the evaluation; none given: 21 up to 0.8 R", low=0)
+    radii: tuple[float, ...] = setting((), "l2 radii of the evaluation; none given: 21 up to 0.8 R", low=0, increasing=True)
     keep_weights: bool = setting(False, "keep final weights and features in the result")
 
     def check(self) -> None:
@@ -103,14 +103,6 @@ class Config(TrainingConfig):
                 raise ValueError(f"correlation must be above -1/(k-1) = {low:.4g}, got {self.correlation}")
         if self.start != "random":
             self._check_start()
-        if self.batch_size > self.num_samples:
-            raise ValueError(
-                f"batch_size must be at most num_samples={self.num_samples}, got {self.batch_size}"
-            )
-        if any(b <= a for a, b in pairwise(self.radii)):
-            raise ValueError(f"radii must increase, got {', '.join(f'{r:g}' for r in self.radii)}")
-        if self.num_points > self.num_test:
-            raise ValueError(f"num_points must be at most num_test={self.num_test}, got {self.num_points}")
 
     def _check_start(self) -> None:
         if self.model == "mlp" or self.supervision != ("binary" if self.start == "averaging" else "fine"):

@@ -184,6 +184,6 @@ def train(config: Config) -> Training:
     return in_precision(True, PARTS[config.part], config)
 
 
-def old(values: dict[str, Any]) -> Config:
-    """The config of a result from before `aliases` took the place of `alias_biases`."""
-    return Config.from_dict({name: value for name, value in values.items() if name != "alias_biases"})
+def old(values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Setting and fields of a result from before `aliases` took the place of `alias_biases`."""
+    return "Config", {name: value for name, value in values.items() if name != "alias_biases"}

@@ -114,10 +114,6 @@ class Config(RunConfig):
             raise ValueError("widths, radii and clusters must not be empty")
         if self.doubled and any(w % 2 for w in (*self.widths, self.net_width)):
             raise ValueError("doubled networks need an even width")
-        if self.batch_size > self.num_samples:
-            raise ValueError(
-                f"batch_size must be at most num_samples={self.num_samples}, got {self.batch_size}"
-            )
         if self.part == "evolution" and self.kernel_points > self.num_samples:
             raise ValueError(
                 f"kernel_points must be at most num_samples={self.num_samples}, got {self.kernel_points}"

@@ -41,7 +41,7 @@ class Config(TrainingConfig):
     num_samples: int = setting(1200, "training images", low=2)
     num_test: int = setting(200, "test images", low=1)
     arms: tuple[str, ...] = setting(ARMS, f"which sets are fitted: {', '.join(ARMS)}")
-    num_support: int = setting(100, "learned images n_s", low=1)
+    num_support: int = setting(100, "learned images n_s", low=1, high="num_samples")
     in_turn: bool = setting(False, "start from the first images of every class in turn")
     kernel: Literal["relu", "erf"] = setting("relu", "activation of the network behind the kernel")
     depth: int = setting(1, "its hidden layers; 0: the linear kernel", low=0)
@@ -64,11 +64,10 @@ class Config(TrainingConfig):
     restarts: int = setting(1, "random starts of the latter, besides the one at the image", low=1)
     trials: int = setting(200, "points that random search tries", low=1)
     curve_radii: tuple[float, ...] = setting(
-        (0.0, 0.05, 0.1, 0.2, 0.3, 0.5), "radii of the curves of robust accuracy; none: no curves", low=0
-    )
+        (0.0, 0.05, 0.1, 0.2, 0.3, 0.5), "radii of the curves of robust accuracy; none: no curves", low=0, increasing=True)
     probabilities: bool = setting(False, "attack the softmax instead of the logits (rescaling)")
-    scales: tuple[float, ...] = setting((1, 10, 100, 1e3, 1e4), "factors of the logits (rescaling)", above=0)
-    widths: tuple[int, ...] = setting((256, 1024, 4096), "widths m of the networks (networks)", low=2)
+    scales: tuple[float, ...] = setting((1, 10, 100, 1e3, 1e4), "factors of the logits (rescaling)", above=0, increasing=True)
+    widths: tuple[int, ...] = setting((256, 1024, 4096), "widths m of the networks (networks)", low=2, increasing=True)
     doubled: bool = setting(True, "networks start at 0, by pairs of opposite neurons (networks)")
     network: Literal["lazy", "standard"] = setting(
         "lazy", "in NTK parametrisation by gradient descent, or standard by Adam (networks)"
@@ -96,15 +95,6 @@ class Config(TrainingConfig):
         boxes.asked(self.box, of_file=count is None, where=f"data={self.data!r}")
         if not self.arms or len(set(self.arms)) < len(self.arms) or set(self.arms) - set(ARMS):
             raise ValueError(f"arms must be different ones of {', '.join(ARMS)}, got {', '.join(self.arms)}")
-        for name in ("num_support", "batch_size"):
-            if getattr(self, name) > self.num_samples:
-                raise ValueError(
-                    f"{name} must be at most num_samples={self.num_samples}, got {getattr(self, name)}"
-                )
-        for name in ("curve_radii", "scales", "widths"):
-            values = getattr(self, name)
-            if any(b <= a for a, b in pairwise(values)):
-                raise ValueError(f"{name} must increase, got {', '.join(f'{v:g}' for v in values)}")
         if self.part == "rescaling" and not self.scales:
             raise ValueError("scales must not be empty")
         if self.part == "networks":

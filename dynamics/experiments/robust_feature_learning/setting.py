@@ -6,7 +6,6 @@ Learning Process Under Structured Data", arXiv:2410.08503.
 
 import dataclasses
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,7 +65,9 @@ class Config(TrainingConfig):
     learning_rate: float = setting(0.6, "step size eta", above=0)
     steps: int = setting(1200, "number of steps T", low=0)
     radius: float = setting(0.3, "radius eps of training: l2 of each patch (patches), linf (images)", low=0)
-    radii: tuple[float, ...] = setting((), "radii of training, side by side; none given: `radius`", low=0)
+    radii: tuple[float, ...] = setting(
+        (), "radii of training, side by side; none given: `radius`", low=0, increasing=True
+    )
     attack: Attack = setting("one_step", "training attack: a normalised step, the gradient's, pgd, oracle")
     span: Literal["all", "features"] = setting("features", "directions that the training attack may take")
     norm: Literal["max-l2", "l2", "linf"] = setting(
@@ -79,7 +80,9 @@ class Config(TrainingConfig):
     adversarial_weight: float = setting(1.0, "share lambda of the loss on attacked data", low=0, high=1)
     test_radius: float = setting(0.0, "radius of the evaluation's attacks; 0: `radius`", low=0)
     test_steps: int = setting(20, "PGD steps of the evaluation; 0: single steps only", low=0)
-    curve_radii: tuple[float, ...] = setting((), "radii of the flip and plant curves; none: no curves", low=0)
+    curve_radii: tuple[float, ...] = setting(
+        (), "radii of the flip and plant curves; none: no curves", low=0, increasing=True
+    )
     hidden: int = setting(128, "hidden neurons (images)", low=1)
     rate_radius: float = setting(0.0, "radius of images' targeted examples; 0: twice `radius`", low=0)
     rate_steps: int = setting(30, "PGD steps of images' targeted examples", low=1)
@@ -98,14 +101,6 @@ class Config(TrainingConfig):
             self._check_images()
         else:
             self._check_patches()
-        if self.batch_size > self.num_samples:
-            raise ValueError(
-                f"batch_size must be at most num_samples={self.num_samples}, got {self.batch_size}"
-            )
-        for name in ("radii", "curve_radii"):
-            values = getattr(self, name)
-            if any(b <= a for a, b in pairwise(values)):
-                raise ValueError(f"{name} must increase, got {', '.join(f'{r:g}' for r in values)}")
         if self.radii and self.training != "adversarial":
             raise ValueError(f"radii need training='adversarial', got training={self.training!r}")
 
