@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Real
 
-Points = xr.DataArray | Real[np.ndarray, " points"] | Sequence[float]
+Points = xr.DataArray | Real[np.ndarray, " points"] | Sequence[int | float]
 
 
 def first(values: xr.DataArray) -> xr.DataArray:
