@@ -7,7 +7,6 @@ Non-Robustness in Neural Networks", arXiv:2410.10322.
 import dataclasses
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +48,9 @@ class Config(TrainingConfig):
     num_labels: int = setting(0, "fine labels G; 0: one a cluster", low=0)
     num_samples: int = setting(1000, "training samples n", low=1)
     num_test: int = setting(1000, "test samples", low=1)
-    num_points: int = setting(100, "test points attacked by PGD (certificates take all)", low=1, high="num_test")
+    num_points: int = setting(
+        100, "test points attacked by PGD (certificates take all)", low=1, high="num_test"
+    )
     centre_norm: float = setting(0.0, "norm R of the centres; 0: sqrt(d)", low=0)
     noise: float = setting(1.0, "noise sigma, standard deviation per coordinate", low=0)
     correlation: float = setting(0.0, "cosine of every two centres", above=-1, below=1)
@@ -73,7 +74,9 @@ class Config(TrainingConfig):
     train_attack_steps: int = setting(5, "PGD steps of adversarial training", low=1)
     readout: Readout = setting("max_logit", "binary readout of the fine network")
     attack_steps: int = setting(40, "PGD steps of the robustness evaluation; 0: certificates only", low=0)
-    radii: tuple[float, ...] = setting((), "l2 radii of the evaluation; none given: 21 up to 0.8 R", low=0, increasing=True)
+    radii: tuple[float, ...] = setting(
+        (), "l2 radii of the evaluation; none given: 21 up to 0.8 R", low=0, increasing=True
+    )
     keep_weights: bool = setting(False, "keep final weights and features in the result")
 
     def check(self) -> None:

@@ -6,7 +6,6 @@ a time: `distillation` (images learned through kernel regression, plainly or aga
 """
 
 import dataclasses
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,10 +63,18 @@ class Config(TrainingConfig):
     restarts: int = setting(1, "random starts of the latter, besides the one at the image", low=1)
     trials: int = setting(200, "points that random search tries", low=1)
     curve_radii: tuple[float, ...] = setting(
-        (0.0, 0.05, 0.1, 0.2, 0.3, 0.5), "radii of the curves of robust accuracy; none: no curves", low=0, increasing=True)
+        (0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
+        "radii of the curves of robust accuracy; none: no curves",
+        low=0,
+        increasing=True,
+    )
     probabilities: bool = setting(False, "attack the softmax instead of the logits (rescaling)")
-    scales: tuple[float, ...] = setting((1, 10, 100, 1e3, 1e4), "factors of the logits (rescaling)", above=0, increasing=True)
-    widths: tuple[int, ...] = setting((256, 1024, 4096), "widths m of the networks (networks)", low=2, increasing=True)
+    scales: tuple[float, ...] = setting(
+        (1, 10, 100, 1e3, 1e4), "factors of the logits (rescaling)", above=0, increasing=True
+    )
+    widths: tuple[int, ...] = setting(
+        (256, 1024, 4096), "widths m of the networks (networks)", low=2, increasing=True
+    )
     doubled: bool = setting(True, "networks start at 0, by pairs of opposite neurons (networks)")
     network: Literal["lazy", "standard"] = setting(
         "lazy", "in NTK parametrisation by gradient descent, or standard by Adam (networks)"
