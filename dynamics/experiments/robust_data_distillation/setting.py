@@ -84,7 +84,7 @@ class Config(TrainingConfig):
     descent: str = setting("adam", "update rule of the support, such as adam or sign")
     learning_rate: float = setting(1e-2, "step size of the support", above=0)
     steps: int = setting(150, "outer steps", low=0)
-    batch_size: int = setting(200, "images of an outer step; 0: all", low=0)
+    batch_size: int = setting(200, "images of an outer step; 0: all", low=0, high="num_samples")
     records: int = setting(6, "recording times", low=2)
     spacing: Literal["linear", "log"] = setting("linear", "spacing of the recording times")
 
