@@ -69,7 +69,8 @@ def conclude(experiment: Any, dataset: Any, about: dict[str, Any], folder: Path)
     paths = draw(experiment, dataset, folder, about.get("command", ""))
     _report(experiment, dataset, verdicts)
     figures = counted(len(paths), "figure")
-    print(f"\nresult, claims and {figures} in {folder}; the overview is {paths[0]}")
+    overview = f"; the overview is {paths[0]}" if paths else ""
+    print(f"\nresult, claims and {figures} in {folder}{overview}")
 
 
 def remove_temporary(folder: Path) -> None:
