@@ -176,7 +176,7 @@ def _rest(draw):
 def test_programs_that_wait_for_their_pool_run_alone(monkeypatch):
     monkeypatch.setattr(batching, "MAX_LANES", 2)
     resized = []
-    resize, prepare = chunk.Job._resize, chunk.Job.prepare
+    resize, prepare = chunk.Work._resize, chunk.Work.prepare
 
     def beside(self):  # as on several devices
         self.plan, self.data_plan = (plan._replace(alone=False) for plan in (self.plan, self.data_plan))
@@ -186,8 +186,8 @@ def test_programs_that_wait_for_their_pool_run_alone(monkeypatch):
         resized.append(how)
         resize(self, *args, **how)
 
-    monkeypatch.setattr(chunk.Job, "prepare", beside)
-    monkeypatch.setattr(chunk.Job, "_resize", watched)
+    monkeypatch.setattr(chunk.Work, "prepare", beside)
+    monkeypatch.setattr(chunk.Work, "_resize", watched)
     ds = run(Problem(Spectral(), TwoLayer(2), init_scale=0.3))
     assert resized == [{"alone": True}]
     same(ds, run(Problem(Spectral(), TwoLayer(2), init_scale=0.3), strategy="vmap"))
