@@ -49,12 +49,18 @@ def part(cls: type[T]) -> type[T]:
     traced = [name for name in names if name not in constants]
 
     def flatten_with_keys(self):
-        children = [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in traced]
-        return children, tuple(getattr(self, name) for name in constants)
+        # the name of a loss may stand where a function with numbers of its own may: no text is traced
+        fixed = (*constants, *(name for name in traced if isinstance(getattr(self, name), str)))
+        children = [
+            (jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in traced if name not in fixed
+        ]
+        return children, (fixed, tuple(getattr(self, name) for name in fixed))
 
     def unflatten(aux, children):
         self = object.__new__(cls)
-        for name, value in zip([*constants, *traced], [*aux, *children], strict=True):
+        fixed, values = aux
+        left = [name for name in traced if name not in fixed]
+        for name, value in zip([*fixed, *left], [*values, *children], strict=True):
             object.__setattr__(self, name, value)
         return self
 

@@ -144,9 +144,14 @@ def refused(argv, folder, capsys, ours=True):
 # --- every field
 
 
+def numbers(limits):
+    """The limits that are numbers, and not other fields."""
+    return {side: bound for side, bound in limits.items() if not isinstance(bound, str)}
+
+
 def wrong_texts(name):
     """Command-line words that the field must refuse, read off its type and limits."""
-    kind, limits = annotation(Config, name), FIELDS[name].metadata["limits"]
+    kind, limits = annotation(Config, name), numbers(FIELDS[name].metadata["limits"])
     flag = "--" + name.replace("_", "-")
     if kind is bool:
         return [f"{flag}=maybe"]
@@ -171,7 +176,7 @@ def wrong_texts(name):
 
 def wrong_values(name):
     """Python values that the field must refuse."""
-    kind, limits = annotation(Config, name), FIELDS[name].metadata["limits"]
+    kind, limits = annotation(Config, name), numbers(FIELDS[name].metadata["limits"])
     entry = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
     if typing.get_origin(entry) is typing.Literal:
         values = ["nonsense", 7, None, True, np.array([1, 2])]

@@ -86,16 +86,17 @@ def test_experiments_import_nothing_that_only_few_runs_need():
 
 def test_listing_reads_what_the_experiments_say(tmp_path):
     paths = listing.modules()
-    assert [path.stem for path in paths] == registry.names()
+    assert [path.parent.name for path in paths] == registry.names()
     for path in paths:
-        experiment = registry.get(path.stem)
+        experiment = registry.get(path.parent.name)
         assert listing.about(path) == {
             "name": experiment.name,
             "arxiv": experiment.arxiv,
             "about": experiment.about,
         }
     # what is not a literal is looked up in the module
-    other = tmp_path / paths[0].name
+    other = tmp_path / paths[0].parent.name / paths[0].name
+    other.parent.mkdir()
     other.write_text("EXPERIMENT = Experiment(name=NAME, arxiv='', about='')\n")
     assert listing.about(other) == listing.about(paths[0])
 

@@ -66,7 +66,8 @@ def of_fields(name, experiment):
 
     for field in dataclasses.fields(experiment.Config):
         kind, flag = annotation(experiment.Config, field.name), "--" + field.name.replace("_", "-")
-        for word in field_words(kind, field.metadata["limits"]):
+        limits = {s: bound for s, bound in field.metadata["limits"].items() if not isinstance(bound, str)}
+        for word in field_words(kind, limits):
             yield ["run", name, f"{flag}={word}"]
             if word == word.strip() != "" and "," not in word and kind is not bool:
                 yield ["sweep", name, "--vary", f"{field.name}={word}"]
