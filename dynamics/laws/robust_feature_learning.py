@@ -43,7 +43,7 @@ class PatchFeatures:
         return self.learning_rate * share * count * scale
 
     def growth(
-        self, start: Float[np.ndarray, "*neurons"], rate: float, steps: int
+        self, start: Float[np.ndarray, "*neurons"], rate: float | Float[np.ndarray, "..."], steps: int
     ) -> Float[np.ndarray, "times *neurons"]:
         r"""$a \leftarrow a + C a_+^{q-1}$ from `start`, at steps 0 .. `steps`; inf once it has run away."""
         values = [np.asarray(start, float)]
