@@ -92,8 +92,8 @@ def label(
     title: str | None = None,
     *,
     log: str = "",
-    xlim: tuple[float | None, float | None] | None = None,
-    ylim: tuple[float | None, float | None] | None = None,
+    xlim: tuple[float | int | None, float | int | None] | None = None,
+    ylim: tuple[float | int | None, float | int | None] | None = None,
     legend: str | None = None,
 ) -> None:
     """Name the axes and the panel, and set what it shows.
