@@ -20,6 +20,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises ValueError where another would print its usage and exit."""
 
     about = ""  # the experiment whose settings it knows
+    elsewhere: Mapping[str, Sequence[str]] = {}  # flags that other presets have, and which
 
     def __init__(self, *given: Any, **options: Any):
         super().__init__(*given, **options)
@@ -51,6 +52,8 @@ def parse(parser: Parser, argv: list[str], commands: Mapping[str, Any] | None = 
         flags = [option for action in parser._actions for option in action.option_strings]
         near = difflib.get_close_matches(unknown[0], flags, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
+        if presets := parser.elsewhere.get(unknown[0].partition("=")[0], ()):
+            hint = f"; it is a setting of the presets {', '.join(presets)} (--preset)"
         parser.error(f"unknown argument {unknown[0]}{hint}")
     return args
 
@@ -60,7 +63,7 @@ def add_settings(parser: Parser, experiment: Any, argv: Sequence[str] = (), star
 
     The help shows the values of `start`, or else those of the preset that `argv` names.
     """
-    from dynamics.study.config import allowed, annotation, several
+    from dynamics.study.config import allowed, annotation, described, required, several
 
     whose, named = "of this run", "small"
     if start is None:
@@ -72,13 +75,20 @@ def add_settings(parser: Parser, experiment: Any, argv: Sequence[str] = (), star
         if action.dest == "preset":
             parser.about = experiment.reference or experiment.name
             action.help = f"one of {', '.join(experiment.presets)} (default small)"
+    own = {field.name for field in dataclasses.fields(start)}
+    parser.elsewhere = {}
+    for name, other in experiment.presets.items():
+        for field in dataclasses.fields(other):
+            if field.name not in own:
+                flag = "--" + field.name.replace("_", "-")
+                parser.elsewhere[flag] = [*parser.elsewhere.get(flag, ()), name]
     group = parser.add_argument_group(f"settings of {experiment.name} [{whose}]")
     taken = {option for action in parser._actions for option in action.option_strings}
     for field in dataclasses.fields(start):
         kind = annotation(type(start), field.name)
         flag = "--" + field.name.replace("_", "-")
         flag = f"--setting-{flag[2:]}" if flag in taken else flag
-        text = field.metadata["about"].replace("%", "%%") + f" [{_shown(getattr(start, field.name))}]"
+        text = described(field).replace("%", "%%") + f" [{_shown(getattr(start, field.name))}]"
         if kind is bool:
             action = argparse.BooleanOptionalAction
             group.add_argument(flag, dest=f"set_{field.name}", action=action, default=None, help=text)
@@ -86,7 +96,7 @@ def add_settings(parser: Parser, experiment: Any, argv: Sequence[str] = (), star
         if typing.get_origin(kind) is tuple:
             text += f"; a comma-separated list of {several(typing.get_args(kind)[0])}"
         else:
-            text += f" ({allowed(kind, field.metadata['limits'])})"
+            text += f" ({allowed(required(kind), field.metadata['limits'])})"
         group.add_argument(flag, dest=f"set_{field.name}", default=None, help=text, metavar="X")
 
 

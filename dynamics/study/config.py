@@ -7,7 +7,9 @@ import json
 import math
 import operator
 import sys
+import types
 import typing
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -21,6 +23,8 @@ FIELDS = "__dataclass_fields__"  # a base class that is a dataclass already has 
 HEAD = "\n\nAttributes:\n"
 WORDS = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
 COMPARE = {"low": operator.ge, "high": operator.le, "above": operator.gt, "below": operator.lt}
+ENDS = {int: 2**31 - 1, float: 1e30}
+"""The largest sizes of numbers without a limit: indices of arrays, and squares that stay in float64."""
 
 
 def setting(
@@ -34,8 +38,11 @@ def setting(
     increasing: bool = False,
     distinct: bool = False,
     filled: bool = False,
+    of: Mapping[str, Sequence[Any]] = types.MappingProxyType({}),
 ) -> Any:
     """A config field: its default, meaning (with unit and the paper's symbol), and allowed range.
+
+    A field that may be None, `float | None`, is derived from others then; its `about` says how.
 
     Args:
       low, high: allowed values themselves; `above` and `below` are not. A limit may be the name of another
@@ -44,12 +51,21 @@ def setting(
       increasing: a tuple's entries must increase.
       distinct: they must be different.
       filled: there must be at least one.
+      of: values of other fields beside which alone it means something, `{"attack": ["pgd"]}`: beside others
+        it must be its default. It does not apply to a class without that field.
     """
     limits = {"low": low, "high": high, "above": above, "below": below}
     given = {name: value for name, value in limits.items() if value is not None}
     form = {"increasing": increasing, "distinct": distinct, "filled": filled}
     about = {"about": about, "limits": given, "form": [name for name, asked in form.items() if asked]}
-    return dataclasses.field(default=default, metadata=about)
+    return dataclasses.field(default=default, metadata=about | {"of": dict(of)})
+
+
+def described(field: dataclasses.Field) -> str:
+    """What a field means, and beside which values of others."""
+    of = field.metadata["of"].items()
+    where = "; ".join(f"for {name} {' or '.join(map(str, values))}" for name, values in of)
+    return field.metadata["about"] + (f" ({where})" if where else "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,9 +79,7 @@ class Config:
         super().__init_subclass__(**how)
         own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
         inherited = {f.name: f for f in dataclasses.fields(cls)} if hasattr(cls, FIELDS) else {}
-        lines = [
-            f"  {n}: {f.metadata['about']}; by default {f.default!r}" for n, f in (inherited | own).items()
-        ]
+        lines = [f"  {n}: {described(f)}; by default {f.default!r}" for n, f in (inherited | own).items()]
         about = inspect.cleandoc(vars(cls).get("__doc__") or "")
         cls.__doc__ = (about + HEAD + "\n".join(lines)).strip()  # what `help` shows
 
@@ -79,6 +93,7 @@ class Config:
         for field in dataclasses.fields(self):
             _check_form(field, getattr(self, field.name))
             _check_beside(field, getattr(self, field.name), self)
+            _check_meant(field, getattr(self, field.name), self)
         self.check()
 
     def check(self) -> None:
@@ -213,7 +228,29 @@ def _check_beside(field, value, config):
                 raise ValueError(f"{field.name} must be {WORDS[name]} {other}={bound:g}, got {worst:g}")
 
 
+def _check_meant(field, value, config):
+    """Refuse a value of a field that means nothing beside what others are."""
+    for name, meant in field.metadata.get("of", {}).items():
+        if value != field.default and getattr(config, name, meant[0]) not in meant:
+            words = " or ".join(_plain(one) for one in meant)
+            raise ValueError(
+                f"{field.name} is for {name} {words}, got {field.name}={_plain(value)} and "
+                f"{name}={_plain(getattr(config, name))}"
+            )
+
+
+def _plain(value):
+    if isinstance(value, tuple):
+        return ",".join(map(_plain, value)) or "none"
+    if isinstance(value, str):
+        return quoted(value)
+    return str(value).lower() if value is None or isinstance(value, bool) else f"{value:g}"
+
+
 def _checked_one(field, kind, value):
+    if value is None and type(None) in typing.get_args(kind):
+        return None
+    kind = required(kind)
     limits = field.metadata.get("limits", {})
     fits = {
         bool: lambda v: isinstance(v, bool),
@@ -233,7 +270,15 @@ def _checked_one(field, kind, value):
     numbers = {name: bound for name, bound in limits.items() if not isinstance(bound, str)}
     if not ok or not all(COMPARE[name](value, bound) for name, bound in numbers.items()):
         raise ValueError(f"{field.name} must be {allowed(kind, limits)}, got {quoted(value)}")
+    if kind in ENDS and abs(value) > ENDS[kind]:
+        raise ValueError(f"{field.name} must be at most {ENDS[kind]:g} in size, got {quoted(value)}")
     return kind(value) if kind in (int, float) else value
+
+
+def required(kind: Any) -> Any:
+    """The type of a field's value where it is given: `float` of `float | None`."""
+    given = [one for one in typing.get_args(kind) if one is not type(None)]
+    return given[0] if type(None) in typing.get_args(kind) else kind
 
 
 def allowed(kind: Any, limits: dict[str, int | float | str]) -> str:
@@ -246,6 +291,9 @@ def allowed(kind: Any, limits: dict[str, int | float | str]) -> str:
 
 def from_text(kind: Any, text: str) -> Any:
     """`text` as a value of this kind; what cannot be one is left for the config to refuse in its words."""
+    if text.lower() == "none" and type(None) in typing.get_args(kind):
+        return None
+    kind = required(kind)
     if kind is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
     if typing.get_origin(kind) is Literal:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dynamics import descent
 from dynamics.parts import describe
-from dynamics.study.config import Config, TrainingConfig, allowed, annotation, setting
+from dynamics.study.config import Config, TrainingConfig, allowed, annotation, from_text, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Sample(Config):
 @given(
     flag=st.booleans(),
     count=st.integers(0, 50),
-    size=st.floats(0, 1e300, exclude_min=True),
+    size=st.floats(0, 1e30, exclude_min=True),
     share=st.floats(-1, 1, exclude_min=True, exclude_max=True),
     name=st.text(min_size=1),
     kind=st.sampled_from(["one", "two"]),
@@ -235,3 +235,39 @@ def test_declared_relations():
         with pytest.raises(ValueError, match=re.escape(sentence)):
             Own(**change)
     assert allowed(int, Own.__dataclass_fields__["sizes"].metadata["limits"]).endswith("at most total")
+
+
+@pytest.mark.parametrize(("name", "value"), [("widths", (3, 10**40)), ("size", 1e300), ("radii", (2e30,))])
+def test_every_number_has_an_upper_end(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be at most .* in size, got 1|{name} must .* got 2e"):
+        Sample(**{name: value})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attacked(Config):
+    radius: float = setting(0.3, "radius")
+    attack: typing.Literal["pgd", "one_step"] = setting("one_step", "attack")
+    attack_steps: int = setting(4, "steps", of={"attack": ["pgd"]})
+    test_radius: float | None = setting(None, "radius of tests; none: `radius`", above=0)
+
+
+def test_a_field_of_another_value_is_refused():
+    assert Attacked(attack="pgd", attack_steps=7).attack_steps == 7
+    assert Attacked(attack_steps=4) == Attacked()
+    with pytest.raises(
+        ValueError, match=r"^attack_steps is for attack 'pgd', got .*=7 and attack='one_step'$"
+    ):
+        Attacked(attack_steps=7)
+    assert "attack_steps: steps (for attack pgd); by default 4" in Attacked.__doc__
+
+
+def test_none_is_the_word_for_derived():
+    assert Attacked().test_radius is None
+    assert Attacked.from_dict(json.loads(json.dumps(Attacked().to_dict()))) == Attacked()
+    assert type(Attacked(test_radius=1).test_radius) is float
+    with pytest.raises(ValueError, match="test_radius must be a finite number above 0, got 0"):
+        Attacked(test_radius=0)
+    with pytest.raises(ValueError, match="radius must be a finite number, got None"):
+        Attacked(radius=None)
+    kind = annotation(Attacked, "test_radius")
+    assert [from_text(kind, text) for text in ("none", "2", "x")] == [None, 2.0, "x"]
