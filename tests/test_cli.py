@@ -474,7 +474,9 @@ def test_check_exit_code(claims, options, code, monkeypatch, capsys, tmp_path):
     (record,) = json.loads(out.read_text())
     assert (record["experiment"], record["seeds"]) == ("stub", 3)
     assert record["seconds"] >= 0
-    assert record["command"].startswith("dynamics check stub --seeds 3")
+    assert record["command"] == " ".join(
+        ["dynamics check stub --seeds 3 --json verdicts.json", *options]
+    )  # its folder is nobody else's
     verdicts = record["verdicts"]
     asked = ["low"] if "--claims" in options else [c.id for c in claims]
     assert [v["id"] for v in verdicts] == asked

@@ -65,7 +65,7 @@ def check(argv: list[str]) -> int:
             records.append({
                 "experiment": experiment.name,
                 "arxiv": experiment.arxiv,
-                "command": f"dynamics check {shlex.join(argv)}",
+                "command": f"dynamics check {shlex.join(_without_folder(argv, args.json))}",
                 "seeds": seeds,
                 "seconds": round(seconds, 1),
                 "cpu_seconds": round(cpu_seconds, 1),
@@ -77,3 +77,10 @@ def check(argv: list[str]) -> int:
     sound = all(v.holds in accepted for v in verdicts)
     sound = sound and all(v.ablation["holds"] is False for v in verdicts if was_ablated(v.ablation))
     return 0 if sound else EXIT_CLAIM_FAILED
+
+
+def _without_folder(argv: list[str], record: str) -> list[str]:
+    """The command line, whose record says nothing of the machine's folders."""
+    name = Path(record).name
+    short = {record: name, f"--json={record}": f"--json={name}"}
+    return [short.get(word, word) for word in argv]
