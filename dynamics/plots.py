@@ -8,12 +8,14 @@ from dynamics.draw.panels import (
     alignment_curves,
     band,
     curve,
+    curves,
     feature_map,
     guide,
     matrix,
     pictures,
     square,
     survival,
+    ticks,
     time_axis,
 )
 from dynamics.draw.style import (
@@ -23,12 +25,13 @@ from dynamics.draw.style import (
     WIDEST,
     label,
     legend_below,
+    legends,
     new_figure,
     panels,
     save_figures,
     styled,
 )
-from dynamics.draw.tables import text_table
+from dynamics.draw.tables import number_table, text_table
 
 __all__ = [
     "COLOURS",
@@ -38,12 +41,15 @@ __all__ = [
     "alignment_curves",
     "band",
     "curve",
+    "curves",
     "feature_map",
     "guide",
     "label",
     "legend_below",
+    "legends",
     "matrix",
     "new_figure",
+    "number_table",
     "panels",
     "pictures",
     "save_figures",
@@ -51,5 +57,6 @@ __all__ = [
     "styled",
     "survival",
     "text_table",
+    "ticks",
     "time_axis",
 ]

@@ -78,7 +78,8 @@ class Config:
     def __init_subclass__(cls, **how):
         super().__init_subclass__(**how)
         own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
-        inherited = {f.name: f for f in dataclasses.fields(cls)} if hasattr(cls, FIELDS) else {}
+        bases = [base for base in reversed(cls.__mro__[1:]) if hasattr(base, FIELDS)]
+        inherited = {f.name: f for base in bases for f in dataclasses.fields(base)}
         lines = [f"  {n}: {described(f)}; by default {f.default!r}" for n, f in (inherited | own).items()]
         about = inspect.cleandoc(vars(cls).get("__doc__") or "")
         cls.__doc__ = (about + HEAD + "\n".join(lines)).strip()  # what `help` shows
@@ -118,14 +119,10 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig(Config):
-    """Fields of every experiment that trains: how long, on how much at a time, and what is recorded when."""
+class TimedConfig(Config):
+    """Fields of what is followed in time: how long, and what is recorded when."""
 
     steps: int = setting(100, "number of steps T", low=0)
-    batch_size: int = setting(0, "samples a step; 0: full batch", low=0, high="num_samples")
-    shared_data: bool = setting(
-        False, "train all seeds on the data of seed 0, from initial weights of their own"
-    )
     records: int = setting(64, "recording times", low=2)
     spacing: Literal["linear", "log"] = setting("log", "spacing of the recording times")
 
@@ -134,6 +131,16 @@ class RunConfig(Config):
         from dynamics.engine.schedule import linear_spaced, log_spaced
 
         return (linear_spaced if self.spacing == "linear" else log_spaced)(self.steps, self.records)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig(TimedConfig):
+    """Fields of every experiment that trains on samples: besides its time, on how many a step, and whose."""
+
+    batch_size: int = setting(0, "samples a step; 0: full batch", low=0, high="num_samples")
+    shared_data: bool = setting(
+        False, "train all seeds on the data of seed 0, from initial weights of their own"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -87,8 +87,7 @@ CASES = {
         {"part": "evolution", "num_samples": 8, "num_test": 8, "kernel_points": 4},
     ],
     "kernels_data_physics": [
-        {"part": "eigenfeatures", "num_images": 8, "num_test_images": 8, "kept": (1, 8)},
-        {"part": "distillation", "num_images": 12, "num_test_images": 8, "support": (4, 12)},
+        {"preset": "distillation", "num_images": 12, "num_test_images": 8, "support": (4, 12)},
     ],
     "robust_data_distillation": [
         {"num_samples": 8, "num_test": 8, "num_support": 4, "batch_size": 0},

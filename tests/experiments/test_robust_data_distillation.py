@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics import experiments, load, save
+from dynamics import experiments, load, observables, save
 from dynamics.data.images import LabelledImages
-from dynamics.experiments.robust_data_distillation import observables as own
 from dynamics.experiments.robust_data_distillation import setting as module
 from dynamics.keys import named_key, seed_key
 from dynamics.models.ntk_mlp import NTKNetwork
@@ -102,7 +101,7 @@ def test_distance_from_the_kernel_by_a_loop():
         f = gram @ alpha
     outputs = np.asarray(jax.jit(problem.apply)(params, draw.test.x))
     gap = np.sqrt(np.mean((outputs - cross @ alpha) ** 2))
-    what = own.kernel_gap.given(kernel=kernel, steps=7, learning_rate=0.05)
+    what = observables.kernel_gap.given(kernel=kernel, steps=7, learning_rate=0.05)
     measured = jax.jit(lambda p, d: what(p, problem, d, jax.random.key(0)))(params, draw)
     assert float(measured) == pytest.approx(gap, rel=1e-9)
 

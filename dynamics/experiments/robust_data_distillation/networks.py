@@ -11,7 +11,6 @@ from dynamics.data.made import Made
 from dynamics.descent import named
 from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged
-from dynamics.experiments.robust_data_distillation import observables as own
 from dynamics.keys import named_key, seed_key
 from dynamics.models.activations import Activation
 from dynamics.models.mlp import MLP
@@ -53,7 +52,7 @@ def _set(config, distilled, arm):
         distilled,
         config.support_rule(boxes.of(distilled.data)),
         steps=config.steps if learned else 0,
-        observe_end={"support": own.support, "support_class": own.support_class},
+        observe_end={"support": o.support, "support_class": o.support_class},
         when=[config.steps] if learned else None,
         batch_size=config.batch_size or None,
         whole=True,
@@ -94,6 +93,6 @@ def _network(config, kernel, data, box, width):
         model = NTKNetwork(width, config.depth, classes, activation=Activation(config.kernel), **sizes)
         problem = Problem(data, model, loss="squared", reduction="sum")
         rate = PerSeed(inverse_largest.given(kernel=kernel))
-        gap = own.kernel_gap.given(kernel=kernel, steps=config.net_steps, learning_rate=rate)
+        gap = o.kernel_gap.given(kernel=kernel, steps=config.net_steps, learning_rate=rate)
         rule, end = named("gd", rate), {"kernel_gap": gap, "under": under}
     return Job(problem, rule, steps=config.net_steps, when=[config.net_steps], observe_end=end)

@@ -21,7 +21,6 @@ from dynamics.descent import Descent, within
 from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged, Training, in_precision
 from dynamics.experiments.robust_data_distillation import networks
-from dynamics.experiments.robust_data_distillation import observables as own
 from dynamics.models.kernel_regression import FirstSamples, KernelRegression
 from dynamics.problem import Problem
 from dynamics.study.config import TrainingConfig, setting
@@ -224,14 +223,14 @@ def _observed(config: Config, arm: str, box: boxes.Box) -> tuple[dict, dict]:
     size = {"norm": "linf", "steps": config.test_steps, "random_start": False, "box": box}
     ascent = PGD(config.evaluation_radius, **size)
     always = {
-        "outer_loss": own.outer_loss,
+        "outer_loss": o.lowered_loss,
         "accuracy": o.accuracy,
         "pgd_accuracy": o.robust_accuracy.given(attack=ascent, objective="cross_entropy"),
         "margin_accuracy": o.robust_accuracy.given(attack=ascent, objective="margin"),
     }
-    end = {"under": evaluation(config, box, *ATTACKS), "masking": o.masking, "condition": own.condition}
+    end = {"under": evaluation(config, box, *ATTACKS), "masking": o.masking, "condition": o.support_condition}
     if arm != "full":
-        end |= {"support": own.support, "support_class": own.support_class, "drift": own.drift}
+        end |= {"support": o.support, "support_class": o.support_class, "drift": o.support_drift}
     if config.curve_radii:
         curve = {"attack": ascent, "radius": np.asarray(config.curve_radii)}
         end["pgd_curve"] = o.robust_curve.given(objective="cross_entropy", **curve)
