@@ -184,7 +184,7 @@ def guide(
     x: xr.DataArray | Real[np.ndarray, " points"],
     height: float,
     exponent: float,
-    label: str,
+    label: str | None,
     **line: Any,
 ) -> None:
     """A power law as theory's line, of this height at the first x."""

@@ -80,10 +80,12 @@ class NTKTwoLayer(nn.Module):
 
         return init
 
+    @nn.nowrap
     def infinite(self, trained: str = "", nngp: bool = False) -> Kernel:
         """The NTK of the infinitely wide network, or of other layers; or its outputs' covariance (NNGP)."""
         return _infinite(self.activation, trained or self.trained, self.use_bias, nngp)
 
+    @nn.nowrap
     def finite(
         self, params: Any, x: Float[Array, "samples dim"], trained: str = ""
     ) -> Float[Array, "samples samples"]:

@@ -144,8 +144,8 @@ class RunConfig(TimedConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig(RunConfig):
-    """Fields of an experiment that trains by one update rule of the user's choice."""
+class RuleConfig(Config):
+    """Fields of an update rule of the user's choice."""
 
     descent: str = setting(
         "gd",
@@ -182,9 +182,26 @@ class TrainingConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse an unknown rule, and options that do not go with it."""
+        super().check()
         descent.check(
             self.descent, normalize=self.normalize, step=self.step_rule, momentum=self.momentum or None
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig(RuleConfig, RunConfig):
+    """Fields of an experiment that trains by one update rule of the user's choice."""
+
+
+def kept(cls: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a result's field values those that a config class has, and that mean something beside the others."""
+    known = {field.name: field for field in dataclasses.fields(cls)}
+
+    def meant(name):
+        of = known[name].metadata["of"]
+        return all(values.get(other, known[other].default) in allowed for other, allowed in of.items())
+
+    return {name: value for name, value in values.items() if name in known and meant(name)}
 
 
 def annotation(cls: type, name: str) -> Any:

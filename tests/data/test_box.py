@@ -87,16 +87,16 @@ CASES = {
         {"part": "evolution", "num_samples": 8, "num_test": 8, "kernel_points": 4},
     ],
     "kernels_data_physics": [
-        {"preset": "distillation", "num_images": 12, "num_test_images": 8, "support": (4, 12)},
+        {"num_images": 12, "num_test_images": 8, "support": (4, 12)},
     ],
     "robust_data_distillation": [
         {"num_samples": 8, "num_test": 8, "num_support": 4, "batch_size": 0},
-        {"part": "networks", "arms": ("adv_kip",), "num_samples": 8, "num_test": 8, "num_support": 4,
+        {"setting": "Networks", "arms": ("adv_kip",), "num_samples": 8, "num_test": 8, "num_support": 4,
          "batch_size": 0, "widths": (4,)},
-        {"part": "rescaling", "num_samples": 8, "num_test": 8, "num_support": 8, "batch_size": 0},
+        {"setting": "Rescaling", "num_samples": 8, "num_test": 8, "num_support": 8},
     ],
 }  # fmt: skip
-CLASSES = ("ntk_eigenfeatures", "kernels_data_physics")
+CLASSES = ("ntk_eigenfeatures",)
 
 
 def boxes_within(value):
@@ -110,11 +110,18 @@ def boxes_within(value):
     return [found for item in value for found in boxes_within(item)]
 
 
+def of_file(name, setting=None, **settings):
+    """A config of the experiment's setting of that name, or the first that reads files."""
+    found = experiments.get(name).configs
+    first = next(key for key, one in found.items() if "box" in one.__dataclass_fields__)
+    return found[setting or first](**settings)
+
+
 def first_jobs(name, settings, data, box=()):
     experiment = experiments.get(name)
     if name in CLASSES:
         settings = settings | {"classes": (0, 1)}
-    config = experiment.Config(data=str(data), box=box, **settings)
+    config = of_file(name, data=str(data), box=box, **settings)
     return Stages(experiment.train, config, experiment.arms).jobs.values()
 
 
@@ -138,7 +145,7 @@ def test_every_attack_and_support_keeps_to_the_box_of_the_data(files, name, sett
         attacks += boxes_within(describe(job.descent.recipe)) if box is not None else []
         if "support" in str(describe(job.descent.recipe)):
             assert box is not None, "a support without a box is not held in one"
-    assert attacks or (box is None and settings["part"] == "distillation")
+    assert attacks or (box is None and name == "kernels_data_physics")
     assert all(found == box for found in attacks), attacks
 
 
@@ -148,22 +155,20 @@ def test_settings_of_the_box_are_refused_where_they_mean_nothing(files, name):
     settings = settings | ({"classes": (0, 1)} if name in CLASSES else {})
     path = str(files / "floats.npz")
     with pytest.raises(ValueError, match="must lie in the box") as caught:
-        Stages(experiment.train, experiment.Config(data=path, box=(0.0, 1.0), **settings))
+        Stages(experiment.train, of_file(name, data=path, box=(0.0, 1.0), **settings))
     assert path in str(caught.value)
     with pytest.raises(ValueError, match="LOW below HIGH, got 1,0"):
-        experiment.Config(data=path, box=(1.0, 0.0), **settings)
+        of_file(name, data=path, box=(1.0, 0.0), **settings)
     with pytest.raises(ValueError, match="box must be a finite number"):
-        experiment.Config(data=path, box=(0.0, np.inf), **settings)
+        of_file(name, data=path, box=(0.0, np.inf), **settings)
     with pytest.raises(ValueError, match="box is for the inputs of a data file, and there is none with"):
-        experiment.Config(data="digits", box=(0.0, 1.0), **settings)
+        of_file(name, data="digits", box=(0.0, 1.0), **settings)
     if name not in ("kernels_data_physics", "robust_data_distillation"):
         with pytest.raises(ValueError, match="box is for the inputs of a data file"):
-            experiment.Config(box=(0.0, 1.0))
+            of_file(name, box=(0.0, 1.0))
 
 
-@pytest.mark.parametrize(
-    ("name", "part"), [("ntk_eigenfeatures", "clusters"), ("kernels_data_physics", "sphere")]
-)
+@pytest.mark.parametrize(("name", "part"), [("ntk_eigenfeatures", "clusters")])
 def test_parts_that_read_no_file_refuse_a_box(files, name, part):
     with pytest.raises(ValueError, match=f"none with part='{part}'"):
         experiments.get(name).Config(part=part, data=str(files / "floats.npz"), box=(0.0, 1.0))

@@ -169,7 +169,7 @@ class Width(FittedOnSphere):
             change = np.sqrt(((end[name] - start[name]) ** 2).sum(dims))
             return change / np.sqrt((start[name] ** 2).sum(dims))
 
-        return results.without_steps(found.drop_vars(["output", "kernel", "parameters"])).assign(
+        return results.without_steps(found.drop_dims(["point", "sample", "parameter"])).assign(
             weight_motion=moved("parameters"),
             kernel_drift=moved("kernel"),
             linear_gap=("seed", both[:, 0]),
@@ -215,7 +215,7 @@ class Linear(FittedOnSphere, TimedConfig):
         every = [[laws.course(*start, y, rate, times) for start in starts] for rate in self.rates]
         exact = {name: np.array([[one[name] for one in row] for row in every]) for name in every[0][0]}
         by_seed = ("rate", "seed", "step")
-        return found.drop_vars(["output", "parameters"]).assign(
+        return found.drop_dims(["point", "parameter"]).assign(
             distance_moved=(by_seed, np.linalg.norm(parameters - parameters[:, :, :1], axis=-1)),
             eigenvalue=(("rate", "seed", "mode"), exact["eigenvalue"]),
             residual=((*by_seed, "mode"), (np.asarray(y) - output[..., :n]) @ exact["mode"]),

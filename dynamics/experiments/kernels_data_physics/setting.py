@@ -1,6 +1,6 @@
 """Presets of the kernel picture's settings, how each is carried out, and results of before they had names."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from dynamics.engine.stages import Training, in_precision
@@ -12,6 +12,7 @@ from dynamics.experiments.kernels_data_physics.harmonics import (
     Sphere,
 )
 from dynamics.experiments.kernels_data_physics.networks import Ensemble, KernelConvergence, Linear, Width
+from dynamics.study import kept
 
 SETTINGS = {
     "spectral_bias": SpectralBias, "kernels": KernelConvergence, "width": Width, "linear": Linear,
@@ -50,7 +51,4 @@ def old(values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if (part := values.get("part", "spectral_bias")) not in SETTINGS:
         raise ValueError(f"kernels_data_physics has no part {part!r} any more; it has {', '.join(SETTINGS)}")
     setting = SETTINGS[part]
-    known = {field.name: field for field in fields(setting)}
-    regular = {"regular": [values.get("regular", False)]}
-    kept = {name for name, field in known.items() if field.metadata["of"] in ({}, regular)}
-    return setting.__name__, {name: value for name, value in values.items() if name in kept}
+    return setting.__name__, kept(setting, values)
