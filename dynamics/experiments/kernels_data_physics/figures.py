@@ -157,7 +157,8 @@ def table(run: Run) -> str:
             found = [(name, means[name]) for name in networks.CHANGES]
             return rows("width", run.width.values, *found, form=".4g")
         case setting.Linear():
-            ends = np.abs(last(run.dataset[["residual", "residual_predicted"]])).max("mode").mean("seed")
+            ends = run.dataset[["residual", "residual_predicted"]].isel(step=-1)
+            ends = np.abs(ends).max("mode").mean("seed")
             found = ("largest residual", ends.residual), ("of the closed form", ends.residual_predicted)
             return rows("rate", run.rate.values, *found)
         case setting.Ensemble():
