@@ -19,7 +19,7 @@ import xarray as xr
 
 from dynamics import experiments
 from dynamics.cli import main, work
-from dynamics.cli.folder import find_folder
+from dynamics.cli.folder import find_folder, read_run, write_run
 from dynamics.engine.execution import Execution
 from dynamics.engine.progress import Progress
 from dynamics.experiments import registry
@@ -252,6 +252,18 @@ def test_resume_of_a_finished_run_changes_nothing(tiny, tmp_path):
     assert json.loads((folder / "claims.json").read_text()) == json.loads(
         (tiny[0] / "claims.json").read_text()
     )
+
+
+def test_an_unfinished_run_of_before_settings_had_names_is_not_resumed(tiny, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny[0], folder)
+    write_run(folder, {key: value for key, value in read_run(folder).items() if key != "setting"})
+    assert main(["resume", str(folder)]) == 0  # it is finished
+    (folder / "result.nc").unlink()
+    capsys.readouterr()
+    assert main(["resume", str(folder)]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "begun by an earlier version, whose unfinished runs cannot be resumed" in sentence
 
 
 def test_how_a_run_is_computed_is_kept(tmp_path, capsys, monkeypatch):

@@ -111,6 +111,19 @@ def read_run(folder: Path) -> dict[str, Any]:
     return about
 
 
+def refuse_earlier(folder: Path, about: dict[str, Any]) -> None:
+    """Refuse to go on with a run that was begun before settings had names; what it finished is read still.
+
+    Raises: ValueError: it is one, and has no result.
+    """
+    if "setting" not in about and not (folder / "result.nc").exists():
+        again = f": `{about['command']}`" if about.get("command") else ""
+        raise ValueError(
+            f"{folder} was begun by an earlier version, whose unfinished runs cannot be resumed: start a new "
+            f"run{again}"
+        )
+
+
 def refuse_other_config(stored: Any, given: Any) -> None:
     """Refuse to go on with a run under other settings.
 

@@ -89,10 +89,11 @@ def resume(argv: list[str]) -> int:
             return 0
         parser.error("resume needs the folder of a run first: dynamics resume DIR")
     from dynamics import experiments
-    from dynamics.cli.folder import read_run, refuse_other_config
+    from dynamics.cli.folder import read_run, refuse_earlier, refuse_other_config
 
     folder = Path(argv[0])
     about = read_run(folder)
+    refuse_earlier(folder, about)
     if "sweep" in about:
         from dynamics.cli import sweep
 

@@ -26,6 +26,7 @@ def sweep(argv: list[str]) -> int:
     about = {
         "experiment": experiment.reference or experiment.name,
         "experiment_sha256": experiment.sha256,
+        "setting": type(grid.base).__name__,
         "config": grid.base.to_dict(),
         "sweep": json.loads(grid.to_json()),
         "quantity": args.quantity or [],
