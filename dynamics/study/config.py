@@ -113,7 +113,8 @@ class Config:
         What is no field of it, or means nothing beside the others, is left out. For `derived` fields 0 said
         what None says.
         """
-        fields = [f for f in dataclasses.fields(cls) if f.name in values and _means(f, values)]
+        every = {f.name: f.default for f in dataclasses.fields(cls)} | dict(values)
+        fields = [f for f in dataclasses.fields(cls) if f.name in values and _means(f, every)]
         old = {field.name: values[field.name] for field in fields}
         return cls.__name__, old | {name: old[name] or None for name in derived if name in old}
 

@@ -271,3 +271,36 @@ def test_none_is_the_word_for_derived():
         Attacked(radius=None)
     kind = annotation(Attacked, "test_radius")
     assert [from_text(kind, text) for text in ("none", "2", "x")] == [None, 2.0, "x"]
+
+
+@dataclasses.dataclass
+class Part:
+    size: float = 0.0
+    name: str = ""
+    colour: str = "red"
+
+
+def test_a_part_takes_the_fields_that_it_shares_with_a_config():
+    assert Sample(size=3.0, name="b").into(Part) == Part(3.0, "b")
+    assert Sample(size=3.0).into(Part, name="c", colour="blue") == Part(3.0, "c", "blue")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Narrow(Config):
+    kind: typing.Literal["one", "two"] = setting("one", "a kind")
+    size: float | None = setting(None, "a size; none: by the kind")
+    count: int = setting(1, "a count", of={"kind": ["two"]})
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ({"kind": "two", "size": 0.0, "count": 3}, {"kind": "two", "size": None, "count": 3}),
+        ({"kind": "one", "size": 2.0, "count": 3, "gone": 1}, {"kind": "one", "size": 2.0}),
+        ({"count": 3}, {}),  # beside the default kind it means nothing
+    ],
+)
+def test_a_setting_keeps_what_it_has_of_the_fields_of_another_time(values, kept):
+    name, fields = Narrow.kept(values, "size")
+    assert (name, fields) == ("Narrow", kept)
+    Narrow.from_dict(fields)

@@ -19,11 +19,12 @@ SMALL = setting.SMALL
 QUICK = replace(SMALL, test_steps=0, records=2)
 PLAIN = replace(QUICK, training="standard")
 ORACLE = replace(QUICK, training="adversarial", attack="oracle", noise=0.01)
-IDENTITY = replace(QUICK, steps=300, keep_weights=True)
+QUIET = replace(PLAIN, noise=0.01)
+IDENTITY = replace(PLAIN, steps=300, keep_weights=True)
 GRID = tuple(np.round(np.arange(1, 1600) / 2000, 6).tolist())
 PURE = replace(PLAIN, steps=0, noise=0.0, compact=True, curve_radii=GRID)
 RECURSION = replace(PLAIN, noise=0.0, compact=True, records=200, steps=600)
-DENSITY = replace(PLAIN, width=8, dim=20, num_samples=20, noise=0.01, learning_rate=0.3)
+DENSITY = replace(QUIET, width=8, dim=20, num_samples=20, learning_rate=0.3)
 SLOW = replace(
     ORACLE, noise=0.0, compact=True, num_nonrobust=1, nonrobust_strength=0.0, learning_rate=0.1, steps=8000,
     records=400,
@@ -35,10 +36,8 @@ AT_CROSSING = replace(
 )  # fmt: skip
 # steps 500, 1000 and 1500
 DIGITS = replace(images.DIGITS, records=4, spacing="linear")
-LOTTERY, SLOW_RUNS = (
-    ("lottery_37", "lottery_74", "lottery_148", "lottery_oracle"),
-    ("slow_2", "slow_4", "slow_6"),
-)
+LOTTERY = ("lottery_37", "lottery_74", "lottery_148", "lottery_oracle")
+SLOW_RUNS = ("slow_2", "slow_4", "slow_6")
 
 RUNS = {
     "standard": CheckRun(replace(SMALL, training="standard", steps=400)),
@@ -47,17 +46,12 @@ RUNS = {
     "crossing": CheckRun(replace(ORACLE, radii=(0.06, 0.18, 0.3)), min_seeds=16),
     "at_crossing": CheckRun(AT_CROSSING, min_seeds=16),
     # the fewest seeds that leave the lottery 60 decided classes
-    **{
-        f"lottery_{n}": CheckRun(replace(PLAIN, num_nonrobust=n, noise=0.01), min_seeds=4)
-        for n in (37, 74, 148)
-    },
+    **{f"lottery_{n}": CheckRun(replace(QUIET, num_nonrobust=n), min_seeds=4) for n in (37, 74, 148)},
     "lottery_oracle": CheckRun(replace(ORACLE, radii=(0.06, 0.1, 0.14, 0.18)), min_seeds=4),
     **{f"recursion_{power}": CheckRun(replace(RECURSION, power=power)) for power in (3, 4)},
     **{f"density_{count}": CheckRun(replace(DENSITY, num_nonrobust=count)) for count in (18, 148)},
     "oracle": CheckRun(replace(IDENTITY, training="adversarial", attack="oracle", radius=0.2)),
-    "shrunk": CheckRun(
-        replace(IDENTITY, training="standard", robust_strength=0.8, nonrobust_strength=0.3 - 0.2)
-    ),
+    "shrunk": CheckRun(replace(IDENTITY, robust_strength=0.8, nonrobust_strength=0.3 - 0.2)),
     "pure_robust": CheckRun(replace(PURE, start="robust")),
     "pure_nonrobust": CheckRun(replace(PURE, start="nonrobust")),
     **{name: CheckRun(replace(SLOW, radius=float(f"0.{name[-1]}"))) for name in SLOW_RUNS},
@@ -71,6 +65,15 @@ WEAK = Ablation("a training radius of 0.02, far below the crossing", {"radius": 
 LATE_KNEE = Ablation("a knee of 1.5: the same logit takes larger projections", {"threshold": 1.5})
 LONGER = Ablation("five times the steps", {"steps": 6000})
 HALF = Ablation("half of that radius, where the non-robust feature wins", {"radius": 0.06})
+FEW = Ablation("30 non-robust patches, too few for a crossing", {"num_nonrobust": 30})
+MANY = Ablation("900 non-robust patches, whose crossing lies higher", {"num_nonrobust": 900})
+STRONG = Ablation("a non-robust feature that the attack does not use up", {"nonrobust_strength": 0.6})
+SEEING = Ablation("an attack that sees the network", {"attack": "one_step"})
+WITHIN = Ablation("a test radius below the limit (0.02)", {"test_radius": 0.02})
+ROBUST = Ablation("robust features instead", {"start": "robust"})
+NONROBUST = Ablation("non-robust features instead", {"start": "nonrobust"})
+LARGE = Ablation("weights past the knee of the activation", {"start_size": 3.0})
+NEAR = Ablation("PGD of radius 0.02", {"test_radius": 0.02})
 NOISY = Ablation("noise 1.5 instead of 0.03", {"noise": 1.5})
 SIGN = Ablation(
     "sign descent, under which all projections grow alike",
@@ -115,8 +118,7 @@ claim("A1-pgd", "standard training: PGD in the span of the features leaves at mo
     lambda run: last(run.family_pgd_accuracy), at_most(0.05, 0.0), SPARSE
 )
 claim(
-    "C4-frozen",
-    "standard training: a losing robust feature freezes at (a^(2-q) - C_u/C_v b^(2-q))^(1/(2-q))",
+    "C4-frozen", "standard training: a losing robust feature freezes at (a^(2-q) - C_u/C_v b^(2-q))^(1/(2-q))"
 ).holds(q.frozen_error, typically(at_most(0.02, 0.0)), SIGN, source=DERIVED)
 
 claim = CLAIMS.about(
@@ -166,23 +168,12 @@ claim = CLAIMS.about("crossing", source=DERIVED)
 claim(
     "A5-below",
     "oracle radius 0.06, below the crossing: at most 20 % of the classes are won by the robust feature",
-).holds(
-    q.robust_share,
-    typically(at_most(0.2)),
-    Ablation("30 non-robust patches, too few for a crossing", {"num_nonrobust": 30}),
-    where={"train_radius": 0.06},
-)
+).holds(q.robust_share, typically(at_most(0.2)), FEW, where={"train_radius": 0.06})
 claim("A5-above", "oracle radius 0.18, above the crossing: at least 85 %").holds(
-    q.robust_share,
-    typically(at_least(0.85)),
-    Ablation("900 non-robust patches, whose crossing lies higher", {"num_nonrobust": 900}),
-    where={"train_radius": 0.18},
+    q.robust_share, typically(at_least(0.85)), MANY, where={"train_radius": 0.18}
 )
 claim("A5-all", "oracle radius 0.3, where the non-robust feature vanishes: all").holds(
-    q.robust_share,
-    at_least(1.0),
-    Ablation("a non-robust feature that the attack does not use up", {"nonrobust_strength": 0.6}),
-    where={"train_radius": 0.3},
+    q.robust_share, at_least(1.0), STRONG, where={"train_radius": 0.3}
 )
 claim = CLAIMS.about("at_crossing", source=DERIVED)
 claim(
@@ -209,33 +200,19 @@ CLAIMS.about("density_148", source=DENSITY_CONDITION)(
 CLAIMS.about("oracle", "shrunk", source=DERIVED)(
     "A7-oracle",
     "training against the oracle attack is standard training with weaker features (final weights)",
-).holds(
-    q.identity_error, at_most(1e-5, 0.0), Ablation("an attack that sees the network", {"attack": "one_step"})
-)
+).holds(q.identity_error, at_most(1e-5, 0.0), SEEING)
 
 CLAIMS.about("pure_nonrobust", source=GEOMETRY)(
     "A8-nonrobust",
     "a network of non-robust features alone is flipped at beta/sqrt 2: accuracy steps from 1 to 0",
-).holds(
-    q.threshold_error("flip_curve", lambda sizes: sizes.flip_radius(1)),
-    at_most(1e-3, 0.0),
-    Ablation("robust features instead", {"start": "robust"}),
-)
+).holds(q.threshold_error("flip_curve", lambda sizes: sizes.flip_radius(1)), at_most(1e-3, 0.0), ROBUST)
 claim = CLAIMS.about("pure_robust", source=GEOMETRY)
 claim(
     "A8-robust", "a network of robust features alone is flipped at alpha/sqrt 2: accuracy steps from 1 to 0"
-).holds(
-    q.threshold_error("flip_curve", lambda sizes: sizes.flip_radius(0)),
-    at_most(1e-3, 0.0),
-    Ablation("non-robust features instead", {"start": "nonrobust"}),
-)
+).holds(q.threshold_error("flip_curve", lambda sizes: sizes.flip_radius(0)), at_most(1e-3, 0.0), NONROBUST)
 claim(
     "A8-plant", "and gives in to robust features planted in all non-robust patches at alpha (S/P_N)^(1/q)"
-).holds(
-    q.threshold_error("plant_curve", lambda sizes: sizes.plant_radius()),
-    at_most(1e-3, 0.0),
-    Ablation("weights past the knee of the activation", {"start_size": 3.0}),
-)
+).holds(q.threshold_error("plant_curve", lambda sizes: sizes.plant_radius()), at_most(1e-3, 0.0), LARGE)
 CLAIMS.about(*SLOW_RUNS, source=DERIVED)(
     "C8-time", "radii near alpha slow learning down: the time for u to grow falls as (alpha - eps)^(-q)"
 ).holds(q.escape_exponent, around(-3.0, relative=0.05), LINEAR_GROWTH)
@@ -254,10 +231,7 @@ claim(
     "C7-limit",
     "and yet unrestricted PGD-20 breaks over 20 %: dense patches can carry planted robust features",
 ).holds(
-    lambda run: last(run.full_pgd_accuracy),
-    at_most(0.8),
-    Ablation("a test radius below the limit (0.02)", {"test_radius": 0.02}),
-    source="derived limit of robust features",
+    lambda run: last(run.full_pgd_accuracy), at_most(0.8), WITHIN, source="derived limit of robust features"
 )
 
 IMAGES = "feature learning process on images, in order; seeds share the split and both references"
@@ -276,11 +250,7 @@ robust_digits(
 claim(
     "digits-standard-accuracy",
     "digits, at 500 and 1,500 steps: the plain network's PGD accuracy at 0.15 is at most 0.15",
-).holds(
-    lambda run: run.pgd_accuracy.max("step"),
-    at_most(0.15),
-    Ablation("PGD of radius 0.02", {"test_radius": 0.02}),
-)
+).holds(lambda run: run.pgd_accuracy.max("step"), at_most(0.15), NEAR)
 robust_digits(
     "digits-adversarial-accuracy",
     "digits, at 500 and 1,500 steps: the adversarially trained network's is at least 0.55",

@@ -185,8 +185,7 @@ def crossing(run: Run) -> "matplotlib.figure.Figure | None":
     wins = (robust(alone) > nonrobust(alone)).stack(all=("seed", "class")).transpose("train_radius", "all")
     share, count = wins.mean("all").values, wins.sizes["all"]
     ends = np.transpose([binomtest(w, count).proportion_ci(method="wilson") for w in wins.values.sum(axis=1)])
-    figure, axes = plots.new_figure(1, 1, 5.2, 3.6)
-    ax = axes[0, 0]
+    figure, (ax,) = plots.panels(1, 5.2, 3.6)
     error = np.maximum([share - ends[0], ends[1] - share], 0)
     label = f"{count} classes a radius, 95 % interval"
     ax.errorbar(config.radii, share, error, color=ROBUST, marker="o", markersize=4, capsize=2, label=label)

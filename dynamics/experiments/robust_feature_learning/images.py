@@ -49,11 +49,8 @@ class Images(OnImages, Compared):
         """Train both references, then the networks of each kind asked for, on the other half."""
         first, second = split(self)
         ball = {"norm": "linf", "box": first.box}
-        attack = (
-            PGD(self.radius, steps=self.attack_steps, **ball)
-            if self.attack == "pgd"
-            else FGSM(self.radius, **ball)
-        )
+        step = FGSM(self.radius, **ball)
+        attack = PGD(self.radius, steps=self.attack_steps, **ball) if self.attack == "pgd" else step
         model = MLP((self.hidden,), len(first.class_signs))
         x = jnp.asarray(second.test_inputs)
         target = (jnp.asarray(second.test_classes) + 1) % len(second.class_signs)
@@ -84,9 +81,7 @@ class Images(OnImages, Compared):
         return results.join(found, "training")
 
 
-DIGITS = Images(
-    num_test=597, descent="adam", learning_rate=3e-3, batch_size=100, steps=1500, records=16,
-)  # fmt: skip
+DIGITS = Images(num_test=597, descent="adam", learning_rate=3e-3, batch_size=100, steps=1500, records=16)
 PRESETS = {
     "digits": DIGITS,
     "mnist": replace(DIGITS, data="mnist", num_samples=2000, num_test=1000, hidden=256),

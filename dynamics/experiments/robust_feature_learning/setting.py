@@ -1,8 +1,4 @@
-"""Does standard training learn dense weak features, and adversarial training the sparse strong ones?
-
-Li & Li 2025, "Adversarial Training Can Provably Improve Robustness: Theoretical Analysis of Feature
-Learning Process Under Structured Data", arXiv:2410.08503.
-"""
+"""The setting of Li & Li 2025, arXiv:2410.08503: patches that carry a robust or a non-robust feature."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -27,7 +23,8 @@ OfPatches = Literal[
     "relu", "leaky_relu", "smoothed_relu", "gelu", "erf", "linear", "quadratic", "odd_power", "relu_power"
 ]
 POWERS = ["smoothed_relu", "odd_power", "relu_power"]
-ATTACKED = {"training": ["adversarial", "both"]}
+ATTACKED, BY_PGD = {"training": ["adversarial", "both"]}, {"attack": ["pgd"]}
+ALIKE = {"noise": [0], "spread": [0], "shuffle": [False], "norm": ["max-l2"]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +52,7 @@ class Compared(TrainingConfig):
 class Patches(Compared):
     """Patch data with robust and non-robust features, trained plainly or adversarially."""
 
-    dim: int = setting(16, "patch dimension d", low="num_features")
+    dim: int = setting(16, "patch dimension d; num_features is 2k", low="num_features")
     num_classes: int = setting(4, "classes k", low=2)
     num_samples: int = setting(12, "training samples N", low=1)
     labels: Labels = setting("balanced", "classes in turn, or drawn")
@@ -69,8 +66,7 @@ class Patches(Compared):
     compact: bool = setting(
         False,
         "one patch of each kind, counted S and P_N times",
-        of={"noise": [0], "spread": [0], "shuffle": [False], "norm": ["max-l2"]}
-        | {"attack": ["one_step", "pgd", "oracle"]},
+        of=ALIKE | {"attack": ["one_step", "pgd", "oracle"]},
     )
     width: int = setting(16, "neurons m of each class", low=1)
     activation: OfPatches = setting("smoothed_relu", "activation")
@@ -83,7 +79,7 @@ class Patches(Compared):
         0.05, "initial standard deviation sigma_0 of the weights", low=0, of={"start": ["random"]}
     )
     start_size: float = setting(
-        0.5, "size c of weights that are features", above=0, of={"start": ["robust", "nonrobust"]}
+        0.5, "size c of such features", above=0, of={"start": ["robust", "nonrobust"]}
     )
     learning_rate: float = setting(0.6, "step size eta", above=0)
     steps: int = setting(1200, "number of steps T", low=0)
@@ -101,15 +97,13 @@ class Patches(Compared):
     norm: Literal["max-l2", "l2", "linf"] = setting(
         "max-l2", "ball of the attacks: each patch in l2, the whole input in l2, or linf"
     )
-    attack_steps: int = setting(4, "PGD steps of training", low=1, of={"attack": ["pgd"]})
-    random_start: bool = setting(False, "start them at random", of={"attack": ["pgd"]})
+    attack_steps: int = setting(4, "PGD steps of training", low=1, of=BY_PGD)
+    random_start: bool = setting(False, "start them at random", of=BY_PGD)
     warm_start: bool = setting(
-        False,
-        "start them where the last ones ended",
-        of={"attack": ["pgd"], "random_start": [False], "batch_size": [0]},
+        False, "start them at the last ones' end", of=BY_PGD | {"random_start": [False], "batch_size": [0]}
     )
     gradient_step: float = setting(
-        100.0, "multiple of the gradient that is taken", low=0, of={"attack": ["gradient"]}
+        100.0, "multiple of the gradient taken", low=0, of={"attack": ["gradient"]}
     )
     adversarial_weight: float = setting(
         1.0, "share lambda of the loss on attacked data", low=0, high=1, of=ATTACKED
@@ -122,9 +116,9 @@ class Patches(Compared):
     records: int = setting(24, "recording times", low=2)
 
     def check(self) -> None:
-        """Refuse a ball that leaves the span of features to attacks that must not."""
+        """Refuse a ball that leaves the span of features to an attack that must not."""
         super().check()
-        if self.norm == "linf" and (self.span == "features" or self.attack == "oracle"):
+        if self.norm == "linf" and self.span == "features":
             raise ValueError(
                 "norm linf leaves the span of features: it needs span='all', not attack='oracle'"
             )
@@ -184,25 +178,21 @@ def training_attack(config: Patches) -> Any:
 
 
 def problem(config: Patches, training: str) -> Problem:
-    """The problem of one kind of training on patches."""
+    """The problem of one kind of training."""
     counts = (config.num_robust, config.num_nonrobust) if config.compact else ()
     source = config.into(RobustNonRobust, **({"num_robust": 1, "num_nonrobust": 1} if counts else {}))
+    activation = config.into(Activation, name=config.activation)
     start = None
     if config.start != "random":
         start = PureFeatures(config.start_size, ("robust", "nonrobust").index(config.start))
-    adversarial = training == "adversarial"
-    mixes = adversarial and config.adversarial_weight < 1
+    attack = training_attack(config) if training == "adversarial" else None
+    mixes = attack is not None and config.adversarial_weight < 1
     return Problem(
         Shared(source) if config.shared_data else source,
-        PatchCNN(
-            config.width,
-            config.num_classes,
-            activation=config.into(Activation, name=config.activation),
-            counts=counts,
-        ),
+        PatchCNN(config.width, config.num_classes, activation=activation, counts=counts),
         loss="cross_entropy",
         init_scale=config.init_scale,
-        adversary=training_attack(config) if adversarial else None,
+        adversary=attack,
         adversarial_weight=config.adversarial_weight if mixes else None,
         start=start,
     )
