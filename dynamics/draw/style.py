@@ -76,6 +76,29 @@ def panels(
     return figure, list(axes.flat[:count])
 
 
+def side_by_side(
+    *draws: Callable[["matplotlib.axes.Axes", Any], None],
+    width: float,
+    height: float,
+    where: Callable[[Any], bool] = lambda run: True,
+) -> Callable[[Any], "matplotlib.figure.Figure | None"]:
+    """A figure as a function of a run: a panel of this size by each `draw(ax, run)`.
+
+    Args: where: whether it applies to a run; it is None where it does not.
+    """
+
+    @styled
+    def figure(run):
+        if not where(run):
+            return None
+        made, axes = panels(len(draws), width, height)
+        for ax, draw in zip(axes, draws, strict=True):
+            draw(ax, run)
+        return made
+
+    return figure
+
+
 def legend_below(ax: "matplotlib.axes.Axes", columns: int = 2) -> None:
     """The legend below the label of the x-axis, whatever the panel's height."""
     from matplotlib.transforms import ScaledTranslation

@@ -16,6 +16,9 @@ import numpy as np
 
 from dynamics import descent
 from dynamics.descent import Descent, Objective, StepRule
+from dynamics.engine.job import Job
+from dynamics.engine.schedule import linear_spaced, log_spaced
+from dynamics.problem import Problem
 from dynamics.words import quoted
 
 C = TypeVar("C", bound="Config")
@@ -150,8 +153,6 @@ class RunConfig(Config):
 
     def recording_times(self) -> list[int]:
         """The steps to record at."""
-        from dynamics.engine.schedule import linear_spaced, log_spaced
-
         return (linear_spaced if self.spacing == "linear" else log_spaced)(self.steps, self.records)
 
 
@@ -191,6 +192,11 @@ class TrainingConfig(RunConfig):
             decay=self.decay or None,
             of=self.objective,
         )
+
+    def job(self, problem: Problem, **how: Any) -> Job:
+        """The training of a problem, for these steps by this rule; `how`: the other attributes of a job."""
+        own = {"steps": self.steps, "when": self.recording_times(), "batch_size": self.batch_size or None}
+        return Job(problem, self.update_rule, **own | how)
 
     def check(self) -> None:
         """Refuse an unknown rule, and options that do not go with it."""

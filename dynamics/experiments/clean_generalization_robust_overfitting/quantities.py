@@ -12,7 +12,9 @@ from operator import attrgetter
 import numpy as np
 import xarray as xr
 
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS
+from dynamics.experiments.clean_generalization_robust_overfitting.construction import Construction
+from dynamics.experiments.clean_generalization_robust_overfitting.images import DIGITS, Images
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import SMALL, Patches
 from dynamics.study import Band, Law, Run, around, expected, set_as
 from dynamics.study.bands import MORE_RECORDS, Bracketed
 from dynamics.study.quantities import first_above, last, passed_between, power_law, side_by_side
@@ -25,8 +27,8 @@ SIGNAL, NOISE = 0, -1  # families of patches
 
 def is_reduced(config) -> bool:
     """Whether training is full gradient descent on patches, which signals and memories alone describe."""
-    patches = config.data == "patches" and config.activation == "odd_power" and config.power >= 2
-    return patches and config.is_gradient_descent and not config.batch_size
+    odd = isinstance(config, Patches) and config.activation == "odd_power" and config.power >= 2
+    return odd and config.is_gradient_descent and not config.batch_size
 
 
 def laws_apply(config) -> bool:
@@ -46,8 +48,8 @@ def races(config) -> bool:
 
 def writes_down(config, classifier: str = "memorising") -> bool:
     """Whether the run is one network on parity of this kind, under attack."""
-    kind = config.data == "parity" and config.classifier == classifier and len(config.arms) == 1
-    return kind and config.shifts[0] > config.alpha
+    kind = isinstance(config, Construction) and config.classifier == classifier
+    return kind and len(config.arms) == 1 and config.radius > config.signal
 
 
 # --- the phases of training
@@ -228,7 +230,7 @@ ROBUST_ERROR = Law(
     lambda run: _alone(1 - robust_points(run, "test")),
     theory=unseen,
     domain=writes_down,
-    recorded=lambda config: config.data == "parity",
+    recorded=lambda config: isinstance(config, Construction),
 )
 
 
@@ -329,9 +331,10 @@ def learns_residual(config) -> bool:
 
 def standard(config) -> bool:
     """Standard training on patches, long enough to learn the signal, eight times before the noise."""
+    if not is_reduced(config) or not len(config.arms) == len(config.residuals) == 1:
+        return False
     bare = config.attack == "none" or config.adversarial_weight == 0
-    once = len(config.arms) == len(config.residuals) == 1
-    if not (bare and is_reduced(config) and once and config.steps >= 10_000 and starts_quiet(config)):
+    if not (bare and config.steps >= 10_000 and starts_quiet(config)):
         return False
     race = dataclasses.replace(config.race(config.num_samples[0], 0.0), adversarial_weight=0.0)
     signal, memory_start = config.starts
@@ -342,18 +345,18 @@ def standard(config) -> bool:
 
 def like_defaults(config) -> bool:
     """The setting of the prototype, from whose few seeds some bands are."""
-    small = PRESETS["small"]
     sizes = attrgetter("dim", "num_patches", "num_samples", "width", "power", "steps", "adversarial_weight")
     scales = attrgetter("alpha", "sigma", "sigma_0", "learning_rate")
-    same = sizes(config) == sizes(small) and np.allclose(scales(config), scales(small))
-    return bool(same) and overfits(config)
+    same = overfits(config) and sizes(config) == sizes(SMALL)
+    return bool(same and np.allclose(scales(config), scales(SMALL)))
 
 
 def on_digits(config) -> bool:
     """The digits as the prototype had them, from a narrow network to a wide one."""
-    widths = min(config.width) == config.width[0] <= 4 and max(config.width) == config.width[-1] >= 256
     free = ("width", "num_test", "num_points", "records", "spacing")
-    return widths and set_as(config, PRESETS["digits"], *free)
+    if not isinstance(config, Images) or not set_as(config, DIGITS, *free):
+        return False
+    return min(config.width) == config.width[0] <= 4 and max(config.width) == config.width[-1] >= 256
 
 
 def widens(config) -> bool:

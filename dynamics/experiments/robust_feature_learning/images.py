@@ -17,7 +17,6 @@ from dynamics import observables as o
 from dynamics.adversary import FGSM, PGD
 from dynamics.data import images
 from dynamics.data.images import LabelledImages
-from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged
 from dynamics.experiments.robust_feature_learning.setting import Compared
 from dynamics.models.mlp import MLP
@@ -60,8 +59,7 @@ class Images(OnImages, Compared):
         def job(source, training, **options):
             adversary = attack if training == "adversarial" else None
             trained = Problem(source, model, loss="cross_entropy", adversary=adversary)
-            size = self.batch_size or None
-            return Job(trained, self.update_rule, steps=self.steps, batch_size=size, **options)
+            return self.job(trained, **options)
 
         once = {"seeds": [self.reference_seed], "when": [self.steps]}  # one network serves all seeds
         once["observe_end"] = {"examples": o.targeted_examples.given(**goal)}
@@ -76,8 +74,7 @@ class Images(OnImages, Compared):
             "nonrobust_rate": o.share_taken_for.given(x=examples["reference_standard"], target=target),
             "robust_rate": o.share_taken_for.given(x=examples["reference_adversarial"], target=target),
         }
-        options = {"observe": observe, "when": self.recording_times()}
-        found = yield {training: job(second, training, **options) for training in self.arms}
+        found = yield {training: job(second, training, observe=observe) for training in self.arms}
         return results.join(found, "training")
 
 

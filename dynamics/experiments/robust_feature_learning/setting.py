@@ -9,7 +9,6 @@ from dynamics import observables as o
 from dynamics.adversary import FGSM, PGD, FeatureFlip, FeaturePlant, FeatureShift, GradientStep
 from dynamics.data.patches import Labels, RobustNonRobust
 from dynamics.data.shared import Shared
-from dynamics.engine.job import Job
 from dynamics.engine.stages import Training
 from dynamics.laws.robust_feature_learning import PatchFeatures
 from dynamics.models.activations import Activation
@@ -142,9 +141,8 @@ class Patches(Compared):
     def jobs(self) -> Training:
         """A network of each kind of training asked for; dimension `training` tells them apart."""
         always, end = observed(self)
-        how = {"steps": self.steps, "batch_size": self.batch_size or None, "when": self.recording_times()}
-        how |= {"observe": always, "observe_end": end}
-        return {training: Job(problem(self, training), self.update_rule, **how) for training in self.arms}
+        how = {"observe": always, "observe_end": end}
+        return {training: self.job(problem(self, training), **how) for training in self.arms}
 
 
 SMALL = Patches()
