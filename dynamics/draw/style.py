@@ -77,19 +77,20 @@ def panels(
 
 
 def side_by_side(
-    *draws: Callable[["matplotlib.axes.Axes", Any], None],
     width: float,
     height: float,
-    where: Callable[[Any], bool] = lambda run: True,
+    *draws: Callable[["matplotlib.axes.Axes", Any], None],
+    where: Callable[[Any], bool] | str = lambda run: True,
 ) -> Callable[[Any], "matplotlib.figure.Figure | None"]:
     """A figure as a function of a run: a panel of this size by each `draw(ax, run)`.
 
-    Args: where: whether it applies to a run; it is None where it does not.
+    Args: where: whether it applies to a run, or a variable that runs to which it does have; it is None for
+      others.
     """
 
     @styled
     def figure(run):
-        if not where(run):
+        if not (where in run if isinstance(where, str) else where(run)):
             return None
         made, axes = panels(len(draws), width, height)
         for ax, draw in zip(axes, draws, strict=True):

@@ -4,7 +4,8 @@ A quantity is a plain function of a Dataset, in the words of xarray: `lambda run
 helpers are what several papers need; each says what becomes of values that are missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -83,6 +84,19 @@ def power_law(x: Points, values: xr.DataArray, dim: str) -> xr.DataArray:
     """Exponent of a power law: the slope of log `values` in log `x`; NaN also where one is not positive."""
     x = x if isinstance(x, xr.DataArray) else xr.DataArray(np.asarray(x, float), dims=dim)
     return slope(np.log(x.where(x > 0)), np.log(values.where(values > 0)), dim)
+
+
+def exponent_over(
+    runs: Mapping[str, Any], number: Callable[[Any], float], quantity: Callable[[Any], xr.DataArray]
+) -> xr.DataArray:
+    """Exponent of a number of the config in a quantity, over several runs; NaN as in `power_law`."""
+    values = {name: quantity(run) for name, run in runs.items()}
+    return power_law([number(run.config) for run in runs.values()], side_by_side(values), "run")
+
+
+def largest_ratio(values: xr.DataArray, dim: str = "run") -> xr.DataArray:
+    """The largest ratio of a value to the one before it along `dim`; NaN if one is missing."""
+    return (values / values.shift({dim: 1})).isel({dim: slice(1, None)}).max(dim, skipna=False)
 
 
 def side_by_side(parts: dict[str, xr.DataArray], dim: str = "run") -> xr.DataArray:

@@ -7,17 +7,9 @@ Theoretical Views: Representation Complexity and Training Dynamics", arXiv:2306.
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.clean_generalization_robust_overfitting import claims, figures, images, setting
-from dynamics.experiments.clean_generalization_robust_overfitting.construction import (
-    CONSTRUCTION,
-    Construction,
-)
+from dynamics.experiments.clean_generalization_robust_overfitting import quantities as q
 from dynamics.experiments.clean_generalization_robust_overfitting.images import Images
-from dynamics.experiments.clean_generalization_robust_overfitting.quantities import (
-    MEMORY_TIME,
-    ROBUST_ERROR,
-    SIGNAL_TIME,
-)
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import Patches
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import Construction, Patches
 
 
 def old(values):
@@ -37,9 +29,9 @@ EXPERIMENT = Experiment(
     "Views: Representation Complexity and Training Dynamics",
     arxiv="2306.01271",
     about="adversarial training learns the signal in part and memorises the noise of its samples",
-    presets=setting.PRESETS | images.PRESETS | {"construction": CONSTRUCTION},
+    presets=setting.PRESETS | images.PRESETS,
     old=old,
-    quantities=(SIGNAL_TIME, MEMORY_TIME, ROBUST_ERROR, "robust_train", "robust_test"),
+    quantities=(q.SIGNAL_TIME, q.MEMORY_TIME, q.ROBUST_ERROR, "robust_train", "robust_test"),
     train=lambda config: config.jobs(),
     arms="arm",
     claims=claims.CLAIMS,

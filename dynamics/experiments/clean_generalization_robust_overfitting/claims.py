@@ -5,14 +5,17 @@ same setting measured, on two to five seeds, must hold for the mean over seeds (
 """
 
 from dataclasses import replace
+from functools import partial
+from operator import attrgetter
 
 import numpy as np
 
-from dynamics.experiments.clean_generalization_robust_overfitting import construction, images, setting
+from dynamics.experiments.clean_generalization_robust_overfitting import images, setting
 from dynamics.experiments.clean_generalization_robust_overfitting import quantities as q
 from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, last, typically
+from dynamics.study.quantities import exponent_over, largest_ratio
 
-SMALL, CONSTRUCTION = setting.SMALL, construction.CONSTRUCTION
+SMALL, CONSTRUCTION = setting.SMALL, setting.PRESETS["construction"]
 PLAIN = replace(SMALL, attack_steps=0)
 ENDS = replace(PLAIN, records=2)
 COUNTS = {
@@ -91,7 +94,7 @@ NARROWING = Ablation("width 16 after width 64", {"width": (64, 16)})
 WITHIN = Ablation("evaluated within a fifth of the training radius", {"radii": (0.03,)})
 
 THEOREM = "Theorem 5.9 (v4), 4.1 (v1)"
-PHASES = f"{THEOREM}: three phases"
+PHASES, FRESH = f"{THEOREM}: three phases", f"{THEOREM}; the sign of fresh noise decides"
 DERIVED = "derived from the reduced dynamics"
 
 claim = CLAIMS.about("main", source=THEOREM, applies=q.overfits)
@@ -108,7 +111,7 @@ claim("A1-robust-test", "adversarial training: robust test accuracy is that of a
     lambda run: last(run.robust_test),
     q.fair_coin,
     WEAK,
-    source=f"{THEOREM}; the sign of fresh noise decides",
+    source=FRESH,
     needs=q.enough_points("num_test", fewest=50),
 )
 CLAIMS.about("main", source=f"{THEOREM}: U of order alpha^-q", applies=q.like_defaults)(
@@ -156,10 +159,18 @@ claim("A4-ratio", "at the defaults more than 8 times later: T1/T3 below 1/8").ho
 )
 CLAIMS.about(*COUNTS, source=f"{PHASES}; phase III takes a time in proportion to N")(
     "A5-samples", "the time to memorise grows in proportion to the number of samples"
-).holds(q.memory_exponent(lambda config: config.num_samples[0]), between(0.75, 1.15, 1.0), NORMALISED)
+).holds(
+    partial(exponent_over, number=q.num_samples, quantity=q.mean_memory_time),
+    between(0.75, 1.15, 1.0),
+    NORMALISED,
+)
 CLAIMS.about(*WEIGHTS, source=f"{PHASES}; phase III takes a time in inverse proportion to lambda")(
     "A5-weight", "the time to memorise falls in inverse proportion to the weight of the adversarial loss"
-).holds(q.memory_exponent(lambda config: config.adversarial_weight), around(-1.0, absolute=0.25), NORMALISED)
+).holds(
+    partial(exponent_over, number=attrgetter("adversarial_weight"), quantity=q.mean_memory_time),
+    around(-1.0, absolute=0.25),
+    NORMALISED,
+)
 
 ORDER = f"{THEOREM}: U of order alpha^-q"
 CLAIMS.about(*CUBIC, source=ORDER)(
@@ -177,18 +188,13 @@ CLAIMS.about(*CUBIC, *QUARTIC, source=ORDER)(
 )
 
 THRESHOLD_LAW = f"{DERIVED}: threshold gamma_c"
+BELOW, ABOVE = {"gamma": [0.02, 0.05]}, {"gamma": [0.09, 0.11]}
 claim = CLAIMS.about("gammas", source=THRESHOLD_LAW)
 claim("A7-overfits", "below the threshold (gamma = 0.02, 0.05) robust test accuracy is at most 0.58").holds(
-    lambda run: last(run.robust_test).max("gamma"),
-    typically(at_most(0.58, 0.5)),
-    QUIETER,
-    where={"gamma": [0.02, 0.05]},
+    lambda run: last(run.robust_test).max("gamma"), typically(at_most(0.58, 0.5)), QUIETER, where=BELOW
 )
 claim("A7-robust", "above the threshold (gamma = 0.09, 0.11) robust test accuracy is at least 0.99").holds(
-    lambda run: last(run.robust_test).min("gamma"),
-    typically(at_least(0.99, 1.0)),
-    STANDARD,
-    where={"gamma": [0.09, 0.11]},
+    lambda run: last(run.robust_test).min("gamma"), typically(at_least(0.99, 1.0)), STANDARD, where=ABOVE
 )
 claim("A7-train", "on both sides of the threshold robust training accuracy is 1").holds(
     lambda run: last(run.robust_train).min("gamma"), around(1.0), STANDARD, source=THEOREM
@@ -198,9 +204,9 @@ claim(
     "A8-decreases",
     "with more samples a weaker residual signal is enough: gamma_c, the first of a grid with robust test "
     "accuracy above 0.9, falls from N = 10 to 20 and to 40",
-).holds(lambda runs: q.largest_ratio(q.thresholds(runs)), at_most(0.999), STOPPED)
+).holds(lambda runs: largest_ratio(q.thresholds(runs)), at_most(0.999), STOPPED)
 claim("A8-exponent", "and this gamma_c falls as N^(-1/q)").holds(
-    q.threshold_exponent, between(-0.45, -0.12, -1 / 3), STOPPED
+    partial(exponent_over, number=q.num_samples, quantity=q.threshold), between(-0.45, -0.12, -1 / 3), STOPPED
 )
 
 CLAIMS.about(
@@ -250,10 +256,8 @@ CLAIMS.about(*BALLS, source=f"{REPRESENTATION}: poly(D) + O(N D) parameters")(
     "A12-parameters", "the balls take exactly N (10 D + 2) + 1 parameters for D a power of 2"
 ).holds(q.count_error, around(0.0), Ablation("D = 12: the tree of maxima has a leaf left over", {"dim": 12}))
 
-MANY = q.enough_points("num_test", "num_points")
-claim = CLAIMS.about(
-    "digits", source="model sizes, in order, on other images", applies=q.on_digits, needs=MANY
-)
+ON_DIGITS = {"applies": q.on_digits, "needs": q.enough_points("num_test", "num_points")}
+claim = CLAIMS.about("digits", source="model sizes, in order, on other images", **ON_DIGITS)
 claim("C7-narrow", "digits: width 4 learns nothing robust, on training or test images").holds(
     lambda run: np.maximum(run.robust_train, run.robust_test).isel(arm=0), typically(at_most(0.2, 0.1)), WIDE
 )
@@ -272,9 +276,7 @@ claim("C7-clean-test", "digits: its clean test accuracy is at least 0.96").holds
 claim("C7-gap", "digits: robust accuracy falls by at least 0.2 from training to test images").holds(
     lambda run: q.widest(run.robust_train - run.robust_test), typically(at_least(0.2)), BARE
 )
-claim = CLAIMS.about(
-    "digits", source="loss landscape, in order, on other images", applies=q.on_digits, needs=MANY
-)
+claim = CLAIMS.about("digits", source="loss landscape, in order, on other images", **ON_DIGITS)
 claim(
     "C8-flat-train",
     "digits: the loss is flat about training images: it rises by at most 0.3 within the training radius",

@@ -9,9 +9,8 @@ import numpy as np
 
 from dynamics import plots
 from dynamics.experiments.clean_generalization_robust_overfitting import quantities as q
-from dynamics.experiments.clean_generalization_robust_overfitting.construction import Construction
 from dynamics.experiments.clean_generalization_robust_overfitting.images import Images
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import Patches
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import Construction, Patches
 from dynamics.study import Run, last
 from dynamics.words import counted
 
@@ -220,7 +219,7 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
     """What became of the run in one picture: phases and accuracies, a scan, widths, or the construction."""
     config, size = run.config, (4.6, 4.2)
     if isinstance(config, Construction):
-        return plots.side_by_side(_draw_construction, width=5.6, height=3.8)(run)
+        return plots.side_by_side(5.6, 3.8, _draw_construction)(run)
     if isinstance(config, Images):
         draws = [_draw_widths, *(_landscape if "loss_rise_train" in run else ())]
         size = (3.2 if len(draws) > 1 else 5.2, 4.2)
@@ -233,7 +232,7 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
         count, gamma = config.num_samples[0], float(run.gamma[0])
         what = f"d={config.dim}, P={config.num_patches}, N={count}, m={config.width[0]}, q={config.power:g}, "
         what += rf"$\gamma$={gamma:g}, $\lambda$={config.adversarial_weight:g}"
-    figure = plots.side_by_side(*draws, width=size[0], height=size[1])(run)
+    figure = plots.side_by_side(*size, *draws)(run)
     start = "Clean generalisation and robust overfitting (Li & Li 2025)"
     figure.suptitle(f"{start}\n{what}, {counted(run.sizes['seed'], 'seed')}", fontsize=9.5)
     return figure
@@ -242,25 +241,16 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
 _landscape = [partial(_draw_landscape, what=what) for what in LANDSCAPE]
 FIGURES = {
     "overview": overview,
-    "phases": plots.side_by_side(_draw_margins, width=5.2, height=4.6, where=lambda run: "scores" in run),
-    "accuracy": plots.side_by_side(
-        _draw_accuracy, width=5.2, height=4.2, where=lambda run: run.sizes["step"] > 2
-    ),
+    "phases": plots.side_by_side(5.2, 4.6, _draw_margins, where="scores"),
+    "accuracy": plots.side_by_side(5.2, 4.2, _draw_accuracy, where=lambda run: run.sizes["step"] > 2),
     "threshold": plots.side_by_side(
-        _draw_threshold, width=5.2, height=4.4, where=lambda run: "scores" in run and run.sizes["gamma"] > 1
+        5.2, 4.4, _draw_threshold, where=lambda run: "scores" in run and run.sizes["gamma"] > 1
     ),
     "width": plots.side_by_side(
-        _draw_widths,
-        width=5.2,
-        height=4.2,
-        where=lambda run: not isinstance(run.config, Construction) and len(run.config.width) > 1,
+        5.2, 4.2, _draw_widths, where=lambda run: len(getattr(run.config, "width", ())) > 1
     ),
-    "landscape": plots.side_by_side(
-        *_landscape, width=4.5, height=4.2, where=lambda run: "loss_rise_train" in run
-    ),
-    "neurons": plots.side_by_side(
-        _draw_neurons, width=4.8, height=4.2, where=lambda run: "patch_alignment" in run
-    ),
+    "landscape": plots.side_by_side(4.5, 4.2, *_landscape, where="loss_rise_train"),
+    "neurons": plots.side_by_side(4.8, 4.2, _draw_neurons, where="patch_alignment"),
 }
 
 
@@ -269,18 +259,17 @@ def summary(run: Run) -> str:
 
     `best robust test`: the largest mean over seeds at any record, with its step: what early stopping gives.
     """
-    own = {
-        Patches: ["signal", "memory", "least", "T1", "T3", "best robust test"],
-        Images: ["loss rise train", "test"],
-        Construction: ["parameters"],
-    }
-    several = isinstance(run.config, Patches)
-    head = ["network", *(["gamma"] if several else []), "clean train", "test", "robust train", "test"]
-    rows = [head + own[type(run.config)]]
-    for name in run.config.arms:
+    config = run.config
+    head = ["clean train", "test", "robust train", "test"]
+    if isinstance(config, Patches):
+        head = ["gamma", *head, "signal", "memory", "least", "T1", "T3", "best robust test"]
+    else:
+        head += ["loss rise train", "test"] if isinstance(config, Images) else ["parameters"]
+    rows = [["network", *head]]
+    for name in config.arms:
         for k in range(run.sizes.get("gamma", 1)):
             one = run.sel(arm=name).isel(gamma=k, missing_dims="ignore")
-            rows.append([name, *([f"{float(one.gamma):g}"] if several else []), *_cells(run.config, one)])
+            rows.append([name, *_cells(config, one)])
     return plots.text_table(rows)
 
 
@@ -288,22 +277,22 @@ def _cells(config, one):
     end = one.isel(step=-1)
     if isinstance(config, Construction):
         robust = [q.robust_points(end, points) for points in ("train", "test")]
-        own = [f"{int(end.num_parameters.median()):,}"]
     else:
         robust = [end.get(f"robust_{points}") for points in ("train", "test")]
+    accuracies = [_number(value) for value in (end.clean_train, end.clean_test, *robust)]
+    if isinstance(config, Construction):
+        return [*accuracies, f"{int(end.num_parameters.median()):,}"]
     if isinstance(config, Images):
         rises = [end.get(f"loss_rise_{points}") for points in ("train", "test")]
         at = {"radius": config.radius, "method": "nearest"}
-        own = [_number(None if rise is None else rise.sel(**at)) for rise in rises]
-    if isinstance(config, Patches):
-        shares = q.signal_margin(one), q.mean_memory(one), q.memory(one).min("sample")
-        times = [law.quantity(one).fillna(np.inf).median() for law in (q.SIGNAL_TIME, q.MEMORY_TIME)]
-        mean = one.robust_test.mean("seed")
-        best = mean.isel(step=int(mean.argmax("step")))
-        own = [_number(last(value)) for value in shares]
-        own += [f"{float(time):.0f}" if math.isfinite(time) else "never" for time in times]
-        own.append(f"{float(best):.3f} at {int(best.step)}")
-    return [*(_number(value) for value in (end.clean_train, end.clean_test, *robust)), *own]
+        return [*accuracies, *(_number(None if rise is None else rise.sel(**at)) for rise in rises)]
+    shares = q.signal_margin(one), q.mean_memory(one), q.memory(one).min("sample")
+    times = [float(law.quantity(one).fillna(np.inf).median()) for law in (q.SIGNAL_TIME, q.MEMORY_TIME)]
+    shown = [f"{time:.0f}" if math.isfinite(time) else "never" for time in times]
+    mean = one.robust_test.mean("seed")
+    best = mean.isel(step=int(mean.argmax("step")))
+    own = [*(_number(last(value)) for value in shares), *shown, f"{float(best):.3f} at {int(best.step)}"]
+    return [f"{float(one.gamma):g}", *accuracies, *own]
 
 
 def _number(value):

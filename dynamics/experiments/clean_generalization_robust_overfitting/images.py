@@ -10,7 +10,7 @@ from dynamics.adversary import PGD
 from dynamics.data import images
 from dynamics.data.shared import Shared
 from dynamics.engine.stages import Jobs
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import Trained
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import ALWAYS, Trained
 from dynamics.models.mlp import MLP
 from dynamics.problem import Problem
 from dynamics.study.config import setting
@@ -48,11 +48,6 @@ class Images(OnImages, Trained):
             loss="cross_entropy",
             **self.mixed(PGD(self.radius, steps=self.train_attack_steps, **ball)),
         )
-        always = {
-            "training_loss": o.training_loss,
-            "clean_train": o.accuracy.given(points="train"),
-            "clean_test": o.accuracy.given(points="test"),
-        }
         end = {"num_parameters": o.num_parameters}
         curves = {"robust_curve": o.robust_curve, "loss_rise": o.loss_rise}
         curves |= {"input_gradient": o.input_gradient, "gradient_supremum": o.gradient_supremum}
@@ -62,7 +57,7 @@ class Images(OnImages, Trained):
             end[f"robust_{points}"] = o.robust_accuracy.given(**one)
             radius = jnp.asarray(self.evaluation_radii, float)
             end |= {f"{name}_{points}": what.given(radius=radius, **one) for name, what in curves.items()}
-        return self.job(problem, observe=always, observe_end=end)
+        return self.job(problem, observe=ALWAYS, observe_end=end)
 
 
 DIGITS = Images(

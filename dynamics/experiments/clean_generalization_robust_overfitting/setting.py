@@ -1,4 +1,4 @@
-"""The setting of Li & Li 2025, arXiv:2306.01271: patches of signal and noise."""
+"""The settings of Li & Li 2025, arXiv:2306.01271: patches of signal and noise, and networks written down."""
 
 import dataclasses
 import itertools
@@ -12,16 +12,23 @@ import numpy as np
 
 from dynamics import observables as o
 from dynamics import results
-from dynamics.adversary import PGD, FeatureShift
+from dynamics.adversary import PGD, FeatureAttack, FeatureShift
+from dynamics.data.parity import Parity
 from dynamics.data.patches import Direction, Labels, SignalNoise, SignalPatch
 from dynamics.data.shared import Shared
-from dynamics.engine.stages import Staged
+from dynamics.descent import steepest
+from dynamics.engine.job import Job
+from dynamics.engine.stages import Jobs, Staged
 from dynamics.laws import clean_generalization_robust_overfitting as laws
 from dynamics.models.activations import Activation
+from dynamics.models.memorised_balls import MemorisedBalls, SignParity, Towers, ball_widths, parity_widths
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.parts import Axis
 from dynamics.problem import Problem
 from dynamics.study.config import Config, TrainingConfig, setting
+
+ALWAYS = {"training_loss": o.training_loss, "clean_train": o.accuracy.given(points="train")}
+ALWAYS |= {"clean_test": o.accuracy.given(points="test")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,15 +153,8 @@ class Patches(Trained):
 
     def race(self, num_samples: int, residual: float) -> laws.Race:
         """What the laws depend on, for one number of samples and one adversary."""
-        return laws.Race(
-            signal=self.alpha,
-            residual=abs(residual) * self.alpha,
-            noise_square=self.noise_square,
-            num_samples=num_samples,
-            adversarial_weight=self.adversarial_weight,
-            learning_rate=self.learning_rate,
-            power=self.power,
-        )
+        kept = {"noise_square": self.noise_square, "num_samples": num_samples}
+        return self.into(laws.Race, signal=self.alpha, residual=abs(residual) * self.alpha, **kept)
 
     @property
     def starts(self) -> tuple[float, float]:
@@ -188,12 +188,63 @@ class Patches(Trained):
         return results.join(dict(zip(found, named, strict=True)), "arm")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Construction(Networks):
+    """Networks that are written down on parity, and attacked."""
+
+    dim: int = setting(12, "dimension D", low=2)
+    signal: float = setting(0.1, "signal strength a", above=0)
+    radius: float = setting(0.2, "radius delta of attacks and balls", low=0)
+    classifier: Literal["memorising", "clean", "robust"] = setting(
+        "memorising", "clean with memorised balls, clean, or the parity"
+    )
+    ramp: float = setting(0.1, "width tau of the edge of a ball", above=0)
+
+    def check(self) -> None:
+        """Refuse balls of opposite labels that meet."""
+        super().check()
+        if not self.radius + self.ramp < 1:
+            raise ValueError(
+                "balls of opposite labels must be disjoint: radius + ramp below 1, "
+                f"got {self.radius:g} + {self.ramp:g}"
+            )
+
+    def data(self, num_samples: int) -> Parity:
+        """The data distribution."""
+        return self.into(Parity, num_samples=num_samples)
+
+    def jobs(self) -> Jobs:
+        """Attack every network asked for; dimension `arm` (samples) tells them apart."""
+        return {name: self._written_down(*sizes) for name, sizes in self.arms.items()}
+
+    def _written_down(self, num_samples):
+        if self.classifier == "robust":
+            shape, start = (1, parity_widths(self.dim)), SignParity(1 - self.radius)
+        else:
+            height = None if self.classifier == "memorising" else 0.0
+            shape = num_samples, ball_widths(self.dim)
+            start = MemorisedBalls(self.radius, self.ramp, height)
+        end = {
+            "num_parameters": o.num_parameters,
+            "unseen_test": unseen_test.given(num_points=self.num_points),
+        }
+        attacks = {"shift": FeatureAttack(self.radius)}
+        if self.attack_steps:
+            attacks["pgd"] = PGD(self.radius, norm="linf", steps=self.attack_steps)
+        for points, (name, attack) in itertools.product(("train", "test"), attacks.items()):
+            given = {"attack": attack, "points": points, "objective": "margin"}
+            end[f"robust_{points}_{name}"] = o.robust_accuracy.given(num_points=self.num_points, **given)
+        problem = Problem(self.data(num_samples), Towers(*shape), start=start)
+        return Job(problem, steepest("l2", 1.0), steps=0, observe=ALWAYS, observe_end=end)
+
+
 SMALL = Patches()
 PRESETS = {
     "small": SMALL,
     "paper": replace(
         SMALL, dim=400, num_patches=4, num_samples=(40,), width=(40,), gamma=(0.01,), steps=36_000
     ),
+    "construction": Construction(num_samples=(200,), num_test=1000, num_points=1000, attack_steps=5),
     "threshold": replace(
         SMALL, num_samples=(10, 20, 40), gamma=(0.02, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12),
         steps=24_000, records=61, attack_steps=0,
@@ -225,10 +276,7 @@ def problem(config: Patches, num_samples: int, width: int) -> Problem:
 def observed(config: Patches) -> tuple[dict, dict]:
     """What is recorded at every recording time, and at the end."""
     shift, families = FeatureShift(_radius(config)), {"family": (0, -1)}
-    always = {
-        "training_loss": o.training_loss,
-        "clean_train": o.accuracy.given(points="train"),
-        "clean_test": o.accuracy.given(points="test"),
+    always = ALWAYS | {
         "robust_train": o.robust_accuracy.given(attack=shift, points="train"),
         "robust_test": o.robust_accuracy.given(attack=shift, points="test"),
         "margins": o.margins,
@@ -250,3 +298,11 @@ def observed(config: Patches) -> tuple[dict, dict]:
         for name, attack in (made | {"full_train": everywhere, "full_test": everywhere}).items():
             end[name] = o.robust_curve.given(attack=attack, points=name.split("_")[1], **given)
     return always, end
+
+
+@o.observable(about="share of test points with signs of their own")
+def unseen_test(params, problem, draw, num_points):
+    """Share of the first `num_points` test inputs of parity whose signs no training input has."""
+    train, test = draw.train.x[:, 1:], draw.test.x[:num_points, 1:]
+    seen = jnp.any(test @ train.T > train.shape[1] - 0.5, axis=1)
+    return jnp.mean(~seen, dtype=test.dtype)

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from dynamics.experiments.robust_feature_learning.setting import Patches
-from dynamics.study import Run, first, first_step, last, power_law
-from dynamics.study.quantities import side_by_side
+from dynamics.study import Run, first, first_step, last
+from dynamics.study.quantities import exponent_over, side_by_side
 
 Runs = Mapping[str, Run]
 FEWEST_CLASSES = 60  # that a share of predicted winners is taken of
@@ -154,9 +154,11 @@ def threshold_error(curve: str, law):
 
 def escape_exponent(runs: Runs) -> xr.DataArray:
     """Exponent of alpha - radius in the step at which u reaches 0.2."""
-    gaps = [run.config.robust_strength - run.config.radius for run in runs.values()]
-    times = {name: first_step(sides(run.strength)[0].max("class") >= 0.2) for name, run in runs.items()}
-    return power_law(gaps, side_by_side(times), "run")
+    return exponent_over(
+        runs,
+        lambda config: config.robust_strength - config.radius,
+        lambda run: first_step(sides(run.strength)[0].max("class") >= 0.2),
+    )
 
 
 def on_patches(training: str):
