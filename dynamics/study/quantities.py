@@ -87,11 +87,15 @@ def power_law(x: Points, values: xr.DataArray, dim: str) -> xr.DataArray:
 
 
 def exponent_over(
-    runs: Mapping[str, Any], number: Callable[[Any], float], quantity: Callable[[Any], xr.DataArray]
-) -> xr.DataArray:
-    """Exponent of a number of the config in a quantity, over several runs; NaN as in `power_law`."""
-    values = {name: quantity(run) for name, run in runs.items()}
-    return power_law([number(run.config) for run in runs.values()], side_by_side(values), "run")
+    number: Callable[[Any], float], quantity: Callable[[Any], xr.DataArray]
+) -> Callable[[Mapping[str, Any]], xr.DataArray]:
+    """Of several runs, the exponent of a number of the config in a quantity; NaN as in `power_law`."""
+
+    def exponent(runs):
+        values = side_by_side({name: quantity(run) for name, run in runs.items()})
+        return power_law([number(run.config) for run in runs.values()], values, "run")
+
+    return exponent
 
 
 def largest_ratio(values: xr.DataArray, dim: str = "run") -> xr.DataArray:

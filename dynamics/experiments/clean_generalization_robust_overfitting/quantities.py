@@ -5,7 +5,7 @@ Where a law is about a run, it has one network (`arm`) under one adversary (`gam
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from operator import attrgetter
 
@@ -133,9 +133,7 @@ def signal_strength(run) -> xr.DataArray:
     return last(signal_margin(run)) / run.config.alpha**run.config.power
 
 
-def signal_exponent(runs: Runs, names: Iterable[str] | None = None) -> xr.DataArray:
-    r"""Exponent of $\alpha$ in U at the end, of all runs or of some."""
-    return exponent_over({name: runs[name] for name in names or runs}, attrgetter("alpha"), signal_strength)
+signal_exponent = exponent_over(attrgetter("alpha"), signal_strength)
 
 
 def threshold(run) -> xr.DataArray:
@@ -243,7 +241,7 @@ def overfit_count_error(run: Run) -> xr.DataArray:
 
 def count_error(runs: Runs) -> xr.DataArray:
     """Largest deviation of the number of parameters from N (10 D + 2) + 1."""
-    laws = {name: run.num_samples(config) * (10 * run.config.dim + 2) + 1 for name, run in runs.items()}
+    laws = {name: num_samples(run.config) * (10 * run.config.dim + 2) + 1 for name, run in runs.items()}
     errors = {name: _alone(run.num_parameters) - laws[name] for name, run in runs.items()}
     return np.abs(side_by_side(errors)).max("run", skipna=False)
 
@@ -356,7 +354,7 @@ def enough_points(*fields: str, fewest: int = 100):
 
 def enough_samples(run: Run) -> str:
     """What a run lacks of training samples, whose share is compared with a coin's: of all seeds, 25."""
-    count = run.num_samples(config) * run.dataset.sizes["seed"]
+    count = num_samples(run.config) * run.dataset.sizes["seed"]
     return "" if count >= 25 else f"at least 25 training samples in all seeds together, it has {count}"
 
 

@@ -152,13 +152,11 @@ def threshold_error(curve: str, law):
     return error
 
 
-def escape_exponent(runs: Runs) -> xr.DataArray:
-    """Exponent of alpha - radius in the step at which u reaches 0.2."""
-    return exponent_over(
-        runs,
-        lambda config: config.robust_strength - config.radius,
-        lambda run: first_step(sides(run.strength)[0].max("class") >= 0.2),
-    )
+# the power of alpha - radius in the step at which u reaches 0.2
+escape_exponent = exponent_over(
+    lambda config: config.robust_strength - config.radius,
+    lambda run: first_step(sides(run.strength)[0].max("class") >= 0.2),
+)
 
 
 def on_patches(training: str):
