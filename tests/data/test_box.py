@@ -80,7 +80,7 @@ CASES = {
         {"num_samples": 4, "num_test": 8, "attack": attack} for attack in ("one_step", "pgd")
     ],
     "clean_generalization_robust_overfitting": [
-        {"num_samples": (8,), "num_test": 8, "num_points": 4, "attack": "pgd", "radius": 0.1}
+        {"num_samples": (8,), "num_test": 8, "num_points": 4, "width": (4,), "radius": 0.1}
     ],
     "ntk_eigenfeatures": [
         {"part": "features", "num_samples": 8, "num_test": 8, "features": (0,), "kept": (1,)},

@@ -292,7 +292,10 @@ def test_bad_patches_are_refused_in_one_sentence(given, sentence):
     [
         ({"attack": "oracle"}, "attack must be one of one_step, pgd"),
         ({"attack": "one_step", "attack_steps": 3}, "attack_steps is for attack 'pgd'"),
-        ({"num_samples": 900}, "2 \\* num_samples \\+ num_test must be at most the 1797 images of digits, got 1800 \\+ 12"),
+        (
+            {"num_samples": 900},
+            "2 \\* num_samples \\+ num_test must be at most the 1797 images of digits, got 1800 \\+ 12",
+        ),
     ],
 )
 def test_bad_images_are_refused_in_one_sentence(given, sentence):

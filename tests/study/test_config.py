@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamics import descent
+from dynamics.data.spiked import Spiked
+from dynamics.models import Linear
 from dynamics.parts import describe
+from dynamics.problem import Problem
 from dynamics.study.config import Config, TrainingConfig, allowed, annotation, from_text, setting
 
 
@@ -304,3 +307,10 @@ def test_a_setting_keeps_what_it_has_of_the_fields_of_another_time(values, kept)
     name, fields = Narrow.kept(values, "size")
     assert (name, fields) == ("Narrow", kept)
     Narrow.from_dict(fields)
+
+
+def test_a_job_of_a_config_has_its_rule_and_its_times():
+    config = TrainingConfig(steps=7, records=3, spacing="linear", batch_size=2)
+    problem = Problem(Spiked(num_samples=4, num_test=4), Linear(), loss="squared")
+    job = config.job(problem, root=3)
+    assert (job.steps, list(job.when), job.batch_size, job.root) == (7, config.recording_times(), 2, 3)
