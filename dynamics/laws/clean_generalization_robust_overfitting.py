@@ -134,6 +134,14 @@ def slowest_start(count: int, width: int, risk: float = 0.05) -> float:
     return float(ndtri((risk / count) ** (1 / width)))
 
 
+def start_deviation(scale: float, count: int, power: float) -> float:
+    r"""Standard deviation of $\sum_k \phi(z_k)$ of `count` normals of standard deviation `scale`."""
+    from scipy.special import gamma
+
+    moment = 2**power * gamma(power + 0.5) / math.sqrt(math.pi)  # E z^2q
+    return math.sqrt(count * moment) * scale**power
+
+
 def unseen(dim: int, num_samples: int) -> float:
     r"""$(1 - 2^{-(D-1)})^N$: how often the signs of a parity input are those of no training input."""
     return (1 - 2.0 ** (1 - dim)) ** num_samples

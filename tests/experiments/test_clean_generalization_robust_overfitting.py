@@ -10,6 +10,7 @@ import xarray as xr
 
 from dynamics import experiments, load, save
 from dynamics.adversary import FeatureShift
+from dynamics.data.parity import Parity
 from dynamics.engine.stages import Stages
 from dynamics.experiments.clean_generalization_robust_overfitting import quantities
 from dynamics.experiments.clean_generalization_robust_overfitting import setting as module
@@ -161,7 +162,8 @@ def test_thresholds_are_the_first_of_a_grid_and_not_its_edge():
         dims = ("arm", "seed", "step", "gamma")
         robust = xr.DataArray(np.asarray(values)[None, None, None], dims=dims, coords={"gamma": gamma})
         runs[name] = Run(TINY, robust.to_dataset(name="robust_test"))
-    np.testing.assert_array_equal(quantities.thresholds(runs), [np.nan, 0.1, np.nan])
+    found = [quantities.threshold(run) for run in runs.values()]
+    np.testing.assert_array_equal(found, [np.nan, 0.1, np.nan])
 
 
 def phases(steps, signal, noise):
@@ -266,7 +268,7 @@ def test_attacks_turn_the_parity_inputs_that_were_not_memorised(flaws):
     config = dataclasses.replace(PRESETS["construction"], **tiny)
     run = EXPERIMENT.run(config, seeds=4)
     end = run.isel(arm=0, step=-1)
-    source = config.data(20)
+    source = config.into(Parity, num_samples=20)
     draws = jax.jit(jax.vmap(lambda seed: source.sample(named_key(seed_key(seed), "data"))))(end.seed.values)
     train, test = np.asarray(draws.train.x)[:, :, 1:], np.asarray(draws.test.x)[:, :250, 1:]
     for i in range(4):
@@ -287,7 +289,7 @@ def test_the_share_of_unseen_signs_and_its_deviation_by_drawing():
     unseen = np.ones((20_000, 32))
     np.put_along_axis(unseen, train, 0.0, axis=1)
     shares = np.take_along_axis(unseen, test, axis=1).mean(axis=1)
-    assert shares.mean() == pytest.approx(quantities.unseen(config), rel=5e-3)
+    assert shares.mean() == pytest.approx(quantities.ROBUST_ERROR.theory(config), rel=5e-3)
     assert shares.std() == pytest.approx(unseen_deviation(6, 20, 100), rel=0.05)
 
 

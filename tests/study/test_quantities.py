@@ -134,5 +134,6 @@ def test_an_exponent_over_runs_is_that_of_their_configs_numbers():
 
 
 def test_the_largest_ratio_is_of_neighbours():
-    values = xr.DataArray([[4.0, 2.0, 3.0], [8, 4, 1], [1, np.nan, 1]], dims=("seed", "run"))
-    np.testing.assert_allclose(largest_ratio(values), [1.5, 0.5, np.nan])
+    columns = ([4.0, 8.0, 1.0], [2.0, 4.0, np.nan], [3.0, 1.0, 1.0])
+    runs = {str(i): Run(Config(), xr.Dataset({"x": ("seed", x)})) for i, x in enumerate(columns)}
+    np.testing.assert_allclose(largest_ratio(lambda run: run.x)(runs), [1.5, 0.5, np.nan])

@@ -5,7 +5,6 @@ same setting measured, on two to five seeds, must hold for the mean over seeds (
 """
 
 from dataclasses import replace
-from operator import attrgetter
 
 import numpy as np
 
@@ -95,6 +94,7 @@ WITHIN = Ablation("evaluated within a fifth of the training radius", {"radii": (
 THEOREM = "Theorem 5.9 (v4), 4.1 (v1)"
 PHASES, FRESH = f"{THEOREM}: three phases", f"{THEOREM}; the sign of fresh noise decides"
 DERIVED = "derived from the reduced dynamics"
+ORDER = f"{THEOREM}: U of order alpha^-q"
 
 claim = CLAIMS.about("main", source=THEOREM, applies=q.overfits)
 claim("A1-clean-train", "adversarial training: clean training accuracy is 1").holds(
@@ -113,7 +113,7 @@ claim("A1-robust-test", "adversarial training: robust test accuracy is that of a
     source=FRESH,
     needs=q.enough_points("num_test", fewest=50),
 )
-CLAIMS.about("main", source=f"{THEOREM}: U of order alpha^-q", applies=q.like_defaults)(
+CLAIMS.about("main", source=ORDER, applies=q.like_defaults)(
     "A1-signal", "adversarial training: the signal is learned in part, alpha^q U between 7.5 and 11"
 ).holds(lambda run: last(q.signal_margin(run)), typically(between(7.5, 11.0)), WEAK)
 CLAIMS.about("main", source=f"{THEOREM}: V_i of order 1", applies=q.like_defaults)(
@@ -124,16 +124,13 @@ CLAIMS.about("main", source=f"{THEOREM}: V_i of order 1 for every i", applies=q.
     "A1-least-memory", "adversarial training: so is that of the least memorised sample, min V above 2"
 ).holds(lambda run: last(q.memory(run)).min("sample"), typically(at_least(2.0)), STANDARD)
 
+NOISE, CHANCE = "ablation of the theorem; the sign of the noise decides", typically(around(0.5, absolute=0.3))
 claim = CLAIMS.about("standard", source="ablation of the theorem", applies=q.standard)
 claim("A2-no-memory", "standard training (lambda = 0) memorises nothing: V below 0.2 for every sample").holds(
     lambda run: last(q.memory(run)).max("sample"), at_most(0.2, 0.0), ADVERSARIAL
 )
 claim("A2-robust-train", "standard training: robust training accuracy is that of a coin").holds(
-    lambda run: last(run.robust_train),
-    typically(around(0.5, absolute=0.3)),
-    ADVERSARIAL,
-    source="ablation of the theorem; the sign of the noise decides",
-    needs=q.enough_samples,
+    lambda run: last(run.robust_train), CHANCE, ADVERSARIAL, source=NOISE, needs=q.enough_samples
 )
 claim("A2-clean-test", "standard training: clean test accuracy is 1").holds(
     lambda run: last(run.clean_test), around(1.0), ONE_SIDED
@@ -162,31 +159,20 @@ CLAIMS.about(*COUNTS, source=f"{PHASES}; phase III takes a time in proportion to
 CLAIMS.about(*WEIGHTS, source=f"{PHASES}; phase III takes a time in inverse proportion to lambda")(
     "A5-weight", "the time to memorise falls in inverse proportion to the weight of the adversarial loss"
 ).holds(
-    exponent_over(attrgetter("adversarial_weight"), q.mean_memory_time),
-    around(-1.0, absolute=0.25),
-    NORMALISED,
+    exponent_over(lambda c: c.adversarial_weight, q.mean_memory_time), around(-1.0, absolute=0.25), NORMALISED
 )
 
 
-def only(runs, names):
-    """The exponent in some of the runs."""
-    return q.signal_exponent({name: runs[name] for name in names})
-
-
-ORDER = f"{THEOREM}: U of order alpha^-q"
+cubic, quartic = (exponent_over(lambda c: c.alpha, q.signal_strength, runs) for runs in (CUBIC, QUARTIC))
 CLAIMS.about(*CUBIC, source=ORDER)(
     "A6-cubic", "q = 3, at a fixed residual signal: U falls with the signal as alpha^-3"
-).holds(q.signal_exponent, typically(between(-3.0, -2.5, -3.0)), FIXED_RADIUS)
+).holds(cubic, typically(between(-3.0, -2.5, -3.0)), FIXED_RADIUS)
 CLAIMS.about(*QUARTIC, source=ORDER)(
     "A6-quartic", "q = 4, at a fixed residual signal: U falls with the signal as alpha^-4"
-).holds(q.signal_exponent, typically(between(-4.0, -3.4, -4.0)), FIXED_RADIUS)
+).holds(quartic, typically(between(-4.0, -3.4, -4.0)), FIXED_RADIUS)
 CLAIMS.about(*CUBIC, *QUARTIC, source=ORDER)(
     "A6-difference", "the exponent of q = 4 is lower than that of q = 3 by 1, at least by 0.7"
-).holds(
-    lambda runs: only(runs, CUBIC) - only(runs, QUARTIC),
-    typically(at_least(0.7, 1.0)),
-    SAME_POWER,
-)
+).holds(lambda runs: cubic(runs) - quartic(runs), typically(at_least(0.7, 1.0)), SAME_POWER)
 
 THRESHOLD_LAW = f"{DERIVED}: threshold gamma_c"
 BELOW, ABOVE = {"gamma": [0.02, 0.05]}, {"gamma": [0.09, 0.11]}
@@ -205,7 +191,7 @@ claim(
     "A8-decreases",
     "with more samples a weaker residual signal is enough: gamma_c, the first of a grid with robust test "
     "accuracy above 0.9, falls from N = 10 to 20 and to 40",
-).holds(lambda runs: largest_ratio(q.thresholds(runs)), at_most(0.999), STOPPED)
+).holds(largest_ratio(q.threshold), at_most(0.999), STOPPED)
 claim("A8-exponent", "and this gamma_c falls as N^(-1/q)").holds(
     exponent_over(q.num_samples, q.threshold), between(-0.45, -0.12, -1 / 3), STOPPED
 )
@@ -281,15 +267,13 @@ claim = CLAIMS.about("digits", source="loss landscape, in order, on other images
 claim(
     "C8-flat-train",
     "digits: the loss is flat about training images: it rises by at most 0.3 within the training radius",
-).holds(lambda run: q.loss_rise(run, "train"), typically(at_most(0.3)), BARE)
+).holds(lambda run: q.rise(run, "train"), typically(at_most(0.3)), BARE)
 claim("C8-steep-test", "digits: and steep about test images: it rises by at least 0.6").holds(
-    lambda run: q.loss_rise(run, "test"), typically(at_least(0.6)), NARROW
+    lambda run: q.rise(run, "test"), typically(at_least(0.6)), NARROW
 )
 claim(
     "C8-beyond",
     "digits: at twice the training radius test and training images differ by less than a factor 2",
 ).holds(
-    lambda run: q.loss_rise(run, "test", 2.0) / q.loss_rise(run, "train", 2.0),
-    typically(at_most(2.0, 1.0)),
-    WITHIN,
+    lambda run: q.rise(run, "test", 2.0) / q.rise(run, "train", 2.0), typically(at_most(2.0, 1.0)), WITHIN
 )

@@ -229,9 +229,10 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
         draws += [_draw_attacks] if "full_test" in run else []
         draws += [_draw_neurons] if "patch_alignment" in run else []
         draws += [_draw_threshold] if run.sizes["gamma"] > 1 else []
-        count, gamma = config.num_samples[0], float(run.gamma[0])
-        what = f"d={config.dim}, P={config.num_patches}, N={count}, m={config.width[0]}, q={config.power:g}, "
-        what += rf"$\gamma$={gamma:g}, $\lambda$={config.adversarial_weight:g}"
+        what = f"d={config.dim}, P={config.num_patches}, N={config.num_samples[0]}, m={config.width[0]}, "
+        what += (
+            rf"q={config.power:g}, $\gamma$={float(run.gamma[0]):g}, $\lambda$={config.adversarial_weight:g}"
+        )
     figure = plots.side_by_side(*size, *draws)(run)
     start = "Clean generalisation and robust overfitting (Li & Li 2025)"
     figure.suptitle(f"{start}\n{what}, {counted(run.sizes['seed'], 'seed')}", fontsize=9.5)

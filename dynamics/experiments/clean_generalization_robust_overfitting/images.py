@@ -21,7 +21,6 @@ from dynamics.study.images import OnImages
 class Images(OnImages, Trained):
     """Networks of several widths on images, trained against PGD or plainly."""
 
-    width: tuple[int, ...] = setting((4, 16, 64, 256), "hidden units m", low=1, distinct=True, filled=True)
     attack: Literal["pgd", "none"] = setting("pgd", "training adversary")
     radius: float = setting(0.15, "linf radius delta of the adversary", above=0)
 
@@ -61,8 +60,8 @@ class Images(OnImages, Trained):
 
 
 DIGITS = Images(
-    num_samples=(600,), num_test=600, num_points=600, adversarial_weight=1.0, descent="adam",
-    learning_rate=3e-3, batch_size=100, steps=3000, records=16,
+    width=(4, 16, 64, 256), num_samples=(600,), num_test=600, num_points=600, adversarial_weight=1.0,
+    descent="adam", learning_rate=3e-3, batch_size=100, steps=3000, records=16,
 )  # fmt: skip
 PRESETS = {
     "digits": DIGITS,

@@ -17,7 +17,7 @@ from dynamics.experiments.clean_generalization_robust_overfitting.setting import
 from dynamics.laws import clean_generalization_robust_overfitting as laws
 from dynamics.study import Band, Law, Run, around, expected, set_as
 from dynamics.study.bands import MORE_RECORDS, Bracketed
-from dynamics.study.quantities import exponent_over, first_above, last, passed_between, side_by_side
+from dynamics.study.quantities import first_above, last, passed_between, side_by_side
 
 Runs = Mapping[str, Run]
 SIGNAL, NOISE = 0, -1  # families of patches
@@ -133,9 +133,6 @@ def signal_strength(run) -> xr.DataArray:
     return last(signal_margin(run)) / run.config.alpha**run.config.power
 
 
-signal_exponent = exponent_over(attrgetter("alpha"), signal_strength)
-
-
 def threshold(run) -> xr.DataArray:
     r"""$\gamma_c$: the first of a grid with robust test accuracy above 0.9, as the mean over seeds.
 
@@ -152,11 +149,6 @@ THRESHOLD = Law(
     theory=lambda config: config.threshold(num_samples(config)),
     domain=races,
 )
-
-
-def thresholds(runs: Runs) -> xr.DataArray:
-    r"""$\gamma_c$ of several runs."""
-    return side_by_side({name: threshold(run) for name, run in runs.items()})
 
 
 # --- identities
@@ -211,16 +203,11 @@ def robust_points(run, points: str) -> xr.DataArray:
     return side_by_side(made, "attack").min("attack")
 
 
-def unseen(config) -> float:
-    """How often a test input's signs are those of no training input, in expectation."""
-    return laws.unseen(config.dim, num_samples(config))
-
-
 ROBUST_ERROR = Law(
     "robust_error",
     "share of the test inputs that attacks turn",
     lambda run: _alone(1 - robust_points(run, "test")),
-    theory=unseen,
+    theory=lambda config: laws.unseen(config.dim, num_samples(config)),
     domain=writes_down,
     recorded=lambda config: isinstance(config, Construction),
 )
@@ -230,7 +217,7 @@ def share_unseen(config) -> Band:
     """As many as are unseen in expectation."""
     attacked = min(config.num_points, config.num_test)
     deviation = laws.unseen_deviation(config.dim, num_samples(config), attacked)
-    return expected(unseen(config), deviation)
+    return expected(ROBUST_ERROR.theory(config), deviation)
 
 
 def overfit_count_error(run: Run) -> xr.DataArray:
@@ -254,7 +241,7 @@ def widest(values: xr.DataArray) -> xr.DataArray:
     return values.isel(arm=-1, drop=True)
 
 
-def loss_rise(run: Run, points: str, factor: float = 1.0) -> xr.DataArray:
+def rise(run: Run, points: str, factor: float = 1.0) -> xr.DataArray:
     """Mean rise of the widest network's loss within `factor` times the training radius."""
     at = {"radius": factor * run.config.radius}
     return widest(run[f"loss_rise_{points}"]).sel(at, method="nearest", drop=True)
@@ -263,18 +250,14 @@ def loss_rise(run: Run, points: str, factor: float = 1.0) -> xr.DataArray:
 # --- where a single run decides a claim
 
 
-def starts_awake(config) -> bool:
-    """Whether some neuron starts on the signal's side."""
-    return laws.slowest_start(1, config.width[0], 0.01) > 0.1
-
-
 def starts_quiet(config) -> bool:
-    r"""Whether the memory at the start is no memory: three standard deviations of $V_i$ below 1/10."""
-    from scipy.special import gamma
+    r"""Whether no memory is there at the start, but some neuron on the signal's side.
 
-    q, patches = config.power, config.width[0] * max(config.num_patches - 1, 1)
-    moment = 2**q * gamma(q + 0.5) / math.sqrt(math.pi)  # E z^2q
-    return 3 * math.sqrt(patches * moment) * (config.sigma_0 * config.noise_square**0.5) ** q < 0.1
+    No memory: three standard deviations of $V_i$ are below 1/10.
+    """
+    width, scale = config.width[0], config.sigma_0 * config.noise_square**0.5
+    deviation = laws.start_deviation(scale, width * max(config.num_patches - 1, 1), config.power)
+    return 3 * deviation < 0.1 < laws.slowest_start(1, width, 0.01)
 
 
 def memorises_all(config) -> bool:
@@ -301,7 +284,7 @@ def learns_residual(config) -> bool:
     if not (trains_once(config) and races(config) and config.steps > 2.5 * MEMORY_TIME.theory(config)):
         return False
     clear = config.residuals[0] > 2 * THRESHOLD.theory(config)
-    return clear and starts_awake(config) and starts_quiet(config)
+    return clear and starts_quiet(config)
 
 
 def standard(config) -> bool:
@@ -315,7 +298,7 @@ def standard(config) -> bool:
     signal, memory_start = config.starts
     learned = race.signal_time(signal)
     noise = dataclasses.replace(race, adversarial_weight=1.0).memory_time(memory_start)
-    return starts_awake(config) and 10 * learned < config.steps and 8 * learned < noise
+    return 10 * learned < config.steps and 8 * learned < noise
 
 
 def like_defaults(config) -> bool:

@@ -51,7 +51,7 @@ class Trained(TrainingConfig, Networks):
     """What settings share that train networks adversarially."""
 
     width: tuple[int, ...] = setting(
-        (20,), "neurons m (of each sign if signed)", low=1, distinct=True, filled=True
+        (20,), "hidden neurons m (of each sign if signed)", low=1, distinct=True, filled=True
     )
     adversarial_weight: float = setting(
         0.9, "weight lambda of the adversarial loss beside 1 - lambda of the clean one", low=0, high=1
@@ -142,9 +142,12 @@ class Patches(Trained):
         return self.gamma if self.radius is None else ((self.alpha - self.radius) / self.alpha,)
 
     @property
-    def shifts(self) -> tuple[float, ...]:
-        r"""Radius $\delta$ of each adversary."""
-        return tuple(self.alpha * (1 - g) for g in self.gamma) if self.radius is None else (self.radius,)
+    def shift(self) -> float | Axis:
+        r"""Radius $\delta$ of the adversary, along the axis `gamma` if there are several."""
+        if self.radius is not None:
+            return self.radius
+        shifts = tuple(self.alpha * (1 - g) for g in self.gamma)
+        return shifts[0] if len(shifts) == 1 else Axis("gamma", shifts)
 
     @property
     def evaluation_radii(self) -> tuple[float, ...]:
@@ -159,9 +162,8 @@ class Patches(Trained):
     @property
     def starts(self) -> tuple[float, float]:
         r"""About the largest initial signal and memory: $\sigma_0\sqrt{2\ln m}$, and that times $\|\xi\|$."""
-        width = self.width[0]
-        length = math.sqrt(self.noise_square)
-        return tuple(laws.largest_start(self.sigma_0, size, width) for size in (1.0, length))
+        sizes = (1.0, math.sqrt(self.noise_square))
+        return tuple(laws.largest_start(self.sigma_0, size, self.width[0]) for size in sizes)
 
     def phase_times(self, num_samples: int) -> tuple[float, float]:
         """About the steps at which the signal is learned (phase I) and the noise is memorised (phase III)."""
@@ -183,9 +185,9 @@ class Patches(Trained):
         always, end = observed(self)
         how = {"observe": always, "observe_end": end}
         found = yield {name: self.job(problem(self, *sizes), **how) for name, sizes in self.arms.items()}
-        several = (one if "gamma" in one.dims else one.expand_dims("gamma") for one in found.values())
-        named = (one.assign_coords(gamma=np.asarray(self.residuals)) for one in several)
-        return results.join(dict(zip(found, named, strict=True)), "arm")
+        gamma = np.asarray(self.residuals)
+        several = {k: one if "gamma" in one.dims else one.expand_dims("gamma") for k, one in found.items()}
+        return results.join({k: one.assign_coords(gamma=gamma) for k, one in several.items()}, "arm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,10 +211,6 @@ class Construction(Networks):
                 f"got {self.radius:g} + {self.ramp:g}"
             )
 
-    def data(self, num_samples: int) -> Parity:
-        """The data distribution."""
-        return self.into(Parity, num_samples=num_samples)
-
     def jobs(self) -> Jobs:
         """Attack every network asked for; dimension `arm` (samples) tells them apart."""
         return {name: self._written_down(*sizes) for name, sizes in self.arms.items()}
@@ -224,17 +222,15 @@ class Construction(Networks):
             height = None if self.classifier == "memorising" else 0.0
             shape = num_samples, ball_widths(self.dim)
             start = MemorisedBalls(self.radius, self.ramp, height)
-        end = {
-            "num_parameters": o.num_parameters,
-            "unseen_test": unseen_test.given(num_points=self.num_points),
-        }
+        end = {"num_parameters": o.num_parameters}
+        end["unseen_test"] = unseen_test.given(num_points=self.num_points)
         attacks = {"shift": FeatureAttack(self.radius)}
         if self.attack_steps:
             attacks["pgd"] = PGD(self.radius, norm="linf", steps=self.attack_steps)
         for points, (name, attack) in itertools.product(("train", "test"), attacks.items()):
             given = {"attack": attack, "points": points, "objective": "margin"}
             end[f"robust_{points}_{name}"] = o.robust_accuracy.given(num_points=self.num_points, **given)
-        problem = Problem(self.data(num_samples), Towers(*shape), start=start)
+        problem = Problem(self.into(Parity, num_samples=num_samples), Towers(*shape), start=start)
         return Job(problem, steepest("l2", 1.0), steps=0, observe=ALWAYS, observe_end=end)
 
 
@@ -252,17 +248,13 @@ PRESETS = {
 }  # fmt: skip
 
 
-def _radius(config: Patches) -> float | Axis:
-    return config.shifts[0] if len(config.shifts) == 1 else Axis("gamma", config.shifts)
-
-
 def problem(config: Patches, num_samples: int, width: int) -> Problem:
     """The problem of one number of samples and one width."""
     source = config.into(SignalNoise, num_samples=num_samples, signal=config.alpha, noise=config.sigma)
     if config.attack == "pgd":
-        adversary = PGD(_radius(config), norm="l2", steps=config.train_attack_steps)
+        adversary = PGD(config.shift, norm="l2", steps=config.train_attack_steps)
     else:
-        adversary = FeatureShift(_radius(config), either_way=config.attack == "model")
+        adversary = FeatureShift(config.shift, either_way=config.attack == "model")
     activation = config.into(Activation, name=config.activation)
     return Problem(
         Shared(source) if config.shared_data else source,
@@ -275,7 +267,7 @@ def problem(config: Patches, num_samples: int, width: int) -> Problem:
 
 def observed(config: Patches) -> tuple[dict, dict]:
     """What is recorded at every recording time, and at the end."""
-    shift, families = FeatureShift(_radius(config)), {"family": (0, -1)}
+    shift, families = FeatureShift(config.shift), {"family": (0, -1)}
     always = ALWAYS | {
         "robust_train": o.robust_accuracy.given(attack=shift, points="train"),
         "robust_test": o.robust_accuracy.given(attack=shift, points="test"),
