@@ -271,3 +271,15 @@ def test_none_is_the_word_for_derived():
         Attacked(radius=None)
     kind = annotation(Attacked, "test_radius")
     assert [from_text(kind, text) for text in ("none", "2", "x")] == [None, 2.0, "x"]
+
+
+def test_another_default_keeps_meaning_and_range():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Other(Sample):
+        count: int = 7
+
+    assert Other().count == 7
+    assert "  count: a count; by default 7\n" in Other.__doc__
+    with pytest.raises(ValueError, match="count must be an integer at least 0 and at most 100, got 101"):
+        Other(count=101)
+    assert Sample().count == 1
