@@ -29,6 +29,7 @@ WORDS = {"low": "at least", "high": "at most", "above": "above", "below": "below
 COMPARE = {"low": operator.ge, "high": operator.le, "above": operator.gt, "below": operator.lt}
 ENDS = {int: 2**31 - 1, float: 1e30}
 """The largest sizes of numbers without a limit: indices of arrays, and squares that stay in float64."""
+MOST_RECORDS = 100_000
 
 
 def setting(
@@ -76,6 +77,8 @@ def described(field: dataclasses.Field) -> str:
 class Config:
     """Base of every experiment's config: checks each field's type and range when it is made.
 
+    A field that a subclass only gives another default keeps its meaning and range: `records: int = 24`.
+
     Raises: ValueError: names the field, what is allowed and what was given.
     """
 
@@ -83,6 +86,9 @@ class Config:
         super().__init_subclass__(**how)
         own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
         inherited = {f.name: f for f in dataclasses.fields(cls)} if hasattr(cls, FIELDS) else {}
+        for name in inherited.keys() & vars(cls).get("__annotations__", {}).keys() - own.keys():
+            own[name] = dataclasses.field(default=vars(cls)[name], metadata=inherited[name].metadata)
+            setattr(cls, name, own[name])
         lines = [f"  {n}: {described(f)}; by default {f.default!r}" for n, f in (inherited | own).items()]
         about = inspect.cleandoc(vars(cls).get("__doc__") or "")
         cls.__doc__ = (about + HEAD + "\n".join(lines)).strip()  # what `help` shows
@@ -148,7 +154,7 @@ class RunConfig(Config):
     shared_data: bool = setting(
         False, "train all seeds on the data of seed 0, from initial weights of their own"
     )
-    records: int = setting(64, "recording times", low=2)
+    records: int = setting(64, "recording times", low=2, high=MOST_RECORDS)
     spacing: Literal["linear", "log"] = setting("log", "spacing of the recording times")
 
     def recording_times(self) -> list[int]:

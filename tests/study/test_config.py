@@ -314,3 +314,15 @@ def test_a_job_of_a_config_has_its_rule_and_its_times():
     problem = Problem(Spiked(num_samples=4, num_test=4), Linear(), loss="squared")
     job = config.job(problem, root=3)
     assert (job.steps, list(job.when), job.batch_size, job.root) == (7, config.recording_times(), 2, 3)
+
+
+def test_another_default_keeps_meaning_and_range():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Other(Sample):
+        count: int = 7
+
+    assert Other().count == 7
+    assert "  count: a count; by default 7\n" in Other.__doc__
+    with pytest.raises(ValueError, match="count must be an integer at least 0 and at most 100, got 101"):
+        Other(count=101)
+    assert Sample().count == 1

@@ -106,9 +106,9 @@ class Patches(Trained):
     radius: float | None = setting(
         None, "radius delta of the adversary, in place of gamma; none: by gamma", low=0
     )
-    learning_rate: float = setting(0.02, "step size eta", above=0)
-    steps: int = setting(10_000, "number of steps T", low=0)
-    records: int = setting(121, "recording times", low=2)
+    learning_rate: float = 0.02
+    steps: int = 10_000
+    records: int = 121
 
     def check(self) -> None:
         """Refuse a radius beside several gamma."""

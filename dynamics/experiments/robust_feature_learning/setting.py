@@ -80,8 +80,8 @@ class Patches(Compared):
     start_size: float = setting(
         0.5, "size c of such features", above=0, of={"start": ["robust", "nonrobust"]}
     )
-    learning_rate: float = setting(0.6, "step size eta", above=0)
-    steps: int = setting(1200, "number of steps T", low=0)
+    learning_rate: float = 0.6
+    steps: int = 1200
     radius: float = setting(0.3, "radius eps of training, l2 of each patch", low=0)
     radii: tuple[float, ...] = setting(
         (), "radii of training, side by side; none given: `radius`", low=0, increasing=True,
@@ -112,7 +112,7 @@ class Patches(Compared):
         (), "radii of the flip and plant curves; none: no curves", low=0, increasing=True
     )
     keep_weights: bool = setting(False, "keep final weights and features in the result")
-    records: int = setting(24, "recording times", low=2)
+    records: int = 24
 
     def check(self) -> None:
         """Refuse a ball that leaves the span of features to an attack that must not."""
