@@ -16,15 +16,20 @@ import numpy as np
 
 from dynamics import descent
 from dynamics.descent import Descent, Objective, StepRule
+from dynamics.engine.job import Job
+from dynamics.engine.schedule import linear_spaced, log_spaced
+from dynamics.problem import Problem
 from dynamics.words import quoted
 
 C = TypeVar("C", bound="Config")
+T = TypeVar("T")
 FIELDS = "__dataclass_fields__"  # a base class that is a dataclass already has them
 HEAD = "\n\nAttributes:\n"
 WORDS = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
 COMPARE = {"low": operator.ge, "high": operator.le, "above": operator.gt, "below": operator.lt}
 ENDS = {int: 2**31 - 1, float: 1e30}
 """The largest sizes of numbers without a limit: indices of arrays, and squares that stay in float64."""
+MOST_RECORDS = 100_000
 
 
 def setting(
@@ -72,6 +77,8 @@ def described(field: dataclasses.Field) -> str:
 class Config:
     """Base of every experiment's config: checks each field's type and range when it is made.
 
+    A field that a subclass only gives another default keeps its meaning and range: `records: int = 24`.
+
     Raises: ValueError: names the field, what is allowed and what was given.
     """
 
@@ -80,6 +87,9 @@ class Config:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
         bases = [base for base in reversed(cls.__mro__[1:]) if hasattr(base, FIELDS)]
         inherited = {f.name: f for base in bases for f in dataclasses.fields(base)}
+        for name in inherited.keys() & vars(cls).get("__annotations__", {}).keys() - own.keys():
+            own[name] = dataclasses.field(default=vars(cls)[name], metadata=inherited[name].metadata)
+            setattr(cls, name, own[name])
         lines = [f"  {n}: {described(f)}; by default {f.default!r}" for n, f in (inherited | own).items()]
         about = inspect.cleandoc(vars(cls).get("__doc__") or "")
         cls.__doc__ = (about + HEAD + "\n".join(lines)).strip()  # what `help` shows
@@ -99,6 +109,24 @@ class Config:
 
     def check(self) -> None:
         """What fields must fulfil together; subclasses raise ValueError."""
+
+    def into(self, kind: type[T], **other: Any) -> T:
+        """A part or the like of this kind, its fields those that are called as the config's, or `other`."""
+        own = {field.name for field in dataclasses.fields(self)}
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(kind) if f.name in own}
+        return kind(**shared | other)
+
+    @classmethod
+    def kept(cls, values: Mapping[str, Any], *derived: str) -> tuple[str, dict[str, Any]]:
+        """This setting's name and fields, of those of a result from before it was a setting of its own.
+
+        What is no field of it, or means nothing beside the others, is left out. For `derived` fields 0 said
+        what None says.
+        """
+        every = {f.name: f.default for f in dataclasses.fields(cls)} | dict(values)
+        fields = [f for f in dataclasses.fields(cls) if f.name in values and _means(f, every)]
+        old = {field.name: values[field.name] for field in fields}
+        return cls.__name__, old | {name: old[name] or None for name in derived if name in old}
 
     def to_dict(self) -> dict[str, Any]:
         """Field values, JSON-ready."""
@@ -123,13 +151,11 @@ class TimedConfig(Config):
     """Fields of what is followed in time: how long, and what is recorded when."""
 
     steps: int = setting(100, "number of steps T", low=0)
-    records: int = setting(64, "recording times", low=2)
+    records: int = setting(64, "recording times", low=2, high=MOST_RECORDS)
     spacing: Literal["linear", "log"] = setting("log", "spacing of the recording times")
 
     def recording_times(self) -> list[int]:
         """The steps to record at."""
-        from dynamics.engine.schedule import linear_spaced, log_spaced
-
         return (linear_spaced if self.spacing == "linear" else log_spaced)(self.steps, self.records)
 
 
@@ -192,6 +218,11 @@ class RuleConfig(Config):
 class TrainingConfig(RuleConfig, RunConfig):
     """Fields of an experiment that trains by one update rule of the user's choice."""
 
+    def job(self, problem: Problem, **how: Any) -> Job:
+        """The training of a problem, for these steps by this rule; `how`: the other attributes of a job."""
+        own = {"steps": self.steps, "when": self.recording_times(), "batch_size": self.batch_size or None}
+        return Job(problem, self.update_rule, **own | how)
+
 
 def kept(cls: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
     """Of a result's field values those that a config class has, and that mean something beside the others."""
@@ -250,6 +281,11 @@ def _check_beside(field, value, config):
             if bound is not None and not COMPARE[name](one, bound):
                 worst = max(value) if isinstance(value, tuple) and name in ("high", "below") else one
                 raise ValueError(f"{field.name} must be {WORDS[name]} {other}={bound:g}, got {worst:g}")
+
+
+def _means(field, values):
+    """Whether a field means something beside these values of others."""
+    return all(values.get(name, of[0]) in of for name, of in field.metadata.get("of", {}).items())
 
 
 def _check_meant(field, value, config):

@@ -77,10 +77,10 @@ CASES = {
         {"num_samples": 8, "num_test": 8, "num_points": 4, "radii": (0.0, 1.0), "train_radius": 0.1}
     ],
     "robust_feature_learning": [
-        {"num_samples": 4, "num_test": 8, "attack": attack, "span": "all"} for attack in ("one_step", "pgd")
+        {"num_samples": 4, "num_test": 8, "attack": attack} for attack in ("one_step", "pgd")
     ],
     "clean_generalization_robust_overfitting": [
-        {"num_samples": (8,), "num_test": 8, "num_points": 4, "attack": "pgd", "radius": 0.1}
+        {"num_samples": (8,), "num_test": 8, "num_points": 4, "width": (4,), "radius": 0.1}
     ],
     "ntk_eigenfeatures": [
         {"part": "features", "num_samples": 8, "num_test": 8, "features": (0,), "kept": (1,)},

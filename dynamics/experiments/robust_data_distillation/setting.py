@@ -146,8 +146,8 @@ class Distillation(Learned, TimedConfig):
     curve_radii: tuple[float, ...] = setting(
         (0.0, 0.05, 0.1, 0.2, 0.3, 0.5), "radii of curves; none: no curves", low=0, increasing=True
     )
-    records: int = setting(6, "recording times", low=2)
-    spacing: Literal["linear", "log"] = setting("linear", "spacing of the recording times")
+    records: int = 6
+    spacing: Literal["linear", "log"] = "linear"
 
     def jobs(self) -> dict[str, Job]:
         """Every set's."""
