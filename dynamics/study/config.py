@@ -123,9 +123,7 @@ class Config:
         What is no field of it, or means nothing beside the others, is left out. For `derived` fields 0 said
         what None says.
         """
-        every = {f.name: f.default for f in dataclasses.fields(cls)} | dict(values)
-        fields = [f for f in dataclasses.fields(cls) if f.name in values and _means(f, every)]
-        old = {field.name: values[field.name] for field in fields}
+        old = kept(cls, values)
         return cls.__name__, old | {name: old[name] or None for name in derived if name in old}
 
     def to_dict(self) -> dict[str, Any]:
@@ -281,11 +279,6 @@ def _check_beside(field, value, config):
             if bound is not None and not COMPARE[name](one, bound):
                 worst = max(value) if isinstance(value, tuple) and name in ("high", "below") else one
                 raise ValueError(f"{field.name} must be {WORDS[name]} {other}={bound:g}, got {worst:g}")
-
-
-def _means(field, values):
-    """Whether a field means something beside these values of others."""
-    return all(values.get(name, of[0]) in of for name, of in field.metadata.get("of", {}).items())
 
 
 def _check_meant(field, value, config):
