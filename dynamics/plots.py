@@ -28,7 +28,7 @@ from dynamics.draw.style import (
     save_figures,
     styled,
 )
-from dynamics.draw.tables import text_table
+from dynamics.draw.tables import number_table, text_table
 
 __all__ = [
     "COLOURS",
@@ -44,6 +44,7 @@ __all__ = [
     "legend_below",
     "matrix",
     "new_figure",
+    "number_table",
     "panels",
     "pictures",
     "save_figures",

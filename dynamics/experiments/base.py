@@ -66,8 +66,8 @@ class Experiment:
       table: lines of text about a run, printed after it and in its report; "": none.
       animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
       quantities: what a sweep shows unless asked for something else: `Law`s, or names of variables.
-      old: of a result that was made before settings had names, the setting and its fields, from those of
-        then; None: they are those of the class of `small`.
+      old: of a result that was made when there were other settings, the setting and its fields, from those
+        of then; None: they are those of the class of `small`.
       gallery: its folders of pictures in figures/, each with the command that makes them.
       cite, short, claimed: for the table of the README: authors and year, the subject in a few words,
         and what the paper claims, in a sentence.
@@ -203,9 +203,11 @@ class Experiment:
         Args:
           setting: the name of its class; None: it was written before settings had names.
 
+        What is of no setting that there is today goes through `old` first.
+
         Raises: ValueError: no such setting, or values that are not allowed.
         """
-        if setting is None and self.old is not None:
+        if setting not in self.configs and self.old is not None:
             setting, values = self.old(values)
         if setting is not None and setting not in self.configs:
             raise ValueError(f"{self.name} has no setting {setting!r}; it has {', '.join(self.configs)}")

@@ -19,6 +19,7 @@ from dynamics.descent import Descent, Objective, StepRule
 from dynamics.words import quoted
 
 C = TypeVar("C", bound="Config")
+T = TypeVar("T")
 FIELDS = "__dataclass_fields__"  # a base class that is a dataclass already has them
 HEAD = "\n\nAttributes:\n"
 WORDS = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
@@ -78,7 +79,8 @@ class Config:
     def __init_subclass__(cls, **how):
         super().__init_subclass__(**how)
         own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
-        inherited = {f.name: f for f in dataclasses.fields(cls)} if hasattr(cls, FIELDS) else {}
+        bases = [base for base in reversed(cls.__mro__[1:]) if hasattr(base, FIELDS)]
+        inherited = {f.name: f for base in bases for f in dataclasses.fields(base)}
         lines = [f"  {n}: {described(f)}; by default {f.default!r}" for n, f in (inherited | own).items()]
         about = inspect.cleandoc(vars(cls).get("__doc__") or "")
         cls.__doc__ = (about + HEAD + "\n".join(lines)).strip()  # what `help` shows
@@ -98,6 +100,23 @@ class Config:
 
     def check(self) -> None:
         """What fields must fulfil together; subclasses raise ValueError."""
+
+    def into(self, kind: type[T], **other: Any) -> T:
+        """A part or the like of this kind, its fields those that are called as the config's, or `other`."""
+        own = {field.name for field in dataclasses.fields(self)}
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(kind) if f.name in own}
+        return kind(**shared | other)
+
+    @classmethod
+    def of_old(cls, values: Mapping[str, Any], *derived: str) -> tuple[str, dict[str, Any]]:
+        """This setting's name and fields, of those of a result from before it was a setting of its own.
+
+        What is no field of it, or means nothing beside the others, is left out. For `derived` fields 0 said
+        what None says.
+        """
+        fields = [f for f in dataclasses.fields(cls) if f.name in values and _means(f, values)]
+        old = {field.name: values[field.name] for field in fields}
+        return cls.__name__, old | {name: old[name] or None for name in derived if name in old}
 
     def to_dict(self) -> dict[str, Any]:
         """Field values, JSON-ready."""
@@ -226,6 +245,11 @@ def _check_beside(field, value, config):
             if bound is not None and not COMPARE[name](one, bound):
                 worst = max(value) if isinstance(value, tuple) and name in ("high", "below") else one
                 raise ValueError(f"{field.name} must be {WORDS[name]} {other}={bound:g}, got {worst:g}")
+
+
+def _means(field, values):
+    """Whether a field means something beside these values of others."""
+    return all(values.get(name, of[0]) in of for name, of in field.metadata.get("of", {}).items())
 
 
 def _check_meant(field, value, config):
