@@ -242,7 +242,7 @@ def _check_beside(field, value, config):
         if isinstance(bound, tuple):
             bound = (min if name in ("high", "below") else max)(bound, default=None)
         for one in value if isinstance(value, tuple) else (value,):
-            if bound is not None and not COMPARE[name](one, bound):
+            if one is not None and bound is not None and not COMPARE[name](one, bound):
                 worst = max(value) if isinstance(value, tuple) and name in ("high", "below") else one
                 raise ValueError(f"{field.name} must be {WORDS[name]} {other}={bound:g}, got {worst:g}")
 

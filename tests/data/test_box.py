@@ -83,8 +83,9 @@ CASES = {
         {"num_samples": (8,), "num_test": 8, "num_points": 4, "attack": "pgd", "radius": 0.1}
     ],
     "ntk_eigenfeatures": [
-        {"part": "features", "num_samples": 8, "num_test": 8, "features": (0,), "kept": (1,)},
-        {"part": "evolution", "num_samples": 8, "num_test": 8, "kernel_points": 4},
+        {"setting": "ImageFeatures", "num_samples": 8, "num_test": 8, "features": (0,), "kept": (1,)},
+        {"setting": "ImageEvolution", "network": "standard", "num_samples": 8, "num_test": 8,
+         "kernel_points": 4},
     ],
     "kernels_data_physics": [
         {"part": "eigenfeatures", "num_images": 8, "num_test_images": 8, "kept": (1, 8)},
@@ -111,11 +112,17 @@ def boxes_within(value):
     return [found for item in value for found in boxes_within(item)]
 
 
+def configured(name, settings, **other):
+    """A config of an experiment, of the setting that is named, or else the only one."""
+    experiment, setting = experiments.get(name), settings.get("setting")
+    settings = {key: value for key, value in settings.items() if key != "setting"}
+    settings |= {"classes": (0, 1)} if name in CLASSES else {}
+    return (experiment.configs[setting] if setting else experiment.Config)(**settings | other)
+
+
 def first_jobs(name, settings, data, box=()):
     experiment = experiments.get(name)
-    if name in CLASSES:
-        settings = settings | {"classes": (0, 1)}
-    config = experiment.Config(data=str(data), box=box, **settings)
+    config = configured(name, settings, data=str(data), box=box)
     return Stages(experiment.train, config, experiment.arms).jobs.values()
 
 
@@ -139,32 +146,29 @@ def test_every_attack_and_support_keeps_to_the_box_of_the_data(files, name, sett
         attacks += boxes_within(describe(job.descent.recipe)) if box is not None else []
         if "support" in str(describe(job.descent.recipe)):
             assert box is not None, "a support without a box is not held in one"
-    assert attacks or (box is None and settings["part"] == "distillation")
+    assert attacks or (box is None and settings.get("part") == "distillation")
     assert all(found == box for found in attacks), attacks
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_settings_of_the_box_are_refused_where_they_mean_nothing(files, name):
     experiment, settings = experiments.get(name), CASES[name][0]
-    settings = settings | ({"classes": (0, 1)} if name in CLASSES else {})
     path = str(files / "floats.npz")
     with pytest.raises(ValueError, match="must lie in the box") as caught:
-        Stages(experiment.train, experiment.Config(data=path, box=(0.0, 1.0), **settings))
+        Stages(experiment.train, configured(name, settings, data=path, box=(0.0, 1.0)))
     assert path in str(caught.value)
     with pytest.raises(ValueError, match="LOW below HIGH, got 1,0"):
-        experiment.Config(data=path, box=(1.0, 0.0), **settings)
+        configured(name, settings, data=path, box=(1.0, 0.0))
     with pytest.raises(ValueError, match="box must be a finite number"):
-        experiment.Config(data=path, box=(0.0, np.inf), **settings)
+        configured(name, settings, data=path, box=(0.0, np.inf))
     with pytest.raises(ValueError, match="box is for the inputs of a data file, and there is none with"):
-        experiment.Config(data="digits", box=(0.0, 1.0), **settings)
-    if name not in ("kernels_data_physics", "robust_data_distillation"):
+        configured(name, settings, data="digits", box=(0.0, 1.0))
+    if name not in ("kernels_data_physics", "robust_data_distillation") and "setting" not in settings:
         with pytest.raises(ValueError, match="box is for the inputs of a data file"):
             experiment.Config(box=(0.0, 1.0))
 
 
-@pytest.mark.parametrize(
-    ("name", "part"), [("ntk_eigenfeatures", "clusters"), ("kernels_data_physics", "sphere")]
-)
+@pytest.mark.parametrize(("name", "part"), [("kernels_data_physics", "sphere")])
 def test_parts_that_read_no_file_refuse_a_box(files, name, part):
     with pytest.raises(ValueError, match=f"none with part='{part}'"):
         experiments.get(name).Config(part=part, data=str(files / "floats.npz"), box=(0.0, 1.0))
@@ -185,7 +189,7 @@ def test_robust_accuracy_of_gaussian_features_is_that_of_attacks_without_a_box(t
     x = np.random.default_rng(0).normal(size=(80, 12)) + (2 * y - 1)[:, None] * slope[None]
     np.savez(tmp_path / "a.npz", x=x, y=y)
     experiment, radius, kept = experiments.get("ntk_eigenfeatures"), 1.0, (1, 12)
-    config = experiment.Config(
+    config = experiment.configs["ImageFeatures"](
         data=str(tmp_path / "a.npz"), classes=(0, 1), num_samples=40, num_test=40, kernel="linear", kept=kept,
         features=(), times=(), radius=radius,
     )  # fmt: skip

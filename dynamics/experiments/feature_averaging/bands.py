@@ -15,7 +15,7 @@ from dynamics.experiments.feature_averaging.quantities import (
     masked_radius,
     theorem,
 )
-from dynamics.experiments.feature_averaging.setting import certifies
+from dynamics.experiments.feature_averaging.setting import Images, certifies
 from dynamics.laws import feature_averaging as laws
 from dynamics.study import Band, Run, around, at_least, between
 
@@ -30,11 +30,12 @@ def on_clusters(supervision: str, deviations: float = 0.0):
     """
 
     def applies(config) -> bool:
+        if theorem(config) is not True or not config.trains(supervision):
+            return False
         one_each = supervision == "binary" or config.labels == config.num_clusters
-        awake = config.noise > 0  # neurons that start inactive on all their centres: noise activates them
-        setting = theorem(config) is True and awake and one_each and config.trains(supervision)
-        if not (setting and deviations):
-            return setting
+        # neurons may start inactive on all their centres: noise activates them
+        if not (deviations and one_each and config.noise > 0):
+            return one_each and config.noise > 0
         summed = supervision == "fine" and config.readout != "max_logit"
         law = SUM_RADIUS if summed else RADIUS[supervision]
         return law.theory(config) >= deviations * config.noise
@@ -73,16 +74,16 @@ def paper_size(config) -> bool:
 
 def attacked(config) -> bool:
     """Whether PGD goes so far, and not for longer, which would turn more."""
-    attacks = 0 < config.attack_steps <= 40 and max(config.evaluation_radii) >= masked_radius(config)
-    return attacks and paper_size(config)
+    few = 0 < config.attack_steps <= 40
+    return few and paper_size(config) and max(config.evaluation_radii) >= masked_radius(config)
 
 
 def compares_images(name: str, radius: float):
     """Whether a run attacks both networks on these images, at radii around this one."""
 
     def applies(config) -> bool:
-        compares = config.data == name and config.supervision == "both" and bool(config.attack_steps)
-        return compares and min(config.evaluation_radii) <= radius <= max(config.evaluation_radii)
+        compares = isinstance(config, Images) and config.data == name and config.supervision == "both"
+        return compares and config.attack_steps > 0 and min(config.radii) <= radius <= max(config.radii)
 
     return applies
 

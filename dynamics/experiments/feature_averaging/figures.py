@@ -18,6 +18,7 @@ from dynamics.experiments.feature_averaging.quantities import (
     own_projection,
     suppression,
 )
+from dynamics.experiments.feature_averaging.setting import Images
 from dynamics.laws import feature_averaging as laws
 from dynamics.problem.readouts import Readout
 from dynamics.study import Run
@@ -102,7 +103,7 @@ def _draw_robustness(ax, config, arms):
             name == "fine"
             and "pgd_accuracy_sum_logit" in arm
             and config.readout != "sum_logit"
-            and not config.on_images
+            and not isinstance(config, Images)
         ):
             middle = arm.pgd_accuracy_sum_logit.median("seed")
             style = {"color": plots.COLOURS[2], "marker": "^", "markersize": 3.5, "markerfacecolor": "white"}
@@ -190,7 +191,7 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
         figure.legend(handles, labels, loc="outside lower center", ncols=3, title="robust accuracy")
     source = (
         f"{config.data}"
-        if config.on_images
+        if isinstance(config, Images)
         else f"k={config.num_clusters}, d={config.dim}, n={config.num_samples}"
     )
     seeds = counted(dataset.sizes["seed"], "seed")

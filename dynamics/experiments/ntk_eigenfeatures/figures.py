@@ -81,20 +81,15 @@ def _pair(dim, title, x):
     """Both accuracies along one dimension, beside those of networks or of the best rule on one block."""
 
     def draw(ax, run):
-        for what, colour, words in (("clean", CLEAN, "clean"), ("robust", ROBUST, "under attack")):
-            plots.curve(ax, run[f"{dim}_{what}"], dim, color=colour, label=words, **DOTS)
-        for what, colour, words in (("clean", CLEAN, "clean"), ("robust", ROBUST, "under attack")):
-            if dim == "time" and f"net_{what}" in run:
-                plots.curve(
-                    ax, run[f"net_{what}"], dim, color=colour, linestyle=":", label=f"network, {words}"
-                )
-        config = run.config
-        if (
-            dim == "kept"
-            and isinstance(config, setting.Features)
-            and config.norm == "linf"
-            and config.robust_dim
-        ):
+        config, networks = run.config, [("net", "network, ", {"linestyle": ":"})]
+        for name, who, style in [
+            (dim, "", DOTS),
+            *(networks if dim == "time" and "net_clean" in run else []),
+        ]:
+            for what, colour, words in (("clean", CLEAN, "clean"), ("robust", ROBUST, "under attack")):
+                plots.curve(ax, run[f"{name}_{what}"], dim, color=colour, label=who + words, **style)
+        blocks = isinstance(config, setting.Features) and config.norm == "linf" and config.robust_dim
+        if dim == "kept" and blocks:
             for radius, words, colour in ((0.0, "clean", "black"), (config.radius, "under attack", "0.5")):
                 style = plots.THEORY | {"linewidth": 0.9, "color": colour}
                 level = config.source.best_accuracy(radius)

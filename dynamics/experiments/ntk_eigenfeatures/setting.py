@@ -338,11 +338,13 @@ def old(values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Setting and fields of a result from when the settings were parts of one."""
     kinds = {
         "features": (Networks if values.get("net_width") else Features, ImageFeatures),
-        "width": (Width, Width),
+        "width": (Width, None),
         "evolution": (Evolution, ImageEvolution),
         "clusters": (Centres, Centres),
     }
     kind = kinds[values.get("part", "features")][values.get("data", "spiked") != "spiked"]
+    if kind is None:
+        raise ValueError("results of networks of growing width on images are of a version before this one")
     name, fields = kind.of_old(values)
     if kind is Networks:
         fields["times"] = [int(time) for time in fields["times"]]
