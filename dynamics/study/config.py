@@ -114,9 +114,9 @@ class Config:
         What is no field of it, or means nothing beside the others, is left out. For `derived` fields 0 said
         what None says.
         """
-        fields = [f for f in dataclasses.fields(cls) if f.name in values and _means(f, values)]
-        old = {field.name: values[field.name] for field in fields}
-        return cls.__name__, old | {name: old[name] or None for name in derived if name in old}
+        given = dict(values) | {name: values[name] or None for name in derived if name in values}
+        fields = [f.name for f in dataclasses.fields(cls) if f.name in given and _means(f, given)]
+        return cls.__name__, {name: given[name] for name in fields}
 
     def to_dict(self) -> dict[str, Any]:
         """Field values, JSON-ready."""

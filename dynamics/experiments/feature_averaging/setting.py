@@ -132,7 +132,7 @@ class Clusters(Supervised):
     @property
     def source(self) -> data.Clusters:
         """The data distribution."""
-        return self.into(data.Clusters, centre_norm=self.norm)
+        return self.into(data.Clusters, centre_norm=self.norm, signs=self.signs, classes=self.classes)
 
     def model(self, binary: bool, classes: int) -> tuple[TwoLayer, dict[str, float]]:
         """The network of one supervision, and the scale of its initial weights."""
@@ -285,6 +285,6 @@ def old(values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Setting and fields of a result from when both settings were one."""
     if values.get("data", "clusters") != "clusters":
         return Images.of_old(values, "num_labels")
-    given = values | {"mixing": 0.0, "start": "mixed"} if values.get("start") == "decoupled" else values
-    name, fields = Clusters.of_old(given, "num_positive", "num_labels", "centre_norm")
-    return name, fields
+    if values.get("start") == "decoupled":
+        values = values | {"start": "mixed", "mixing": 0.0}
+    return Clusters.of_old(values, "num_positive", "num_labels", "centre_norm")
