@@ -8,16 +8,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics import plots
-from dynamics.experiments.feature_averaging.quantities import (
-    COSINE,
-    GROWTH,
-    RADIUS,
-    SUM_RADIUS,
-    class_sizes,
-    growth_law,
-    own_projection,
-    suppression,
-)
+from dynamics.experiments.feature_averaging import quantities as q
 from dynamics.experiments.feature_averaging.setting import Images
 from dynamics.laws import feature_averaging as laws
 from dynamics.problem.readouts import Readout
@@ -44,8 +35,8 @@ def _coloured(arms):
 
 def _draw_alignment(ax, config, name, arm):
     predicted = {}
-    if COSINE[name].applies(config):
-        for size in sorted(set(class_sizes(config))) if name == "binary" else (1,):
+    if q.COSINE[name].applies(config):
+        for size in sorted(set(q.class_sizes(config))) if name == "binary" else (1,):
             value = config.sizes.averaged_alignment(size)
             root = f"{size}\\,c" if name == "binary" else "c"
             predicted[rf"$1/\sqrt{{{root}}}$ = {value:.3f}," + "\n" + r"$c=1+k\sigma^2d/nR^2$"] = value
@@ -61,10 +52,10 @@ def _draw_map(ax, config, name, arm, numbers=True):
 
 def _draw_growth(ax, config, arms):
     for colour, name, arm in _coloured(arms):
-        plots.curve(ax, own_projection(arm), "step", color=colour, label=NAMES[name])
-        if GROWTH[name].applies(config):
+        plots.curve(ax, q.own_projection(arm), "step", color=colour, label=NAMES[name])
+        if q.GROWTH[name].applies(config):
             dashes = {"dashes": (4, 2 + 2 * (name == "fine"))}
-            law = growth_law(config, name, arm.step.values)
+            law = q.growth_law(config, name, arm.step.values)
             ax.plot(arm.step.values, law, label=f"law of {name}", **plots.THEORY | dashes)
     plots.time_axis(ax, arm.step.values)
     y, title = r"$\langle w_r, \mu_j\rangle$, own features", "growth of own features"
@@ -115,11 +106,11 @@ def _is_masked(config, arm, suffix) -> bool:
 
 
 def _draw_radius_theory(ax, config, arms, grid):
-    if "binary" in arms and (radius := RADIUS["binary"].predicted(config)) is not None:
+    if "binary" in arms and (radius := q.RADIUS["binary"].predicted(config)) is not None:
         label = rf"binary: $\Phi((\bar r-\epsilon)/\sigma)$, $\bar r=R/\sqrt{{kc}}$ = {radius:.1f}"
         ax.plot(grid, laws.robust_accuracy(grid, radius, config.noise), label=label, **plots.THEORY)
         ax.axvline(radius, **plots.THEORY | {"linewidth": 0.8})
-    if "fine" in arms and (radius := RADIUS["fine"].predicted(config)) is not None:
+    if "fine" in arms and (radius := q.RADIUS["fine"].predicted(config)) is not None:
         half = config.norm * math.sqrt(config.labels / (2 * config.num_clusters))
         share = "1/2" if config.labels == config.num_clusters else "G/2k"
         label = rf"fine: $R\sqrt{{{share}}}$ = {half:.1f} less noise: {radius:.1f}"
@@ -142,7 +133,6 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
         _draw_training(left, arms)
         _draw_robustness(right, config, arms)
         right.legend(loc="lower left")
-        source = config.data
     else:
         columns = len(arms) + 1
         figure, axes = plots.new_figure(2, columns, max(3.2 * columns, 8.0), 7.0)
@@ -153,7 +143,8 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
         _draw_robustness(axes[1, -1], config, arms)
         handles, labels = axes[1, -1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, title="robust accuracy")
-        source = f"k={config.num_clusters}, d={config.dim}, n={config.num_samples}"
+    sized = not isinstance(config, Images)
+    source = f"k={config.num_clusters}, d={config.dim}, n={config.num_samples}" if sized else config.data
     about = f"{source}, {counted(run.sizes['seed'], 'seed')}, {config.descent}"
     figure.suptitle(f"Feature averaging (Li et al. 2025): {about}", fontsize=10.5)
     return figure
@@ -238,10 +229,10 @@ def _table_row(config, arm, name, readout, suffix):
 
 def _theory(config, arm, name, readout) -> float:
     """The closed form of a readout's radius; NaN where there is none."""
-    if readout == "sum_logit" and SUM_RADIUS.applies(config):
-        pushed = float(suppression(arm[["projection", "own"]].mean("seed")).fillna(0))
+    if readout == "sum_logit" and q.SUM_RADIUS.applies(config):
+        pushed = float(q.suppression(arm[["projection", "own"]].mean("seed")).fillna(0))
         return config.sizes.sum_logit_radius(config.labels, max(pushed, 0.0))
-    law = RADIUS[name].predicted(replace(config, readout=readout) if readout else config)
+    law = q.RADIUS[name].predicted(replace(config, readout=readout) if readout else config)
     return math.nan if law is None else law
 
 

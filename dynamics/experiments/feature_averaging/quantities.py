@@ -214,37 +214,21 @@ def _laws(name: str, label: str, quantity: Callable, **theories) -> dict[str, La
 
 
 COSINE = _laws(
-    "cosine",
-    "cosine with own centres",
-    cosine,
-    binary=(averaged_cosine, descends),
+    "cosine", "cosine with own centres", cosine, binary=(averaged_cosine, descends),
     fine=(lambda c: c.sizes.averaged_alignment(1), decouples),
-)
+)  # fmt: skip
 GROWTH = _laws(
-    "growth",
-    r"$\langle w_r, \mu_j\rangle$ of own centres",
-    own_growth,
+    "growth", r"$\langle w_r, \mu_j\rangle$ of own centres", own_growth,
     binary=(lambda c: float(growth_law(c, "binary", [c.steps])[0]), descends),
     fine=(lambda c: float(growth_law(c, "fine", [c.steps])[0]), descends),
-)
+)  # fmt: skip
 RADIUS = _laws(
-    "radius",
-    r"certified $\ell_2$ radius",
-    radius,
-    fine=(
-        lambda c: c.sizes.decoupled_radius(c.labels, c.positive_labels),
-        granular,
-        lambda c: _radius_exponents(c, num_clusters=-0.5 if c.num_labels else 0.0, num_labels=0.5),
-    ),
-    binary=(
-        lambda c: c.sizes.averaged_radius(),
-        descends,
-        lambda c: _radius_exponents(c, num_clusters=-0.5),
-    ),
-)
+    "radius", r"certified $\ell_2$ radius", radius,
+    fine=(lambda c: c.sizes.decoupled_radius(c.labels, c.positive_labels), granular,
+          lambda c: _radius_exponents(c, num_clusters=-0.5 if c.num_labels else 0.0, num_labels=0.5)),
+    binary=(lambda c: c.sizes.averaged_radius(), descends, lambda c: _radius_exponents(c, num_clusters=-0.5)),
+)  # fmt: skip
 SUM_RADIUS = _laws(
-    "sum_radius",
-    r"certified $\ell_2$ radius of the sum of logits",
-    sum_radius,
+    "sum_radius", r"certified $\ell_2$ radius of the sum of logits", sum_radius,
     fine=(lambda c: c.sizes.sum_logit_radius(c.labels), symmetric),
-)["fine"]
+)["fine"]  # fmt: skip

@@ -47,6 +47,11 @@ class Supervised(TrainingConfig):
         (), "l2 radii of the evaluation; none given: 21 up to 0.8 R", low=0, increasing=True
     )
 
+    @property
+    def evaluation_radii(self) -> tuple[float, ...]:
+        """Radii of the robustness evaluation."""
+        return self.radii or tuple(np.linspace(0, 0.8 * self.norm, 21).tolist())
+
     def trains(self, supervision: str) -> bool:
         """Whether this config trains the network of that supervision."""
         return self.supervision in (supervision, "both")
@@ -125,11 +130,6 @@ class Clusters(Supervised):
         return self.into(laws.Clusters, centre_norm=self.norm)
 
     @property
-    def evaluation_radii(self) -> tuple[float, ...]:
-        """Radii of the robustness evaluation."""
-        return self.radii or tuple(np.linspace(0, 0.8 * self.norm, 21).tolist())
-
-    @property
     def source(self) -> data.Clusters:
         """The data distribution."""
         return self.into(data.Clusters, centre_norm=self.norm, signs=self.signs, classes=self.classes)
@@ -159,11 +159,6 @@ class Images(OnImages, Supervised):
         """Refuse to ask for more images than there are."""
         super().check()
         self.ask_for({"num_samples": self.num_samples, "num_test": self.num_test})
-
-    @property
-    def evaluation_radii(self) -> tuple[float, ...]:
-        """Radii of the robustness evaluation."""
-        return self.radii
 
     @property
     def source(self) -> Any:
@@ -229,20 +224,13 @@ def problem(config: Supervised, supervision: str) -> Problem:
 
 def observed(config: Supervised, supervision: str, box: boxes.Box = None) -> tuple[dict, dict]:
     """What is recorded at every recording time, and at the end; attacks keep to the data's box."""
-    always = {
-        "training_loss": o.training_loss,
-        "train_accuracy": o.train_accuracy,
-        "test_accuracy": o.test_accuracy,
-        "smallest_margin": o.smallest_margin,
-    }
-    end = {"margins": o.margins, "point_feature": o.point_feature}
-    if supervision == "fine":
-        always["class_accuracy"] = o.class_accuracy
+    always = ["training_loss", "train_accuracy", "test_accuracy", "smallest_margin"]
+    always += ["class_accuracy"] if supervision == "fine" else []
+    end = ["margins", "point_feature"]
     if isinstance(config, Clusters):
-        always |= {"alignment": o.alignment, "projection": o.projection, "bias": o.bias}
-        always |= {"averaging_residual": o.averaging_residual, "neuron_norm": o.neuron_norm}
-        end |= {"own": o.own, "off_span": o.off_span, "coefficients": o.coefficients}
-        end |= {"activation_pattern": o.activation_pattern, "dead": o.dead}
+        always += ["alignment", "projection", "bias", "averaging_residual", "neuron_norm"]
+        end += ["own", "off_span", "coefficients", "activation_pattern", "dead"]
+    always, end = ({name: getattr(o, name) for name in names} for names in (always, end))
     return always, end | _robustness(config, supervision, box)
 
 
