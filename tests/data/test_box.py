@@ -74,7 +74,8 @@ def test_what_is_no_box_is_refused(box):
 # settings by experiment, of every part that attacks what a file holds
 CASES = {
     "feature_averaging": [
-        {"num_samples": 8, "num_test": 8, "num_points": 4, "radii": (0.0, 1.0), "train_radius": 0.1}
+        {"setting": "Images", "hidden": (4,), "num_samples": 8, "num_test": 8, "num_points": 4,
+         "radii": (0.0, 1.0), "train_radius": 0.1}
     ],
     "robust_feature_learning": [
         {"num_samples": 4, "num_test": 8, "attack": attack, "span": "all"} for attack in ("one_step", "pgd")

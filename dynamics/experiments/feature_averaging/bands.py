@@ -65,7 +65,7 @@ def paper_size(config) -> bool:
 def attacked(config) -> bool:
     """Whether PGD goes so far, and not for longer, which would turn more."""
     few = 0 < config.attack_steps <= 40
-    return few and paper_size(config) and max(config.evaluation_radii) >= q.masked_radius(config)
+    return few and paper_size(config) and bool(max(config.evaluation_radii) >= q.masked_radius(config))
 
 
 def compares_images(name: str, radius: float):

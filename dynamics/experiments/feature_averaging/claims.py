@@ -88,7 +88,7 @@ masked = CLAIMS.about(
     needs=bands.enough_attacked,
 )  # fmt: skip
 mixed = CLAIMS.about("mixed", where=FINE, source="Proposition 4.8, on a net of ours")
-for about, id, statement, quantity, band, ablation in (
+CLAIMS.hold(
     (aligned, "A1-block-mean",
      "binary labels: the mean cosine of a neuron with its own class's centres is 1/sqrt(|J|(1 + k/n))",
      q.cosine, bands.about_mean, LARGE_INIT),
@@ -195,5 +195,4 @@ for about, id, statement, quantity, band, ablation in (
           # 1.2 in proportion to the images' mean norms, 3.9 and 9.2
           ("digits", 0.5, "Figure 3 (middle), in order, on other images"),
       )),
-):  # fmt: skip
-    about(id, statement).holds(quantity, band, ablation)
+)  # fmt: skip

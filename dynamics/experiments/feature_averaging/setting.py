@@ -35,9 +35,7 @@ class Supervised(TrainingConfig):
     supervision: Literal["binary", "fine", "both"] = setting("both", "labels trained on")
     num_samples: int = setting(1000, "training samples n", low=1)
     num_test: int = setting(1000, "test samples", low=1)
-    num_points: int = setting(
-        100, "test points attacked by PGD (certificates take all)", low=1, high="num_test"
-    )
+    num_points: int = setting(100, "test points that PGD attacks (certificates: all)", low=1, high="num_test")
     learning_rate: float = setting(3e-3, "step size eta", above=0)
     train_radius: float = setting(0.0, "l2 radius of adversarial training; 0: standard", low=0)
     train_attack_steps: int = setting(5, "PGD steps of adversarial training", low=1)
@@ -69,9 +67,7 @@ class Clusters(Supervised):
     num_labels: int | None = setting(None, "fine labels G; none: one a cluster", low=2, high="num_clusters")
     centre_norm: float | None = setting(None, "norm R of the centres; none: sqrt(d)", above=0)
     noise: float = setting(1.0, "noise sigma, standard deviation per coordinate", low=0)
-    correlation: float = setting(
-        0.0, "cosine of every two centres", above="least_correlation", low=-1, below=1
-    )
+    correlation: float = setting(0.0, "cosine of every two centres", above="least_correlation", below=1)
     width: int = setting(5, "neurons m of each sign (binary network)", low=1)
     group_width: int = setting(1, "neurons h of each class (fine network)", low=1, of=FINE)
     activation: ActivationName = setting("relu", "activation")

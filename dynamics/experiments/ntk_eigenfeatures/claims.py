@@ -96,7 +96,7 @@ centres = CLAIMS.about("clusters", source=CENTRES)
 images, draws = CLAIMS.about("mnist", source=TRADE), CLAIMS.about("mnist_draws", source=TRADE)
 ranked, learned = CLAIMS.about("mnist", source=LEDGER), CLAIMS.about("mnist_draws", source=TIME)
 deeper = CLAIMS.about("mnist", where={"other": "relu 2"}, source=AGREE)
-for about, id, statement, quantity, band, ablation in (
+CLAIMS.hold(
     (ledger, "C2-constant", "the top feature is nearly constant: accuracy 1/2",
      lambda run: run.usefulness.sel(mode=0), typically(around(0.5, absolute=0.05)), LINEAR),
     (ledger, "C2-constant-robust", "the top feature is as robust as it is useful",
@@ -228,5 +228,4 @@ for about, id, statement, quantity, band, ablation in (
     (deeper, "C6-bottom", "MNIST: but not those from 100 on: mean |cos| at most 0.35",
      lambda run: run.agreement.isel(mode=slice(100, None)).mean("mode"), typically(at_most(0.35)),
      Ablation("the same kernel", {"depth": 2})),
-):  # fmt: skip
-    about(id, statement).holds(quantity, band, ablation)
+)  # fmt: skip
