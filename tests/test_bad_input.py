@@ -498,7 +498,7 @@ class TestPython:
         assert COMPILED[compiled:] == []
 
     def test_config_of_another_kind(self):
-        with pytest.raises(TypeError, match="Config"):
+        with pytest.raises(TypeError, match="Clusters or Images"):
             EXPERIMENT.run({"steps": 3})
 
     def test_strategy(self):
