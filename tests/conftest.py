@@ -1,6 +1,7 @@
 """Settings for every test: float64, no silent rank promotion, no TF32."""
 
 import atexit
+import ctypes
 import gc
 import importlib.util
 import itertools
@@ -140,13 +141,22 @@ def pytest_collection_modifyitems(items):
                 case.add_marker(pytest.mark.exhaustive)
 
 
+MOST_KB = 1_200_000  # of a test process between two files
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _programs():
-    """Tests compile outside of `simulate` too, which lets programs go in time."""
+    """Tests compile outside of `simulate` too, which lets programs go in time; and no process grows large."""
     yield
     from dynamics import startup  # late: the hook that checks types comes before
 
     startup.let_programs_go()
+    about = Path("/proc/self/status")
+    lines = about.read_text().splitlines() if about.exists() else []
+    if any(line.startswith("VmRSS") and int(line.split()[1]) > MOST_KB for line in lines):
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is freed goes back
 
 
 @pytest.fixture(autouse=True)

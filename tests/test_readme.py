@@ -13,7 +13,7 @@ import matplotlib.image
 import pytest
 
 from dynamics import experiments
-from dynamics.cli.table import table
+from dynamics.cli import table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -82,8 +82,10 @@ def test_the_verdicts_are_those_of_the_claims(name):
     assert not any(v["ablation"]["holds"] for v in verdicts)
 
 
-def test_the_table_is_made_from_the_records():
-    assert table(experiments.names(), ROOT / "figures") in README
+def test_the_tables_are_made_from_the_records():
+    assert table.verdicts(experiments.names(), ROOT / "figures") in README
+    index = (ROOT / "notebooks" / "README.md").read_text()
+    assert table.notebooks(experiments.names(), ROOT / "notebooks") in index
 
 
 def _run(line, folder):

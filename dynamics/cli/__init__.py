@@ -140,7 +140,9 @@ def _dispatch(argv: list[str]) -> int:
     listed = commands.add_parser("list", help="the experiments: name, arXiv id, one line", allow_abbrev=False)
     listed.add_argument("names", nargs="*", metavar="NAME", help="only these; or FILE.py:NAME")
     listed.add_argument(
-        "--table", metavar="DIR", help="as a table in Markdown, with the verdicts in DIR/NAME/verdicts.json"
+        "--table",
+        metavar="DIR",
+        help="as a table in Markdown: of the verdicts in DIR/NAME/verdicts.json, or the notebooks DIR/NAME.ipynb",
     )
     for name, text in (
         ("run", "train an experiment for many seeds, draw it, judge its claims"),

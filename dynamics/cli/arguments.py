@@ -103,7 +103,7 @@ def add_settings(parser: Parser, experiment: Any, argv: Sequence[str] = (), star
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def preset(experiment: Any, args: argparse.Namespace) -> Any:

@@ -7,13 +7,17 @@ from pathlib import Path
 WANTED = ("name", "arxiv", "about")
 
 
-def listing(names: Sequence[str] = (), figures: str | None = None) -> int:
-    """Print name, arXiv id and one line of every experiment, or of those named; or the README's table."""
-    if figures is not None:
-        from dynamics import experiments
-        from dynamics.cli.table import table
+def listing(names: Sequence[str] = (), folder: str | None = None) -> int:
+    """Print name, arXiv id and one line of every experiment, or of those named.
 
-        print(table(list(names) or experiments.names(), Path(figures)))
+    Args: folder: of figures or of notebooks, as `--table` names it: print the table of them instead.
+    """
+    if folder is not None:
+        from dynamics import experiments
+        from dynamics.cli import table
+
+        kind = table.notebooks if any(Path(folder).glob("*.ipynb")) else table.verdicts
+        print(kind(list(names) or experiments.names(), Path(folder)))
         return 0
     found = list(map(named, names)) or list(map(about, modules()))
     width = max(len(each["name"]) for each in found)

@@ -1,4 +1,4 @@
-"""The README's table of papers, made from the records of experiments and their verdicts."""
+"""Tables in Markdown, made from the records of experiments: of papers with their verdicts, of notebooks."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 COLUMNS = ("paper", "what is claimed", "command", "figures", "verdict", "CPU minutes")
 
 
-def table(names: list[str], figures: Path) -> str:
+def verdicts(names: list[str], figures: Path) -> str:
     """Rows in Markdown, one an experiment, in the order of their names.
 
     Args:
@@ -43,3 +43,23 @@ def _minutes(record: dict[str, Any]) -> str:
     if "cpu_seconds" in record:
         return f"{record['cpu_seconds'] / 60:.0f}"
     return f"{record['seconds'] / 60:.0f} (by the clock)"
+
+
+def notebooks(names: list[str], folder: Path) -> str:
+    """Rows in Markdown, one a notebook of an experiment, in the order of their names.
+
+    Args:
+      names: of experiments.
+      folder: with `NAME.ipynb`, which begins with a heading.
+
+    Raises: OSError: a notebook that is not there.
+    """
+    from dynamics import experiments
+
+    rows = ["| notebook | paper | what it shows |", f"|{' --- |' * 3}"]
+    for experiment in map(experiments.get, names):
+        cells = json.loads((folder / f"{experiment.name}.ipynb").read_text())["cells"]
+        title = "".join(cells[0]["source"]).splitlines()[0].removeprefix("# ")
+        paper = f"[{experiment.cite}](https://arxiv.org/abs/{experiment.arxiv})"
+        rows.append(f"| [{title}]({experiment.name}.ipynb) | {paper} | {experiment.about} |")
+    return "\n".join(rows)

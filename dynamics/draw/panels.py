@@ -29,6 +29,14 @@ def time_axis(
     ax.set_xlim(0, max(*steps, 1))
 
 
+def log_steps(ax: "matplotlib.axes.Axes", steps: Sequence[int] | Int[np.ndarray, " times"]) -> None:
+    """Label the x-axis as steps, logarithmic from the first record after the start on, unless few."""
+    ax.set_xlabel("step $t$")
+    if len(steps) > 2 and steps[-1] > 10:
+        ax.set_xscale("log")
+        ax.set_xlim(max(int(steps[1]), 1), int(steps[-1]))
+
+
 def band(
     ax: "matplotlib.axes.Axes",
     x: Real[np.ndarray, " points"],

@@ -76,6 +76,30 @@ def panels(
     return figure, list(axes.flat[:count])
 
 
+def side_by_side(
+    width: float,
+    height: float,
+    *draws: Callable[["matplotlib.axes.Axes", Any], None],
+    where: Callable[[Any], bool] | str = lambda run: True,
+) -> Callable[[Any], "matplotlib.figure.Figure | None"]:
+    """A figure as a function of a run: a panel of this size by each `draw(ax, run)`.
+
+    Args: where: whether it applies to a run, or a variable that runs to which it does have; it is None for
+      others.
+    """
+
+    @styled
+    def figure(run):
+        if not (where in run if isinstance(where, str) else where(run)):
+            return None
+        made, axes = panels(len(draws), width, height)
+        for ax, draw in zip(axes, draws, strict=True):
+            draw(ax, run)
+        return made
+
+    return figure
+
+
 def legend_below(ax: "matplotlib.axes.Axes", columns: int = 2, **legend: Any) -> None:
     """The legend below the label of the x-axis, whatever the panel's height; `legend`: its keywords."""
     from matplotlib.transforms import ScaledTranslation

@@ -66,7 +66,7 @@ class Experiment:
       table: lines of text about a run, printed after it and in its report; "": none.
       animations: moving pictures by name, each a function of a Dataset and the path of a GIF.
       quantities: what a sweep shows unless asked for something else: `Law`s, or names of variables.
-      old: of a result that was made when there were other settings, the setting and its fields, from those
+      old: of a result that was made before there were these settings, the setting and its fields, from those
         of then; None: they are those of the class of `small`.
       gallery: its folders of pictures in figures/, each with the command that makes them.
       cite, short, claimed: for the table of the README: authors and year, the subject in a few words,
@@ -201,9 +201,7 @@ class Experiment:
         """The config with these field values.
 
         Args:
-          setting: the name of its class; None: it was written before settings had names.
-
-        What is of no setting that there is today goes through `old` first.
+          setting: the name of its class; None or one that is no more: it was written before there were these.
 
         Raises: ValueError: no such setting, or values that are not allowed.
         """

@@ -127,6 +127,38 @@ def largest_start(init_scale: float, noise_length: float, width: int) -> float:
     return init_scale * noise_length * math.sqrt(2 * math.log(max(width, 2)))
 
 
+def slowest_start(count: int, width: int, risk: float = 0.05) -> float:
+    r"""What the largest of m standard normals is above, for each of `count` such sets, but for this risk."""
+    from scipy.special import ndtri
+
+    return float(ndtri((risk / count) ** (1 / width)))
+
+
+def start_deviation(scale: float, count: int, power: float) -> float:
+    r"""Standard deviation of $\sum_k \phi(z_k)$ of `count` normals of standard deviation `scale`."""
+    from scipy.special import gamma
+
+    moment = 2**power * gamma(power + 0.5) / math.sqrt(math.pi)  # E z^2q
+    return math.sqrt(count * moment) * scale**power
+
+
+def unseen(dim: int, num_samples: int) -> float:
+    r"""$(1 - 2^{-(D-1)})^N$: how often the signs of a parity input are those of no training input."""
+    return (1 - 2.0 ** (1 - dim)) ** num_samples
+
+
+def unseen_deviation(dim: int, num_samples: int, num_test: int) -> float:
+    r"""Standard deviation of the share of test inputs with signs of no training input, of one seed.
+
+    Of $M = 2^{D-1}$ sign patterns N draws with replacement leave a share of variance
+    $e^{-c}(1 - (1 + c)e^{-c})/M$ unseen, $c = N/M$.
+    """
+    patterns, share = 2.0 ** (dim - 1), unseen(dim, num_samples)
+    load = num_samples / patterns
+    drawn = math.exp(-load) * (1 - (1 + load) * math.exp(-load)) / patterns
+    return math.sqrt(share * (1 - share) / num_test + drawn)
+
+
 def _power_growth(steps, start, rate, power):
     """x(t) of x' = rate x^(q-1) from x(0) = `start`."""
     times = np.asarray(steps, float)

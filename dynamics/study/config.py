@@ -16,6 +16,9 @@ import numpy as np
 
 from dynamics import descent
 from dynamics.descent import Descent, Objective, StepRule
+from dynamics.engine.job import Job
+from dynamics.engine.schedule import linear_spaced, log_spaced
+from dynamics.problem import Problem
 from dynamics.words import quoted
 
 C = TypeVar("C", bound="Config")
@@ -26,6 +29,7 @@ WORDS = {"low": "at least", "high": "at most", "above": "above", "below": "below
 COMPARE = {"low": operator.ge, "high": operator.le, "above": operator.gt, "below": operator.lt}
 ENDS = {int: 2**31 - 1, float: 1e30}
 """The largest sizes of numbers without a limit: indices of arrays, and squares that stay in float64."""
+MOST_RECORDS = 100_000
 
 
 def setting(
@@ -73,6 +77,8 @@ def described(field: dataclasses.Field) -> str:
 class Config:
     """Base of every experiment's config: checks each field's type and range when it is made.
 
+    A field that a subclass only gives another default keeps its meaning and range: `records: int = 24`.
+
     Raises: ValueError: names the field, what is allowed and what was given.
     """
 
@@ -81,6 +87,9 @@ class Config:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
         bases = [base for base in reversed(cls.__mro__[1:]) if hasattr(base, FIELDS)]
         inherited = {f.name: f for base in bases for f in dataclasses.fields(base)}
+        for name in inherited.keys() & vars(cls).get("__annotations__", {}).keys() - own.keys():
+            own[name] = dataclasses.field(default=vars(cls)[name], metadata=inherited[name].metadata)
+            setattr(cls, name, own[name])
         lines = [f"  {n}: {described(f)}; by default {f.default!r}" for n, f in (inherited | own).items()]
         about = inspect.cleandoc(vars(cls).get("__doc__") or "")
         cls.__doc__ = (about + HEAD + "\n".join(lines)).strip()  # what `help` shows
@@ -115,7 +124,8 @@ class Config:
         what None says.
         """
         given = dict(values) | {name: values[name] or None for name in derived if name in values}
-        fields = [f.name for f in dataclasses.fields(cls) if f.name in given and _means(f, given)]
+        every = {f.name: f.default for f in dataclasses.fields(cls)} | given
+        fields = [f.name for f in dataclasses.fields(cls) if f.name in given and _means(f, every)]
         return cls.__name__, {name: given[name] for name in fields}
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,13 +155,11 @@ class RunConfig(Config):
     shared_data: bool = setting(
         False, "train all seeds on the data of seed 0, from initial weights of their own"
     )
-    records: int = setting(64, "recording times", low=2)
+    records: int = setting(64, "recording times", low=2, high=MOST_RECORDS)
     spacing: Literal["linear", "log"] = setting("log", "spacing of the recording times")
 
     def recording_times(self) -> list[int]:
         """The steps to record at."""
-        from dynamics.engine.schedule import linear_spaced, log_spaced
-
         return (linear_spaced if self.spacing == "linear" else log_spaced)(self.steps, self.records)
 
 
@@ -191,6 +199,11 @@ class TrainingConfig(RunConfig):
             decay=self.decay or None,
             of=self.objective,
         )
+
+    def job(self, problem: Problem, **how: Any) -> Job:
+        """The training of a problem, for these steps by this rule; `how`: the other attributes of a job."""
+        own = {"steps": self.steps, "when": self.recording_times(), "batch_size": self.batch_size or None}
+        return Job(problem, self.update_rule, **own | how)
 
     def check(self) -> None:
         """Refuse an unknown rule, and options that do not go with it."""

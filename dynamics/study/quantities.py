@@ -4,7 +4,8 @@ A quantity is a plain function of a Dataset, in the words of xarray: `lambda run
 helpers are what several papers need; each says what becomes of values that are missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -83,6 +84,32 @@ def power_law(x: Points, values: xr.DataArray, dim: str) -> xr.DataArray:
     """Exponent of a power law: the slope of log `values` in log `x`; NaN also where one is not positive."""
     x = x if isinstance(x, xr.DataArray) else xr.DataArray(np.asarray(x, float), dims=dim)
     return slope(np.log(x.where(x > 0)), np.log(values.where(values > 0)), dim)
+
+
+def exponent_over(
+    number: Callable[[Any], float], quantity: Callable[[Any], xr.DataArray], names: Iterable[str] = ()
+) -> Callable[[Mapping[str, Any]], xr.DataArray]:
+    """Of several runs (or those of some names) the exponent of a number of their configs in a quantity.
+
+    NaN as in `power_law`.
+    """
+
+    def exponent(runs):
+        chosen = {name: runs[name] for name in names or runs}
+        values = side_by_side({name: quantity(run) for name, run in chosen.items()})
+        return power_law([number(run.config) for run in chosen.values()], values, "run")
+
+    return exponent
+
+
+def largest_ratio(quantity: Callable[[Any], xr.DataArray]) -> Callable[[Mapping[str, Any]], xr.DataArray]:
+    """Of several runs, the largest ratio of a quantity to that of the run before; NaN if one is missing."""
+
+    def ratio(runs):
+        values = side_by_side({name: quantity(run) for name, run in runs.items()})
+        return (values / values.shift(run=1)).isel(run=slice(1, None)).max("run", skipna=False)
+
+    return ratio
 
 
 def side_by_side(parts: dict[str, xr.DataArray], dim: str = "run") -> xr.DataArray:

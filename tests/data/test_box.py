@@ -78,10 +78,10 @@ CASES = {
          "radii": (0.0, 1.0), "train_radius": 0.1}
     ],
     "robust_feature_learning": [
-        {"num_samples": 4, "num_test": 8, "attack": attack, "span": "all"} for attack in ("one_step", "pgd")
+        {"num_samples": 4, "num_test": 8, "attack": attack} for attack in ("one_step", "pgd")
     ],
     "clean_generalization_robust_overfitting": [
-        {"num_samples": (8,), "num_test": 8, "num_points": 4, "attack": "pgd", "radius": 0.1}
+        {"num_samples": (8,), "num_test": 8, "num_points": 4, "width": (4,), "radius": 0.1}
     ],
     "ntk_eigenfeatures": [
         {"setting": "ImageFeatures", "num_samples": 8, "num_test": 8, "features": (0,), "kept": (1,)},
@@ -113,17 +113,18 @@ def boxes_within(value):
     return [found for item in value for found in boxes_within(item)]
 
 
-def configured(name, settings, **other):
-    """A config of an experiment, of the setting that is named, or else the only one."""
-    experiment, setting = experiments.get(name), settings.get("setting")
-    settings = {key: value for key, value in settings.items() if key != "setting"}
-    settings |= {"classes": (0, 1)} if name in CLASSES else {}
-    return (experiment.configs[setting] if setting else experiment.Config)(**settings | other)
+def of_file(name, setting=None, **settings):
+    """A config of a setting that reads files: the one that is named, or the first."""
+    found = experiments.get(name).configs
+    first = next(one for one in found.values() if "box" in one.__dataclass_fields__)
+    return (found[setting] if setting else first)(**settings)
 
 
 def first_jobs(name, settings, data, box=()):
     experiment = experiments.get(name)
-    config = configured(name, settings, data=str(data), box=box)
+    if name in CLASSES:
+        settings = settings | {"classes": (0, 1)}
+    config = of_file(name, data=str(data), box=box, **settings)
     return Stages(experiment.train, config, experiment.arms).jobs.values()
 
 
@@ -154,19 +155,20 @@ def test_every_attack_and_support_keeps_to_the_box_of_the_data(files, name, sett
 @pytest.mark.parametrize("name", CASES)
 def test_settings_of_the_box_are_refused_where_they_mean_nothing(files, name):
     experiment, settings = experiments.get(name), CASES[name][0]
+    settings = settings | ({"classes": (0, 1)} if name in CLASSES else {})
     path = str(files / "floats.npz")
     with pytest.raises(ValueError, match="must lie in the box") as caught:
-        Stages(experiment.train, configured(name, settings, data=path, box=(0.0, 1.0)))
+        Stages(experiment.train, of_file(name, data=path, box=(0.0, 1.0), **settings))
     assert path in str(caught.value)
     with pytest.raises(ValueError, match="LOW below HIGH, got 1,0"):
-        configured(name, settings, data=path, box=(1.0, 0.0))
+        of_file(name, data=path, box=(1.0, 0.0), **settings)
     with pytest.raises(ValueError, match="box must be a finite number"):
-        configured(name, settings, data=path, box=(0.0, np.inf))
+        of_file(name, data=path, box=(0.0, np.inf), **settings)
     with pytest.raises(ValueError, match="box is for the inputs of a data file, and there is none with"):
-        configured(name, settings, data="digits", box=(0.0, 1.0))
-    if name not in ("kernels_data_physics", "robust_data_distillation") and "setting" not in settings:
+        of_file(name, data="digits", box=(0.0, 1.0), **settings)
+    if name not in ("kernels_data_physics", "robust_data_distillation"):
         with pytest.raises(ValueError, match="box is for the inputs of a data file"):
-            experiment.Config(box=(0.0, 1.0))
+            of_file(name, box=(0.0, 1.0))
 
 
 @pytest.mark.parametrize(("name", "part"), [("kernels_data_physics", "sphere")])

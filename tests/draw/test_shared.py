@@ -68,3 +68,25 @@ def test_columns_of_a_table_stand_one_below_the_other():
     text = plots.text_table([["rule", "loss"], ["gradient descent", "0.1"], ["sign", "10"]])
     assert text == "rule              loss\ngradient descent  0.1\nsign              10"
     assert plots.text_table([["rule", "loss"]]) == ""
+
+
+def test_steps_are_logarithmic_from_the_first_record_after_the_start_on(ax):
+    plots.log_steps(ax, np.array([0, 2, 50]))
+    assert (ax.get_xscale(), ax.get_xlim()) == ("log", (2, 50))
+
+
+def test_few_steps_are_not_logarithmic(ax):
+    plots.log_steps(ax, [0, 5, 10])
+    assert ax.get_xscale() == "linear"
+
+
+def test_panels_side_by_side_are_drawn_of_runs_to_which_they_apply():
+    def draw(ax, run):
+        ax.plot(run["x"])
+
+    figure = plots.side_by_side(3.0, 2.0, draw, draw, where="x")
+    assert figure({"y": [1.0]}) is None
+    drawn = figure({"x": [1.0, 2.0]})
+    assert [len(ax.lines) for ax in drawn.axes] == [1, 1]
+    assert drawn.get_size_inches().tolist() == [6.0, 2.0]
+    assert plots.side_by_side(3.0, 2.0, draw, where=lambda run: False)({"x": [1.0]}) is None

@@ -10,10 +10,14 @@ import xarray as xr
 
 from dynamics import experiments, load, save
 from dynamics.adversary import FeatureShift
+from dynamics.data.parity import Parity
+from dynamics.engine.stages import Stages
 from dynamics.experiments.clean_generalization_robust_overfitting import quantities
 from dynamics.experiments.clean_generalization_robust_overfitting import setting as module
+from dynamics.experiments.clean_generalization_robust_overfitting.images import Images
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import Construction, Patches
 from dynamics.keys import named_key, seed_key
-from dynamics.laws.clean_generalization_robust_overfitting import reduced_dynamics
+from dynamics.laws.clean_generalization_robust_overfitting import reduced_dynamics, unseen_deviation
 from dynamics.study.claim import Run
 from dynamics.study.verdict import judge
 from dynamics.sweep import grid as grids
@@ -21,7 +25,7 @@ from dynamics.sweep.figures import Shown
 from dynamics.sweep.run import joined
 
 EXPERIMENT = experiments.get("clean_generalization_robust_overfitting")
-Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
+PRESETS = EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SEEDS = 2
 SHORT = ["A1-robust-train", "A1-robust-test", "A2-no-memory", "A3-robust"]
@@ -158,7 +162,8 @@ def test_thresholds_are_the_first_of_a_grid_and_not_its_edge():
         dims = ("arm", "seed", "step", "gamma")
         robust = xr.DataArray(np.asarray(values)[None, None, None], dims=dims, coords={"gamma": gamma})
         runs[name] = Run(TINY, robust.to_dataset(name="robust_test"))
-    np.testing.assert_array_equal(quantities.thresholds(runs), [np.nan, 0.1, np.nan])
+    found = [quantities.threshold(run) for run in runs.values()]
+    np.testing.assert_array_equal(found, [np.nan, 0.1, np.nan])
 
 
 def phases(steps, signal, noise):
@@ -262,8 +267,8 @@ def test_attacks_turn_the_parity_inputs_that_were_not_memorised(flaws):
     tiny = {"dim": 6, "num_samples": (20,), "num_test": 300, "num_points": 250}
     config = dataclasses.replace(PRESETS["construction"], **tiny)
     run = EXPERIMENT.run(config, seeds=4)
-    end = run.isel(arm=0, gamma=0, step=-1)
-    source = module.data(config, 20)
+    end = run.isel(arm=0, step=-1)
+    source = config.into(Parity, num_samples=20)
     draws = jax.jit(jax.vmap(lambda seed: source.sample(named_key(seed_key(seed), "data"))))(end.seed.values)
     train, test = np.asarray(draws.train.x)[:, :, 1:], np.asarray(draws.test.x)[:, :250, 1:]
     for i in range(4):
@@ -284,8 +289,8 @@ def test_the_share_of_unseen_signs_and_its_deviation_by_drawing():
     unseen = np.ones((20_000, 32))
     np.put_along_axis(unseen, train, 0.0, axis=1)
     shares = np.take_along_axis(unseen, test, axis=1).mean(axis=1)
-    assert shares.mean() == pytest.approx(quantities.unseen(config), rel=5e-3)
-    assert shares.std() == pytest.approx(quantities.unseen_deviation(config), rel=0.05)
+    assert shares.mean() == pytest.approx(quantities.ROBUST_ERROR.theory(config), rel=5e-3)
+    assert shares.std() == pytest.approx(unseen_deviation(6, 20, 100), rel=0.05)
 
 
 def test_the_worse_shift_is_the_fixed_one_where_the_signal_is_positive(tiny):
@@ -303,41 +308,46 @@ def test_the_worse_shift_is_the_fixed_one_where_the_signal_is_positive(tiny):
 
 # --- other settings
 
-SMALL = {"steps": 20, "records": 3, "num_test": 20, "num_points": 10, "attack_steps": 0}
+ENDS = {"num_test": 20, "num_points": 10, "attack_steps": 0}
+SHORT_RUN = {"steps": 20, "records": 3, "width": (3,)} | ENDS
+SMALL = SHORT_RUN | {"dim": 10}
 OTHER = {
-    "samples": {"num_samples": (4, 6), "gamma": (0.02, 0.5)},
-    "widths": {"width": (2, 3), "adversarial_weight": 0.0},
-    "model": {
-        "attack": "model",
-        "direction": "random",
-        "signal_patch": "random",
-        "labels": "random",
-        "gamma": (0.02, -0.1, 0.5),
-    },
-    "pgd": {"attack": "pgd", "radius": 0.5, "activation": "relu_power", "signed": True, "attack_steps": 1},
-    "sign": {"descent": "sign", "normalize": True, "activation": "relu", "adversarial_weight": 1.0},
-    "adam": {"descent": "adam", "batch_size": 5, "power": 2.5, "shared_data": True, "num_patches": 1},
-    "parity": {"data": "parity", "dim": 4, "steps": 0, "radius": 0.3, "num_samples": (5,)},
-    "digits": {"data": "digits", "attack": "pgd", "radius": 0.1, "num_samples": (30,), "attack_steps": 1},
-}
+    "samples": Patches(**SMALL | {"num_samples": (4, 6), "gamma": (0.02, 0.5)}),
+    "widths": Patches(**SMALL | {"width": (2, 3), "adversarial_weight": 0.0}),
+    "model": Patches(
+        **SMALL, attack="model", direction="random", signal_patch="random", labels="random",
+        gamma=(0.02, -0.1, 0.5),
+    ),
+    "pgd": Patches(
+        **SMALL | {"attack_steps": 1}, attack="pgd", train_attack_steps=2, radius=0.5,
+        activation="relu_power", signed=True,
+    ),
+    "sign": Patches(**SMALL, descent="sign", normalize=True, activation="relu", adversarial_weight=1.0),
+    "adam": Patches(**SMALL, descent="adam", batch_size=5, power=2.5, shared_data=True, num_patches=1),
+    "parity": Construction(**ENDS, dim=4, radius=0.3, num_samples=(5,), signal=0.2, ramp=0.2),
+    "digits": Images(**SHORT_RUN | {"attack_steps": 1}, radius=0.1, num_samples=(30,)),
+}  # fmt: skip
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", OTHER)
 def test_what_makes_sense_runs(name, flaws):
-    config = dataclasses.replace(PRESETS["small"], **(SMALL | {"dim": 10, "width": (3,)} | OTHER[name]))
+    config = OTHER[name]
     run = EXPERIMENT.run(config, seeds=2)
     assert run.arm.values.tolist() == list(config.arms)
-    np.testing.assert_allclose(run.gamma, config.residuals)
+    gammas = 1
+    if isinstance(config, Patches):
+        np.testing.assert_allclose(run.gamma, config.residuals)
+        gammas = len(config.gamma)
     assert (run.first_nonfinite_step == -1).all()
     assert not flaws(EXPERIMENT.draw(run, ["overview"])["overview"], curves=False)
-    assert len(EXPERIMENT.summary(run).splitlines()) == 1 + len(config.arms) * len(config.residuals)
+    assert len(EXPERIMENT.summary(run).splitlines()) == 1 + len(config.arms) * gammas
     if name == "samples":
         one = run.sel(arm="N=4, m=3").dropna("sample", how="all", subset=["margins"])
         assert one.sizes["sample"] == 4
         left = one.robust_scores.sel(family=0) / one.scores.sel(family=0)
         np.testing.assert_allclose(left, one.gamma.values[:, None, None, None] ** 3 * np.ones(left.shape))
-    if len(config.gamma) > 1:
+    if gammas > 1:
         assert not flaws(EXPERIMENT.draw(run, ["threshold"])["threshold"], curves=False)
     if name == "widths":
         assert not flaws(EXPERIMENT.draw(run, ["width"])["width"], curves=False)
@@ -346,27 +356,76 @@ def test_what_makes_sense_runs(name, flaws):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("setting", "given", "message"),
     [
-        ({"gamma": ()}, "gamma must be one value or several different ones"),
-        ({"num_samples": (3, 3)}, "num_samples must be one value or several different ones"),
-        ({"gamma": (0.1, 0.2), "radius": 1.0}, "radius is one number for all"),
-        ({"batch_size": 21}, "batch_size must be at most num_samples=20"),
-        ({"radii": (1.0, 1.0)}, "radii must increase"),
-        ({"data": "nowhere"}, "data must be patches, parity, .* or an existing path"),
-        ({"data": "digits", "radius": 0.1}, "attack must be pgd or none"),
-        ({"data": "digits", "attack": "pgd"}, "images need the radius"),
-        ({"data": "digits", "attack": "pgd", "num_samples": (1797,)}, "at most the 1797 images"),
-        ({"data": "parity"}, "steps=0"),
-        ({"data": "parity", "steps": 0, "radius": 0.95}, "radius \\+ ramp below 1"),
-        ({"data": "parity", "steps": 0, "width": (1, 2)}, "no width or gamma"),
-        ({"adversarial_weight": 1.5}, "adversarial_weight must be"),
+        (Patches, {"gamma": ()}, "gamma must be one value or several different ones"),
+        (Patches, {"num_samples": (3, 3)}, "num_samples must be one value or several different ones"),
+        (Patches, {"gamma": (0.1, 0.2), "radius": 1.0}, "radius is one number for all"),
+        (Patches, {"batch_size": 21}, "batch_size must be at most num_samples=20"),
+        (Patches, {"radii": (1.0, 1.0)}, "radii must increase"),
+        (Patches, {"train_attack_steps": 3}, "train_attack_steps is for attack 'pgd'"),
+        (Patches, {"activation": "relu", "power": 2.0}, "power is for activation"),
+        (Patches, {"signal": 0.0}, "signal must be a finite number above 0"),
+        (Patches, {"adversarial_weight": 1.5}, "adversarial_weight must be"),
+        (Images, {"attack": "fixed"}, "attack must be one of pgd, none"),
+        (Images, {"radius": 0.0}, "radius must be a finite number above 0"),
+        (Images, {"num_samples": (20, 1797)}, "num_test must be at most the 1797 images of digits"),
+        (Construction, {"radius": 0.95}, "radius \\+ ramp below 1"),
     ],
 )
-def test_bad_configs(change, message):
+def test_bad_configs(setting, given, message):
     with pytest.raises(ValueError, match=message) as caught:
-        dataclasses.replace(PRESETS["small"], **change)
+        setting(**given)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused_where_it_is_loaded():
+    config = Images(data="nowhere")
+    with pytest.raises(ValueError, match="nowhere does not exist"):
+        Stages(EXPERIMENT.train, config, EXPERIMENT.arms)
+
+
+# fields of the one config that there was, as results have them
+ONE = {"num_samples": [9], "num_test": 8, "num_points": 7, "attack_steps": 3, "dim": 5, "box": []}
+ONE |= {"width": [6], "gamma": [0.1], "radii": [], "train_attack_steps": 4, "adversarial_weight": 0.7}
+ONE |= {"signal": 0.0, "noise": 0.0, "init_scale": 0.0, "radius": 0.0, "ramp": 0.2, "classifier": "clean"}
+KEPT = {"num_samples": (9,), "num_test": 8, "num_points": 7, "attack_steps": 3}
+TRAINED = KEPT | {"width": (6,), "adversarial_weight": 0.7, "train_attack_steps": 4}
+
+
+@pytest.mark.parametrize(
+    ("change", "config"),
+    [
+        ({"data": "patches", "attack": "pgd"}, Patches(**TRAINED, dim=5, gamma=(0.1,), attack="pgd")),
+        (
+            {"data": "patches", "attack": "fixed", "radius": 0.4, "signal": 2.0, "noise": 0.3,
+             "init_scale": 1.0},
+            Patches(
+                **TRAINED | {"train_attack_steps": 5}, dim=5, gamma=(0.1,), radius=0.4, signal=2.0, noise=0.3,
+                init_scale=1.0,
+            ),
+        ),
+        ({"data": "digits", "attack": "pgd", "radius": 0.2}, Images(**TRAINED, radius=0.2)),
+        (
+            {"data": "a.npz", "box": [0, 1], "attack": "none", "radius": 0.2},
+            Images(
+                **TRAINED | {"train_attack_steps": 5}, data="a.npz", box=(0.0, 1.0), attack="none", radius=0.2
+            ),
+        ),
+        (
+            {"data": "parity", "attack": "fixed", "radius": 0.3},
+            Construction(**KEPT, dim=5, radius=0.3, ramp=0.2, classifier="clean"),
+        ),
+        (  # without a radius it was what gamma leaves
+            {"data": "parity", "attack": "fixed", "signal": 0.2},
+            Construction(**KEPT, dim=5, signal=0.2, radius=0.2 * 0.9, ramp=0.2, classifier="clean"),
+        ),
+    ],
+)  # fmt: skip
+def test_results_of_the_one_config_that_there_was_load(change, config):
+    for setting in (None, "Config"):
+        assert EXPERIMENT.read(ONE | change, setting) == config
+    assert EXPERIMENT.read(config.to_dict(), type(config).__name__) == config
 
 
 def test_claims_apply_where_their_setting_is():

@@ -8,16 +8,19 @@ import pytest
 import xarray as xr
 
 from dynamics import experiments, load, save
+from dynamics.engine.stages import Stages
 from dynamics.experiments.robust_feature_learning import quantities as measures
 from dynamics.experiments.robust_feature_learning import setting as module
-from dynamics.experiments.robust_feature_learning.figures import _middle, wilson
+from dynamics.experiments.robust_feature_learning.figures import _middle
+from dynamics.experiments.robust_feature_learning.images import Images, split
+from dynamics.experiments.robust_feature_learning.setting import Patches
 from dynamics.keys import named_key, seed_key
 from dynamics.study import last
 from dynamics.study.claim import Run
 from dynamics.study.verdict import judge
 
 EXPERIMENT = experiments.get("robust_feature_learning")
-Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
+PRESETS = EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SEEDS = 2
 SHORT_RUNS = {"pure_robust", "pure_nonrobust"}
@@ -87,7 +90,7 @@ def start_of(config, training, seed):
 @pytest.fixture(scope="module")
 def tiny():
     """A run of adversarial training, and its config."""
-    config = Config(**TINY, training="adversarial", shuffle=True, noise=0.1, keep_weights=True)
+    config = Patches(**TINY, training="adversarial", shuffle=True, noise=0.1, keep_weights=True)
     return config, EXPERIMENT.run(config, seeds=[5, 2])
 
 
@@ -129,7 +132,8 @@ def test_training_against_a_numpy_loop(attack, reference, tiny):
 @pytest.mark.parametrize("attack", ["oracle", "pgd"])
 def test_one_counted_patch_of_each_kind_is_all_of_them(attack):
     given = {"attack": attack, "test_steps": 2 if attack == "pgd" else 0, "noise": 0.0, "keep_weights": True}
-    config = Config(**TINY | given, training="adversarial")
+    given |= {"num_robust": 2}
+    config = Patches(**TINY | given, training="adversarial")
     full, compact = (EXPERIMENT.run(dataclasses.replace(config, compact=c), seeds=2) for c in (False, True))
     names = {"weights", "strength", "flip_accuracy", "full_one_step_accuracy", "training_loss"}
     for name in names | ({"full_pgd_accuracy"} if attack == "pgd" else set()):
@@ -139,7 +143,7 @@ def test_one_counted_patch_of_each_kind_is_all_of_them(attack):
 @pytest.mark.exhaustive
 def test_a_rotation_of_space_and_another_order_of_patches_change_nothing():
     """With the start and the noise rotated along, all projections and accuracies stay."""
-    config = Config(**TINY, training="adversarial", keep_weights=True)
+    config = Patches(**TINY, training="adversarial", keep_weights=True)
     _, draw, params = start_of(config, "adversarial", 3)
     problem = module.problem(config, "adversarial")
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(config.dim, config.dim)))[0]
@@ -176,7 +180,7 @@ def test_a_rotation_of_space_and_another_order_of_patches_change_nothing():
 @pytest.mark.exhaustive
 def test_radii_side_by_side_are_runs_of_their_own():
     radii = (0.05, 0.2)
-    config = Config(**TINY, training="adversarial", radii=radii, test_radius=0.3)
+    config = Patches(**TINY, training="adversarial", radii=radii, test_radius=0.3)
     together = EXPERIMENT.run(config, seeds=2)
     for radius in radii:
         alone = EXPERIMENT.run(dataclasses.replace(config, radii=(), radius=radius), seeds=2)
@@ -191,9 +195,18 @@ def test_radii_side_by_side_are_runs_of_their_own():
     "given",
     [
         {"descent": "sign", "normalize": True, "learning_rate": 1e-3, "attack": "oracle"},
-        {"attack": "gradient", "span": "all", "norm": "linf", "adversarial_weight": 0.5, "spread": 0.5},
+        {
+            "attack": "gradient",
+            "gradient_step": 30.0,
+            "span": "all",
+            "norm": "linf",
+            "adversarial_weight": 0.5,
+            "spread": 0.5,
+        },
         {
             "descent": "adam",
+            "labels": "random",
+            "random_start": True,
             "learning_rate": 1e-2,
             "batch_size": 4,
             "activation": "relu",
@@ -212,7 +225,7 @@ def test_radii_side_by_side_are_runs_of_their_own():
     ids=["sign", "gradient", "adam", "coordinate"],
 )
 def test_what_makes_sense_runs(given):
-    dataset = EXPERIMENT.run(Config(**TINY | given, training="adversarial"), seeds=2)
+    dataset = EXPERIMENT.run(Patches(**TINY | given, training="adversarial"), seeds=2)
     for name in ("strength", "training_loss", "scores", "family_one_step_accuracy"):
         assert np.isfinite(dataset[name]).all(), name
     loss = dataset.training_loss.mean(["training", "seed"])
@@ -231,8 +244,10 @@ def digits():
 @pytest.mark.exhaustive
 def test_images_follow_references_trained_on_the_other_half(digits, flaws):
     config, dataset = digits
-    first, second = (np.asarray(half.inputs) for half in module.image_part.split(config))
+    first, second = (np.asarray(half.inputs) for half in split(config))
     assert len({row.tobytes() for row in first} & {row.tobytes() for row in second}) == 0
+    other, _ = split(dataclasses.replace(config, reference_seed=1))
+    assert not np.array_equal(first, other.inputs)
     end = dataset.isel(step=-1)
     assert (end.accuracy > 0.8).all()
     assert (end.pgd_accuracy.sel(training="adversarial") > end.pgd_accuracy.sel(training="standard")).all()
@@ -248,29 +263,92 @@ def test_images_follow_references_trained_on_the_other_half(digits, flaws):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"data": "nowhere"}, "data must be patches"),
-        ({"num_classes": 9}, "2 \\* num_classes <= dim"),
-        ({"activation": "prelu"}, "other than prelu"),
-        ({"compact": True}, "compact needs noise=0"),
+        ({"num_classes": 9}, "dim must be at least num_features=18, got 16"),
+        ({"activation": "prelu"}, "activation must be one of"),
+        ({"compact": True}, "compact is for noise 0, got compact=true and noise=0.03"),
         ({"compact": True, "noise": 0.0, "attack": "gradient"}, "attack='gradient'"),
         ({"norm": "linf"}, "needs span='all'"),
-        ({"norm": "linf", "span": "all", "attack": "oracle"}, "not attack='oracle'"),
-        ({"warm_start": True, "random_start": True}, "random_start=false"),
-        ({"warm_start": True, "batch_size": 4}, "full batches"),
-        ({"compact": True, "noise": 0.0, "norm": "l2"}, "norm='max-l2'"),
-        ({"radii": (0.1, 0.2)}, "training='adversarial'"),
+        ({"norm": "linf", "span": "all", "attack": "oracle"}, "span is for attack"),
+        ({"warm_start": True}, "warm_start is for attack 'pgd'"),
+        ({"attack": "pgd", "warm_start": True, "random_start": True}, "random_start=true"),
+        ({"attack": "pgd", "warm_start": True, "batch_size": 4}, "is for batch_size 0"),
+        ({"gradient_step": 30.0}, "gradient_step is for attack 'gradient'"),
+        ({"compact": True, "noise": 0.0, "norm": "l2"}, "norm='l2'"),
+        ({"activation": "relu", "power": 2.0}, "power is for activation"),
+        ({"start": "robust", "init_scale": 0.1}, "init_scale is for start 'random'"),
+        ({"start_size": 0.1}, "start_size is for start 'robust' or 'nonrobust'"),
+        ({"training": "standard", "adversarial_weight": 0.5}, "adversarial_weight is for training"),
+        ({"radii": (0.1, 0.2)}, "radii is for training 'adversarial'"),
         ({"radii": (0.2, 0.1), "training": "adversarial"}, "radii must increase"),
         ({"batch_size": 13}, "batch_size must be at most"),
-        ({"data": "digits", "attack": "oracle"}, "images have no known features"),
-        ({"data": "digits", "attack": "pgd"}, "span='all'"),
-        ({"data": "digits", "span": "all", "num_samples": 900}, "at most the 1797 images"),
-        ({"data": "digits", "span": "all", "curve_radii": (0.1,)}, "are for data='patches'"),
     ],
 )
-def test_bad_configs_are_refused_in_one_sentence(given, sentence):
+def test_bad_patches_are_refused_in_one_sentence(given, sentence):
+    refused(Patches, given, sentence)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"attack": "oracle"}, "attack must be one of one_step, pgd"),
+        ({"attack": "one_step", "attack_steps": 3}, "attack_steps is for attack 'pgd'"),
+        (
+            {"num_samples": 900},
+            "2 \\* num_samples \\+ num_test must be at most the 1797 images of digits, got 1800 \\+ 12",
+        ),
+    ],
+)
+def test_bad_images_are_refused_in_one_sentence(given, sentence):
+    refused(Images, given, sentence)
+
+
+def test_a_file_that_is_not_there_is_refused_where_it_is_loaded():
+    config = Images(data="nowhere")
+    with pytest.raises(ValueError, match="nowhere does not exist"):
+        Stages(EXPERIMENT.train, config)
+
+
+def refused(setting, given, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
-        Config(**given)
+        setting(**given)
     assert "\n" not in str(error.value)
+
+
+# fields of the one config that there was, as results have them
+SHARED = {"training": "both", "num_test": 9, "test_radius": 0.0, "attack": "pgd", "attack_steps": 3}
+BOTH = SHARED | {"num_classes": 3, "radius": 0.2, "radii": [], "power": 3.0, "threshold": 2.0, "hidden": 7}
+BOTH |= {"rate_radius": 0.0, "rate_steps": 9, "reference_seed": 1, "span": "all", "test_steps": 0, "box": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "config"),
+    [
+        (
+            {"data": "patches"},
+            Patches(num_test=9, attack="pgd", attack_steps=3, num_classes=3, radius=0.2, threshold=2.0,
+                    span="all", test_steps=0),
+        ),
+        (
+            {"data": "patches", "test_radius": 0.1, "attack": "oracle", "activation": "relu"},
+            Patches(num_test=9, attack="oracle", num_classes=3, radius=0.2, test_steps=0, test_radius=0.1,
+                    activation="relu"),
+        ),
+        (
+            {"data": "digits"},
+            Images(num_test=9, attack_steps=3, radius=0.2, test_steps=1, hidden=7, rate_steps=9,
+                   reference_seed=1),
+        ),
+        (
+            {"data": "a.npz", "box": [0.0, 1.0], "test_radius": 0.1, "rate_radius": 0.3, "test_steps": 4},
+            Images(data="a.npz", box=(0.0, 1.0), num_test=9, attack_steps=3, radius=0.2, test_radius=0.1,
+                   rate_radius=0.3, test_steps=4, hidden=7, rate_steps=9, reference_seed=1),
+        ),
+    ],
+)  # fmt: skip
+def test_results_of_the_one_config_that_there_was_load(change, config):
+    for setting in (None, "Config"):
+        assert EXPERIMENT.read(BOTH | change, setting) == config
+    assert EXPERIMENT.read(config.to_dict(), type(config).__name__) == config
 
 
 def test_a_saved_run_is_drawn_tabled_and_judged(tiny, tmp_path, flaws):
@@ -315,13 +393,6 @@ def test_the_crossing_is_drawn_without_a_law_where_both_features_have_as_many_pa
     assert not any(law in text for text in alike.get_legend_handles_labels()[1])
 
 
-def test_wilson_interval():
-    low, high = wilson(np.asarray([0.0, 0.5, 1.0]), 24)
-    # statsmodels.stats.proportion.proportion_confint(count, 24, method="wilson"), with z = 1.96
-    np.testing.assert_allclose(low, [0, 0.31428, 0.86203], atol=1e-4)
-    np.testing.assert_allclose(high, [0.13797, 0.68572, 1], atol=1e-4)
-
-
 # --- what is measured
 
 
@@ -336,7 +407,7 @@ def test_thresholds_are_those_of_a_step_from_all_to_none():
     for name, (accuracy, error) in curves.items():
         dims = ("training", "seed", "radius")
         values = xr.DataArray(np.asarray(accuracy, float)[None, None], dims=dims, coords={"radius": radius})
-        run = Run(Config(), values.to_dataset(name="curve"))
+        run = Run(Patches(), values.to_dataset(name="curve"))
         found = measures.threshold_error("curve", lambda sizes: 0.45)(run)
         np.testing.assert_allclose(found, error, err_msg=name)
 
@@ -347,7 +418,7 @@ def test_the_lottery_needs_sixty_decided_classes():
         strength = np.zeros((1, seeds, 2, 16))
         strength[0, :, :, :8], strength[0, :, 1, 8:] = 1.0, 0.5
         dims = ("training", "seed", "step", "feature")
-        config = Config(training="standard", num_classes=8)
+        config = Patches(training="standard", num_classes=8)
         runs[seeds] = Run(config, xr.DataArray(strength, dims=dims).to_dataset(name="strength"))
     assert np.isnan(measures.lottery_score({"run": runs[7]})).all()
     np.testing.assert_array_equal(measures.lottery_score({"run": runs[8]}), np.ones(8))
@@ -366,7 +437,7 @@ def test_the_digits_are_measured_at_500_and_1500_steps_and_not_at_one_alone():
     def measured(id, **rates):
         dataset = xr.Dataset(rates)
         claim = claims[id]
-        return claim.quantity(claim.given({"digits": Run(Config(), dataset)}))
+        return claim.quantity(claim.given({"digits": Run(Patches(), dataset)}))
 
     at, early = values.assign_coords(step=times), values.assign_coords(step=[0, 39, 443, 1500])
     standard = ("digits-standard", "digits-standard-accuracy")

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamics import descent
+from dynamics.data.spiked import Spiked
+from dynamics.models import Linear
 from dynamics.parts import describe
+from dynamics.problem import Problem
 from dynamics.study.config import Config, TrainingConfig, allowed, annotation, from_text, setting
 
 
@@ -271,3 +274,55 @@ def test_none_is_the_word_for_derived():
         Attacked(radius=None)
     kind = annotation(Attacked, "test_radius")
     assert [from_text(kind, text) for text in ("none", "2", "x")] == [None, 2.0, "x"]
+
+
+@dataclasses.dataclass
+class Part:
+    size: float = 0.0
+    name: str = ""
+    colour: str = "red"
+
+
+def test_a_part_takes_the_fields_that_it_shares_with_a_config():
+    assert Sample(size=3.0, name="b").into(Part) == Part(3.0, "b")
+    assert Sample(size=3.0).into(Part, name="c", colour="blue") == Part(3.0, "c", "blue")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Narrow(Config):
+    kind: typing.Literal["one", "two"] = setting("one", "a kind")
+    size: float | None = setting(None, "a size; none: by the kind")
+    count: int = setting(1, "a count", of={"kind": ["two"]})
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ({"kind": "two", "size": 0.0, "count": 3}, {"kind": "two", "size": None, "count": 3}),
+        ({"kind": "one", "size": 2.0, "count": 3, "gone": 1}, {"kind": "one", "size": 2.0}),
+        ({"count": 3}, {}),  # beside the default kind it means nothing
+    ],
+)
+def test_a_setting_keeps_what_it_has_of_the_fields_of_another_time(values, kept):
+    name, fields = Narrow.of_old(values, "size")
+    assert (name, fields) == ("Narrow", kept)
+    Narrow.from_dict(fields)
+
+
+def test_a_job_of_a_config_has_its_rule_and_its_times():
+    config = TrainingConfig(steps=7, records=3, spacing="linear", batch_size=2)
+    problem = Problem(Spiked(num_samples=4, num_test=4), Linear(), loss="squared")
+    job = config.job(problem, root=3)
+    assert (job.steps, list(job.when), job.batch_size, job.root) == (7, config.recording_times(), 2, 3)
+
+
+def test_another_default_keeps_meaning_and_range():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Other(Sample):
+        count: int = 7
+
+    assert Other().count == 7
+    assert "  count: a count; by default 7\n" in Other.__doc__
+    with pytest.raises(ValueError, match="count must be an integer at least 0 and at most 100, got 101"):
+        Other(count=101)
+    assert Sample().count == 1

@@ -1,5 +1,7 @@
 """Shared helpers of quantities, against numbers written down and SciPy."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -15,9 +17,10 @@ from dynamics.study import (
     last,
     passed_between,
     power_law,
+    setting,
     slope,
 )
-from dynamics.study.quantities import rank_correlation, side_by_side, value_at
+from dynamics.study.quantities import exponent_over, largest_ratio, rank_correlation, side_by_side, value_at
 
 STEPS = [0, 10, 30, 100]
 
@@ -116,3 +119,21 @@ def test_rank_correlations_are_spearmans():
     x = xr.DataArray([0, 1, 5, 20], dims="feature")
     tied = -4.5 / np.sqrt(5 * 4.5)  # ranks 4, 3, 1.5, 1.5
     np.testing.assert_allclose(rank_correlation(x, values, "feature"), [1, tied, np.nan])
+
+
+def test_an_exponent_over_runs_is_that_of_their_configs_numbers():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Sized(Config):
+        size: float = setting(1.0, "a size")
+
+    runs = {
+        str(n): Run(Sized(size=n), xr.Dataset({"x": ("seed", [2 * n**3, 5 / n, 0.0])})) for n in (1, 2, 4)
+    }
+    found = exponent_over(lambda config: config.size, lambda run: run.x)(runs)
+    np.testing.assert_allclose(found, [3, -1, np.nan])
+
+
+def test_the_largest_ratio_is_of_neighbours():
+    columns = ([4.0, 8.0, 1.0], [2.0, 4.0, np.nan], [3.0, 1.0, 1.0])
+    runs = {str(i): Run(Config(), xr.Dataset({"x": ("seed", x)})) for i, x in enumerate(columns)}
+    np.testing.assert_allclose(largest_ratio(lambda run: run.x)(runs), [1.5, 0.5, np.nan])

@@ -6,13 +6,22 @@ Theoretical Views: Representation Complexity and Training Dynamics", arXiv:2306.
 
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
-from dynamics.experiments.clean_generalization_robust_overfitting import claims, figures
-from dynamics.experiments.clean_generalization_robust_overfitting.quantities import (
-    MEMORY_TIME,
-    ROBUST_ERROR,
-    SIGNAL_TIME,
-)
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS, train
+from dynamics.experiments.clean_generalization_robust_overfitting import claims, figures, images, setting
+from dynamics.experiments.clean_generalization_robust_overfitting import quantities as q
+from dynamics.experiments.clean_generalization_robust_overfitting.images import Images
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import Construction, Patches
+
+
+def old(values):
+    """The setting and its fields of a result of the time when one config held all."""
+    if values["data"] == "patches":
+        return Patches.of_old(values, "signal", "noise", "init_scale", "radius")
+    if values["data"] != "parity":
+        return Images.of_old(values)
+    signal = values["signal"] or 0.1
+    radius = values["radius"] or signal * (1 - values["gamma"][0])
+    return Construction.of_old(values | {"signal": signal, "radius": radius})
+
 
 EXPERIMENT = Experiment(
     name="clean_generalization_robust_overfitting",
@@ -20,9 +29,10 @@ EXPERIMENT = Experiment(
     "Views: Representation Complexity and Training Dynamics",
     arxiv="2306.01271",
     about="adversarial training learns the signal in part and memorises the noise of its samples",
-    presets=PRESETS,
-    quantities=(SIGNAL_TIME, MEMORY_TIME, ROBUST_ERROR, "robust_train", "robust_test"),
-    train=train,
+    presets=setting.PRESETS | images.PRESETS,
+    old=old,
+    quantities=(q.SIGNAL_TIME, q.MEMORY_TIME, q.ROBUST_ERROR, "robust_train", "robust_test"),
+    train=lambda config: config.jobs(),
     arms="arm",
     claims=claims.CLAIMS,
     figures=figures.FIGURES,

@@ -8,42 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from dynamics.experiments.clean_generalization_robust_overfitting.quantities import (
-    MEMORY_TIME,
-    ROBUST_ERROR,
-    SIGNAL_TIME,
-    count_error,
-    enough_points,
-    enough_samples,
-    fair_coin,
-    largest_ratio,
-    learns_residual,
-    like_defaults,
-    loss_rise,
-    memory,
-    memory_exponent,
-    on_digits,
-    overfit_count_error,
-    overfits,
-    phase_range,
-    robust_points,
-    score_error,
-    share_unseen,
-    signal_exponent,
-    signal_margin,
-    signal_range,
-    standard,
-    threshold_exponent,
-    thresholds,
-    update_error,
-    widens,
-    widest,
-    writes_down,
-)
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS
+from dynamics.experiments.clean_generalization_robust_overfitting import images, setting
+from dynamics.experiments.clean_generalization_robust_overfitting import quantities as q
 from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, last, typically
+from dynamics.study.quantities import exponent_over, largest_ratio
 
-SMALL, CONSTRUCTION = PRESETS["small"], PRESETS["construction"]
+SMALL, CONSTRUCTION = setting.SMALL, setting.PRESETS["construction"]
 PLAIN = replace(SMALL, attack_steps=0)
 ENDS = replace(PLAIN, records=2)
 COUNTS = {
@@ -90,7 +60,7 @@ RUNS = {
     "construction": CheckRun(CONSTRUCTION, max_seeds=8),
     "parity": CheckRun(replace(CONSTRUCTION, classifier="robust"), max_seeds=8),
     **(COUNTS | WEIGHTS | CUBIC | QUARTIC | THRESHOLDS | BALLS),
-    "digits": CheckRun(replace(PRESETS["digits"], records=2), max_seeds=2, package="sklearn"),
+    "digits": CheckRun(replace(images.DIGITS, records=2), max_seeds=2, package="sklearn"),
 }
 CLAIMS = Claims(RUNS)
 
@@ -112,12 +82,21 @@ CLEAN = Ablation("the clean classifier without balls", {"classifier": "clean"})
 PARITY = Ablation("the parity of the signs", {"classifier": "robust"})
 BARE = Ablation("standard training", {"attack": "none"})
 NARROW = Ablation("width 4", {"width": (4,)})
+HEAVY = Ablation("a twentieth of the clean loss (lambda = 0.995)", {"adversarial_weight": 0.995})
+SAME_POWER = Ablation("the same power q = 3 for both", {"power": 3.0})
+QUIETER = Ablation("noise of a fifth: the residual signal is learned first", {"noise": 0.02})
+MOVING = Ablation("an adversary that moves noise patches too", {"attack": "pgd"})
+UNTRAINED = Ablation("before training, where U < 0 in every other network", {"steps": 0})
+WIDE = Ablation("width 64", {"width": (64,)})
+NARROWING = Ablation("width 16 after width 64", {"width": (64, 16)})
+WITHIN = Ablation("evaluated within a fifth of the training radius", {"radii": (0.03,)})
 
 THEOREM = "Theorem 5.9 (v4), 4.1 (v1)"
-PHASES = f"{THEOREM}: three phases"
+PHASES, FRESH = f"{THEOREM}: three phases", f"{THEOREM}; the sign of fresh noise decides"
 DERIVED = "derived from the reduced dynamics"
+ORDER = f"{THEOREM}: U of order alpha^-q"
 
-claim = CLAIMS.about("main", source=THEOREM, applies=overfits)
+claim = CLAIMS.about("main", source=THEOREM, applies=q.overfits)
 claim("A1-clean-train", "adversarial training: clean training accuracy is 1").holds(
     lambda run: last(run.clean_train), around(1.0), ONE_SIDED
 )
@@ -129,93 +108,80 @@ claim("A1-robust-train", "adversarial training: robust training accuracy is 1").
 )
 claim("A1-robust-test", "adversarial training: robust test accuracy is that of a coin").holds(
     lambda run: last(run.robust_test),
-    fair_coin,
+    q.fair_coin,
     WEAK,
-    source=f"{THEOREM}; the sign of fresh noise decides",
-    needs=enough_points("num_test", fewest=50),
+    source=FRESH,
+    needs=q.enough_points("num_test", fewest=50),
 )
-CLAIMS.about("main", source=f"{THEOREM}: U of order alpha^-q", applies=like_defaults)(
-    "A1-signal",
-    "adversarial training: the signal is learned in part, alpha^q U between 7.5 and 11",
-).holds(lambda run: last(signal_margin(run)), typically(between(7.5, 11.0)), WEAK)
-CLAIMS.about("main", source=f"{THEOREM}: V_i of order 1", applies=like_defaults)(
+CLAIMS.about("main", source=ORDER, applies=q.like_defaults)(
+    "A1-signal", "adversarial training: the signal is learned in part, alpha^q U between 7.5 and 11"
+).holds(lambda run: last(q.signal_margin(run)), typically(between(7.5, 11.0)), WEAK)
+CLAIMS.about("main", source=f"{THEOREM}: V_i of order 1", applies=q.like_defaults)(
     "A1-memory",
     "adversarial training: the noise of the training samples is memorised, mean V between 5 and 7.5",
-).holds(lambda run: last(memory(run)).mean("sample"), typically(between(5.0, 7.5)), STANDARD)
-CLAIMS.about("main", source=f"{THEOREM}: V_i of order 1 for every i", applies=like_defaults)(
-    "A1-least-memory",
-    "adversarial training: so is that of the least memorised sample, min V above 2",
-).holds(lambda run: last(memory(run)).min("sample"), typically(at_least(2.0)), STANDARD)
+).holds(lambda run: last(q.memory(run)).mean("sample"), typically(between(5.0, 7.5)), STANDARD)
+CLAIMS.about("main", source=f"{THEOREM}: V_i of order 1 for every i", applies=q.like_defaults)(
+    "A1-least-memory", "adversarial training: so is that of the least memorised sample, min V above 2"
+).holds(lambda run: last(q.memory(run)).min("sample"), typically(at_least(2.0)), STANDARD)
 
-claim = CLAIMS.about("standard", source="ablation of the theorem", applies=standard)
+NOISE, CHANCE = "ablation of the theorem; the sign of the noise decides", typically(around(0.5, absolute=0.3))
+claim = CLAIMS.about("standard", source="ablation of the theorem", applies=q.standard)
 claim("A2-no-memory", "standard training (lambda = 0) memorises nothing: V below 0.2 for every sample").holds(
-    lambda run: last(memory(run)).max("sample"), at_most(0.2, 0.0), ADVERSARIAL
+    lambda run: last(q.memory(run)).max("sample"), at_most(0.2, 0.0), ADVERSARIAL
 )
 claim("A2-robust-train", "standard training: robust training accuracy is that of a coin").holds(
-    lambda run: last(run.robust_train),
-    typically(around(0.5, absolute=0.3)),
-    ADVERSARIAL,
-    source="ablation of the theorem; the sign of the noise decides",
-    needs=enough_samples,
+    lambda run: last(run.robust_train), CHANCE, ADVERSARIAL, source=NOISE, needs=q.enough_samples
 )
 claim("A2-clean-test", "standard training: clean test accuracy is 1").holds(
     lambda run: last(run.clean_test), around(1.0), ONE_SIDED
 )
-claim = CLAIMS.about("weak", source=DERIVED, applies=learns_residual)
+claim = CLAIMS.about("weak", source=DERIVED, applies=q.learns_residual)
 claim("A3-robust", "an adversary that leaves 0.3 of the signal: robust test accuracy is 1").holds(
     lambda run: last(run.robust_test), around(1.0), STRONG
 )
 claim(
     "A3-no-memory", "an adversary that leaves 0.3 of the signal: nothing is memorised, mean V below 0.1"
-).holds(lambda run: last(memory(run)).mean("sample"), at_most(0.1, 0.0), STRONG)
+).holds(lambda run: last(q.memory(run)).mean("sample"), at_most(0.1, 0.0), STRONG)
 
-claim = CLAIMS.about("main", source=PHASES, applies=like_defaults)
+claim = CLAIMS.about("main", source=PHASES, applies=q.like_defaults)
 claim("A4-signal-time", "phase I is short: alpha^q U passes 1 before step 200").holds(
-    signal_range,
-    lambda config: typically(at_most(200.0, SIGNAL_TIME.predicted(config))),
-    Ablation("a twentieth of the clean loss (lambda = 0.995)", {"adversarial_weight": 0.995}),
+    q.signal_range, lambda config: typically(at_most(200.0, q.SIGNAL_TIME.predicted(config))), HEAVY
 )
 claim("A4-order", "the noise is memorised after the signal is learned: T1 < T3").holds(
-    phase_range, at_most(1.0, 0.0), ALONE, applies=overfits
+    q.phase_range, at_most(1.0, 0.0), ALONE, applies=q.overfits
 )
 claim("A4-ratio", "at the defaults more than 8 times later: T1/T3 below 1/8").holds(
-    phase_range, typically(at_most(1 / 8)), ALONE
+    q.phase_range, typically(at_most(1 / 8)), ALONE
 )
 CLAIMS.about(*COUNTS, source=f"{PHASES}; phase III takes a time in proportion to N")(
     "A5-samples", "the time to memorise grows in proportion to the number of samples"
-).holds(memory_exponent(lambda config: config.num_samples[0]), between(0.75, 1.15, 1.0), NORMALISED)
+).holds(exponent_over(q.num_samples, q.mean_memory_time), between(0.75, 1.15, 1.0), NORMALISED)
 CLAIMS.about(*WEIGHTS, source=f"{PHASES}; phase III takes a time in inverse proportion to lambda")(
     "A5-weight", "the time to memorise falls in inverse proportion to the weight of the adversarial loss"
-).holds(memory_exponent(lambda config: config.adversarial_weight), around(-1.0, absolute=0.25), NORMALISED)
+).holds(
+    exponent_over(lambda c: c.adversarial_weight, q.mean_memory_time), around(-1.0, absolute=0.25), NORMALISED
+)
 
-ORDER = f"{THEOREM}: U of order alpha^-q"
+
+cubic, quartic = (exponent_over(lambda c: c.alpha, q.signal_strength, runs) for runs in (CUBIC, QUARTIC))
 CLAIMS.about(*CUBIC, source=ORDER)(
     "A6-cubic", "q = 3, at a fixed residual signal: U falls with the signal as alpha^-3"
-).holds(signal_exponent, typically(between(-3.0, -2.5, -3.0)), FIXED_RADIUS)
+).holds(cubic, typically(between(-3.0, -2.5, -3.0)), FIXED_RADIUS)
 CLAIMS.about(*QUARTIC, source=ORDER)(
     "A6-quartic", "q = 4, at a fixed residual signal: U falls with the signal as alpha^-4"
-).holds(signal_exponent, typically(between(-4.0, -3.4, -4.0)), FIXED_RADIUS)
+).holds(quartic, typically(between(-4.0, -3.4, -4.0)), FIXED_RADIUS)
 CLAIMS.about(*CUBIC, *QUARTIC, source=ORDER)(
     "A6-difference", "the exponent of q = 4 is lower than that of q = 3 by 1, at least by 0.7"
-).holds(
-    lambda runs: signal_exponent(runs, CUBIC) - signal_exponent(runs, QUARTIC),
-    typically(at_least(0.7, 1.0)),
-    Ablation("the same power q = 3 for both", {"power": 3.0}),
-)
+).holds(lambda runs: cubic(runs) - quartic(runs), typically(at_least(0.7, 1.0)), SAME_POWER)
 
 THRESHOLD_LAW = f"{DERIVED}: threshold gamma_c"
+BELOW, ABOVE = {"gamma": [0.02, 0.05]}, {"gamma": [0.09, 0.11]}
 claim = CLAIMS.about("gammas", source=THRESHOLD_LAW)
 claim("A7-overfits", "below the threshold (gamma = 0.02, 0.05) robust test accuracy is at most 0.58").holds(
-    lambda run: last(run.robust_test).max("gamma"),
-    typically(at_most(0.58, 0.5)),
-    Ablation("noise of a fifth: the residual signal is learned first", {"noise": 0.02}),
-    where={"gamma": [0.02, 0.05]},
+    lambda run: last(run.robust_test).max("gamma"), typically(at_most(0.58, 0.5)), QUIETER, where=BELOW
 )
 claim("A7-robust", "above the threshold (gamma = 0.09, 0.11) robust test accuracy is at least 0.99").holds(
-    lambda run: last(run.robust_test).min("gamma"),
-    typically(at_least(0.99, 1.0)),
-    STANDARD,
-    where={"gamma": [0.09, 0.11]},
+    lambda run: last(run.robust_test).min("gamma"), typically(at_least(0.99, 1.0)), STANDARD, where=ABOVE
 )
 claim("A7-train", "on both sides of the threshold robust training accuracy is 1").holds(
     lambda run: last(run.robust_train).min("gamma"), around(1.0), STANDARD, source=THEOREM
@@ -225,36 +191,28 @@ claim(
     "A8-decreases",
     "with more samples a weaker residual signal is enough: gamma_c, the first of a grid with robust test "
     "accuracy above 0.9, falls from N = 10 to 20 and to 40",
-).holds(lambda runs: largest_ratio(thresholds(runs)), at_most(0.999), STOPPED)
+).holds(largest_ratio(q.threshold), at_most(0.999), STOPPED)
 claim("A8-exponent", "and this gamma_c falls as N^(-1/q)").holds(
-    threshold_exponent, between(-0.45, -0.12, -1 / 3), STOPPED
+    exponent_over(q.num_samples, q.threshold), between(-0.45, -0.12, -1 / 3), STOPPED
 )
 
 CLAIMS.about(
-    "main", source="identity", applies=lambda c: MEMORY_TIME.applies(c) and c.direction == "first_axis"
+    "main", source="identity", applies=lambda c: q.MEMORY_TIME.applies(c) and c.direction == "first_axis"
 )("A9-scores", "clean and adversarial scores are alpha^q U + V_i and alpha'^q U + V_i at every record").holds(
-    score_error, at_most(1e-5, 0.0), ONE_SIDED
+    q.score_error, at_most(1e-5, 0.0), ONE_SIDED
 )
 CLAIMS.about("every_step", source="identity")(
     "A9-update", "every step moves u_r as the reduced dynamics say"
-).holds(
-    update_error,
-    at_most(1e-5, 0.0),
-    Ablation("an adversary that moves noise patches too", {"attack": "pgd"}),
-)
-CLAIMS.about("attacked", source=DERIVED, applies=lambda c: overfits(c) and c.attack_steps > 0)(
+).holds(q.update_error, at_most(1e-5, 0.0), MOVING)
+CLAIMS.about("attacked", source=DERIVED, applies=lambda c: q.overfits(c) and c.attack_steps > 0)(
     "A10-shift-is-worst",
     "within the span of w* PGD leaves the fixed shift's accuracy, at any radius from 0.5 to alpha + 0.1",
-).holds(
-    lambda run: np.abs(run.shift_test - run.span_test).max("radius"),
-    around(0.0),
-    Ablation("before training, where U < 0 in every other network", {"steps": 0}),
-)
+).holds(lambda run: np.abs(run.shift_test - run.span_test).max("radius"), around(0.0), UNTRAINED)
 claim = CLAIMS.about(
     "attacked",
     where={"radius": 1.0},
     source="outside the theorem",
-    applies=lambda c: like_defaults(c) and c.attack_steps > 0 and 1.0 in c.evaluation_radii,
+    applies=lambda c: q.like_defaults(c) and c.attack_steps > 0 and 1.0 in c.evaluation_radii,
 )
 claim(
     "A11-full-train",
@@ -265,72 +223,57 @@ claim("A11-full-test", "and the test samples").holds(
 )
 
 REPRESENTATION = "Theorem 4.4"
-claim = CLAIMS.about("construction", source=REPRESENTATION, applies=ROBUST_ERROR.applies)
+claim = CLAIMS.about("construction", source=REPRESENTATION, applies=q.ROBUST_ERROR.applies)
 claim(
-    "A12-memorises",
-    "clean classifier with memorised balls: clean test and robust training accuracy are 1",
-).holds(lambda run: np.minimum(last(run.clean_test), robust_points(run, "train")), around(1.0), CLEAN)
+    "A12-memorises", "clean classifier with memorised balls: clean test and robust training accuracy are 1"
+).holds(lambda run: np.minimum(last(run.clean_test), q.robust_points(run, "train")), around(1.0), CLEAN)
 claim(
     "A12-counts",
     "and attacks turn exactly those test inputs whose signs no training input has (difference of counts)",
-).holds(overfit_count_error, around(0.0), PARITY, source=f"{REPRESENTATION}, exact counts")
+).holds(q.overfit_count_error, around(0.0), PARITY, source=f"{REPRESENTATION}, exact counts")
 claim(
     "A12-overfits",
     "so that its robust test error is (1 - 2^(1-D))^N in expectation, here within three standard errors",
-).holds(
-    ROBUST_ERROR.quantity,
-    share_unseen,
-    PARITY,
-    source=f"{REPRESENTATION}, closed form",
-)
-CLAIMS.about("parity", source=REPRESENTATION, applies=lambda c: writes_down(c, "robust"))(
+).holds(q.ROBUST_ERROR.quantity, q.share_unseen, PARITY, source=f"{REPRESENTATION}, closed form")
+CLAIMS.about("parity", source=REPRESENTATION, applies=lambda c: q.writes_down(c, "robust"))(
     "A12-robust-exists",
     "though a robust classifier of these data exists: the parity of the signs has robust error 0",
-).holds(ROBUST_ERROR.quantity, around(0.0), CLEAN)
+).holds(q.ROBUST_ERROR.quantity, around(0.0), CLEAN)
 CLAIMS.about(*BALLS, source=f"{REPRESENTATION}: poly(D) + O(N D) parameters")(
     "A12-parameters", "the balls take exactly N (10 D + 2) + 1 parameters for D a power of 2"
-).holds(count_error, around(0.0), Ablation("D = 12: the tree of maxima has a leaf left over", {"dim": 12}))
+).holds(q.count_error, around(0.0), Ablation("D = 12: the tree of maxima has a leaf left over", {"dim": 12}))
 
-MANY = enough_points("num_test", "num_points")
-claim = CLAIMS.about("digits", source="model sizes, in order, on other images", applies=on_digits, needs=MANY)
+ON_DIGITS = {"applies": q.on_digits, "needs": q.enough_points("num_test", "num_points")}
+claim = CLAIMS.about("digits", source="model sizes, in order, on other images", **ON_DIGITS)
 claim("C7-narrow", "digits: width 4 learns nothing robust, on training or test images").holds(
-    lambda run: np.maximum(run.robust_train, run.robust_test).isel(arm=0),
-    typically(at_most(0.2, 0.1)),
-    Ablation("width 64", {"width": (64,)}),
+    lambda run: np.maximum(run.robust_train, run.robust_test).isel(arm=0), typically(at_most(0.2, 0.1)), WIDE
 )
 claim("C7-rises", "digits: robust training accuracy rises with the width").holds(
-    lambda run: run.robust_train.diff("arm").min("arm"),
-    at_least(1e-3),
-    Ablation("width 16 after width 64", {"width": (64, 16)}),
-    applies=widens,
+    lambda run: run.robust_train.diff("arm").min("arm"), at_least(1e-3), NARROWING, applies=q.widens
 )
 claim("C7-robust-train", "digits: width 256 memorises: robust training accuracy at least 0.92").holds(
-    lambda run: widest(run.robust_train), typically(at_least(0.92)), BARE
+    lambda run: q.widest(run.robust_train), typically(at_least(0.92)), BARE
 )
 claim("C7-robust-test", "digits: and its robust test accuracy stays between 0.55 and 0.8").holds(
-    lambda run: widest(run.robust_test), typically(between(0.55, 0.8)), BARE
+    lambda run: q.widest(run.robust_test), typically(between(0.55, 0.8)), BARE
 )
 claim("C7-clean-test", "digits: its clean test accuracy is at least 0.96").holds(
-    lambda run: widest(last(run.clean_test)), typically(at_least(0.96)), NARROW
+    lambda run: q.widest(last(run.clean_test)), typically(at_least(0.96)), NARROW
 )
 claim("C7-gap", "digits: robust accuracy falls by at least 0.2 from training to test images").holds(
-    lambda run: widest(run.robust_train - run.robust_test), typically(at_least(0.2)), BARE
+    lambda run: q.widest(run.robust_train - run.robust_test), typically(at_least(0.2)), BARE
 )
-claim = CLAIMS.about(
-    "digits", source="loss landscape, in order, on other images", applies=on_digits, needs=MANY
-)
+claim = CLAIMS.about("digits", source="loss landscape, in order, on other images", **ON_DIGITS)
 claim(
     "C8-flat-train",
     "digits: the loss is flat about training images: it rises by at most 0.3 within the training radius",
-).holds(lambda run: loss_rise(run, "train"), typically(at_most(0.3)), BARE)
+).holds(lambda run: q.rise(run, "train"), typically(at_most(0.3)), BARE)
 claim("C8-steep-test", "digits: and steep about test images: it rises by at least 0.6").holds(
-    lambda run: loss_rise(run, "test"), typically(at_least(0.6)), NARROW
+    lambda run: q.rise(run, "test"), typically(at_least(0.6)), NARROW
 )
 claim(
     "C8-beyond",
     "digits: at twice the training radius test and training images differ by less than a factor 2",
 ).holds(
-    lambda run: loss_rise(run, "test", 2.0) / loss_rise(run, "train", 2.0),
-    typically(at_most(2.0, 1.0)),
-    Ablation("evaluated within a fifth of the training radius", {"radii": (0.03,)}),
+    lambda run: q.rise(run, "test", 2.0) / q.rise(run, "train", 2.0), typically(at_most(2.0, 1.0)), WITHIN
 )

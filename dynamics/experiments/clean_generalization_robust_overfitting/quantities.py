@@ -5,28 +5,36 @@ Where a law is about a run, it has one network (`arm`) under one adversary (`gam
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from operator import attrgetter
 
 import numpy as np
 import xarray as xr
 
-from dynamics.experiments.clean_generalization_robust_overfitting.setting import PRESETS
+from dynamics.experiments.clean_generalization_robust_overfitting.images import DIGITS, Images
+from dynamics.experiments.clean_generalization_robust_overfitting.setting import SMALL, Construction, Patches
+from dynamics.laws import clean_generalization_robust_overfitting as laws
 from dynamics.study import Band, Law, Run, around, expected, set_as
 from dynamics.study.bands import MORE_RECORDS, Bracketed
-from dynamics.study.quantities import first_above, last, passed_between, power_law, side_by_side
+from dynamics.study.quantities import first_above, last, passed_between, side_by_side
 
 Runs = Mapping[str, Run]
 SIGNAL, NOISE = 0, -1  # families of patches
+
+
+def num_samples(config) -> int:
+    """N of the first network."""
+    return config.num_samples[0]
+
 
 # --- what the laws are about
 
 
 def is_reduced(config) -> bool:
     """Whether training is full gradient descent on patches, which signals and memories alone describe."""
-    patches = config.data == "patches" and config.activation == "odd_power" and config.power >= 2
-    return patches and config.is_gradient_descent and not config.batch_size
+    odd = isinstance(config, Patches) and config.activation == "odd_power" and config.power >= 2
+    return odd and config.is_gradient_descent and not config.batch_size
 
 
 def laws_apply(config) -> bool:
@@ -46,8 +54,8 @@ def races(config) -> bool:
 
 def writes_down(config, classifier: str = "memorising") -> bool:
     """Whether the run is one network on parity of this kind, under attack."""
-    kind = config.data == "parity" and config.classifier == classifier and len(config.arms) == 1
-    return kind and config.shifts[0] > config.alpha
+    kind = isinstance(config, Construction) and config.classifier == classifier
+    return kind and len(config.arms) == 1 and config.radius > config.signal
 
 
 # --- the phases of training
@@ -77,7 +85,7 @@ SIGNAL_TIME = Law(
     "signal_time",
     r"step $T_1$ at which the signal is learned",
     lambda run: first_above(signal_margin(run), 1.0),
-    theory=lambda config: config.phase_times(config.num_samples[0])[0],
+    theory=lambda config: config.phase_times(num_samples(config))[0],
     # phase I rests on the clean half of the loss
     recorded=lambda config: trains_once(config) and config.adversarial_weight < 1,
     exponents=lambda config: {"learning_rate": -1.0, "signal": -config.power, "init_scale": 2 - config.power},
@@ -86,7 +94,7 @@ MEMORY_TIME = Law(
     "memory_time",
     r"step $T_3$ at which the noise is memorised",
     lambda run: first_above(mean_memory(run), 0.5),
-    theory=lambda config: config.phase_times(config.num_samples[0])[1],
+    theory=lambda config: config.phase_times(num_samples(config))[1],
     recorded=trains_once,
     exponents=lambda config: {
         "learning_rate": -1.0,
@@ -115,21 +123,14 @@ def phase_range(run) -> Bracketed:
     return Bracketed(ratio, signal.low / high, latest, MORE_RECORDS)
 
 
-def memory_exponent(number):
-    """Exponent of a config's number in the mean over seeds of T3: one number for all seeds."""
-
-    def exponent(runs: Runs) -> xr.DataArray:
-        times = {name: MEMORY_TIME.quantity(run).mean("seed", skipna=False) for name, run in runs.items()}
-        return power_law([number(run.config) for run in runs.values()], side_by_side(times), "run")
-
-    return exponent
+def mean_memory_time(run) -> xr.DataArray:
+    """The mean over seeds of T3."""
+    return MEMORY_TIME.quantity(run).mean("seed", skipna=False)
 
 
-def signal_exponent(runs: Runs, names: Iterable[str] | None = None) -> xr.DataArray:
-    r"""Exponent of $\alpha$ in U at the end, of all runs or of some."""
-    configs = {name: runs[name].config for name in names or runs}
-    strengths = {name: last(signal_margin(runs[name])) / c.alpha**c.power for name, c in configs.items()}
-    return power_law([config.alpha for config in configs.values()], side_by_side(strengths), "run")
+def signal_strength(run) -> xr.DataArray:
+    """U at the end."""
+    return last(signal_margin(run)) / run.config.alpha**run.config.power
 
 
 def threshold(run) -> xr.DataArray:
@@ -145,24 +146,9 @@ THRESHOLD = Law(
     "threshold",
     r"residual signal $\gamma_c$ from which on it is learned before the noise is memorised",
     threshold,
-    theory=lambda config: config.threshold(config.num_samples[0]),
+    theory=lambda config: config.threshold(num_samples(config)),
     domain=races,
 )
-
-
-def thresholds(runs: Runs) -> xr.DataArray:
-    r"""$\gamma_c$ of several runs."""
-    return side_by_side({name: threshold(run) for name, run in runs.items()})
-
-
-def largest_ratio(values: xr.DataArray) -> xr.DataArray:
-    """The largest ratio of a run's number to that of the run before."""
-    return (values / values.shift(run=1)).isel(run=slice(1, None)).max("run", skipna=False)
-
-
-def threshold_exponent(runs: Runs) -> xr.DataArray:
-    """Exponent of N in the threshold: one number for all seeds."""
-    return power_law([run.config.num_samples[0] for run in runs.values()], thresholds(runs), "run")
 
 
 # --- identities
@@ -217,36 +203,21 @@ def robust_points(run, points: str) -> xr.DataArray:
     return side_by_side(made, "attack").min("attack")
 
 
-def unseen(config) -> float:
-    r"""$(1 - 2^{-(D-1)})^N$: how often a test input's signs are those of no training input."""
-    return (1 - 2.0 ** (1 - config.dim)) ** config.num_samples[0]
-
-
 ROBUST_ERROR = Law(
     "robust_error",
     "share of the test inputs that attacks turn",
     lambda run: _alone(1 - robust_points(run, "test")),
-    theory=unseen,
+    theory=lambda config: laws.unseen(config.dim, num_samples(config)),
     domain=writes_down,
-    recorded=lambda config: config.data == "parity",
+    recorded=lambda config: isinstance(config, Construction),
 )
-
-
-def unseen_deviation(config) -> float:
-    r"""Standard deviation of the share of test inputs with signs of no training input, of one seed.
-
-    Of $M = 2^{D-1}$ sign patterns N draws with replacement leave a share of variance
-    $e^{-c}(1 - (1 + c)e^{-c})/M$ unseen, $c = N/M$.
-    """
-    patterns, share = 2.0 ** (config.dim - 1), unseen(config)
-    load = config.num_samples[0] / patterns
-    drawn = math.exp(-load) * (1 - (1 + load) * math.exp(-load)) / patterns
-    return math.sqrt(share * (1 - share) / min(config.num_points, config.num_test) + drawn)
 
 
 def share_unseen(config) -> Band:
     """As many as are unseen in expectation."""
-    return expected(unseen(config), unseen_deviation(config))
+    attacked = min(config.num_points, config.num_test)
+    deviation = laws.unseen_deviation(config.dim, num_samples(config), attacked)
+    return expected(ROBUST_ERROR.theory(config), deviation)
 
 
 def overfit_count_error(run: Run) -> xr.DataArray:
@@ -257,7 +228,7 @@ def overfit_count_error(run: Run) -> xr.DataArray:
 
 def count_error(runs: Runs) -> xr.DataArray:
     """Largest deviation of the number of parameters from N (10 D + 2) + 1."""
-    laws = {name: run.config.num_samples[0] * (10 * run.config.dim + 2) + 1 for name, run in runs.items()}
+    laws = {name: num_samples(run.config) * (10 * run.config.dim + 2) + 1 for name, run in runs.items()}
     errors = {name: _alone(run.num_parameters) - laws[name] for name, run in runs.items()}
     return np.abs(side_by_side(errors)).max("run", skipna=False)
 
@@ -270,7 +241,7 @@ def widest(values: xr.DataArray) -> xr.DataArray:
     return values.isel(arm=-1, drop=True)
 
 
-def loss_rise(run: Run, points: str, factor: float = 1.0) -> xr.DataArray:
+def rise(run: Run, points: str, factor: float = 1.0) -> xr.DataArray:
     """Mean rise of the widest network's loss within `factor` times the training radius."""
     at = {"radius": factor * run.config.radius}
     return widest(run[f"loss_rise_{points}"]).sel(at, method="nearest", drop=True)
@@ -279,25 +250,14 @@ def loss_rise(run: Run, points: str, factor: float = 1.0) -> xr.DataArray:
 # --- where a single run decides a claim
 
 
-def slowest_start(count: int, width: int, risk: float = 0.05) -> float:
-    r"""What the largest of m standard normals is above, for each of `count` such sets, but for this risk."""
-    from scipy.special import ndtri
-
-    return float(ndtri((risk / count) ** (1 / width)))
-
-
-def starts_awake(config) -> bool:
-    """Whether some neuron starts on the signal's side."""
-    return slowest_start(1, config.width[0], 0.01) > 0.1
-
-
 def starts_quiet(config) -> bool:
-    r"""Whether the memory at the start is no memory: three standard deviations of $V_i$ below 1/10."""
-    from scipy.special import gamma
+    r"""Whether no memory is there at the start, but some neuron on the signal's side.
 
-    q, patches = config.power, config.width[0] * max(config.num_patches - 1, 1)
-    moment = 2**q * gamma(q + 0.5) / math.sqrt(math.pi)  # E z^2q
-    return 3 * math.sqrt(patches * moment) * (config.sigma_0 * config.noise_square**0.5) ** q < 0.1
+    No memory: three standard deviations of $V_i$ are below 1/10.
+    """
+    width, scale = config.width[0], config.sigma_0 * config.noise_square**0.5
+    deviation = laws.start_deviation(scale, width * max(config.num_patches - 1, 1), config.power)
+    return 3 * deviation < 0.1 < laws.slowest_start(1, width, 0.01)
 
 
 def memorises_all(config) -> bool:
@@ -305,11 +265,11 @@ def memorises_all(config) -> bool:
 
     Times go as its $v_0^{-(q-2)}$, and are about two thirds of the law's.
     """
-    count, width = config.num_samples[0], config.width[0]
+    count, width = num_samples(config), config.width[0]
     ratio = config.steps / (0.67 * MEMORY_TIME.theory(config))
     largest = math.sqrt(2 * math.log(max(width, 2)))
     needed = largest * ratio ** (-1 / (config.power - 2)) if config.power > 2 else 0.0
-    return ratio > 2.5 / 0.67 and slowest_start(count, width * (config.num_patches - 1)) > needed
+    return ratio > 2.5 / 0.67 and laws.slowest_start(count, width * (config.num_patches - 1)) > needed
 
 
 def overfits(config) -> bool:
@@ -324,36 +284,37 @@ def learns_residual(config) -> bool:
     if not (trains_once(config) and races(config) and config.steps > 2.5 * MEMORY_TIME.theory(config)):
         return False
     clear = config.residuals[0] > 2 * THRESHOLD.theory(config)
-    return clear and starts_awake(config) and starts_quiet(config)
+    return clear and starts_quiet(config)
 
 
 def standard(config) -> bool:
     """Standard training on patches, long enough to learn the signal, eight times before the noise."""
-    bare = config.attack == "none" or config.adversarial_weight == 0
-    once = len(config.arms) == len(config.residuals) == 1
-    if not (bare and is_reduced(config) and once and config.steps >= 10_000 and starts_quiet(config)):
+    if not is_reduced(config) or not len(config.arms) == len(config.residuals) == 1:
         return False
-    race = dataclasses.replace(config.race(config.num_samples[0], 0.0), adversarial_weight=0.0)
+    bare = config.attack == "none" or config.adversarial_weight == 0
+    if not (bare and config.steps >= 10_000 and starts_quiet(config)):
+        return False
+    race = dataclasses.replace(config.race(num_samples(config), 0.0), adversarial_weight=0.0)
     signal, memory_start = config.starts
     learned = race.signal_time(signal)
     noise = dataclasses.replace(race, adversarial_weight=1.0).memory_time(memory_start)
-    return starts_awake(config) and 10 * learned < config.steps and 8 * learned < noise
+    return 10 * learned < config.steps and 8 * learned < noise
 
 
 def like_defaults(config) -> bool:
     """The setting of the prototype, from whose few seeds some bands are."""
-    small = PRESETS["small"]
     sizes = attrgetter("dim", "num_patches", "num_samples", "width", "power", "steps", "adversarial_weight")
     scales = attrgetter("alpha", "sigma", "sigma_0", "learning_rate")
-    same = sizes(config) == sizes(small) and np.allclose(scales(config), scales(small))
-    return bool(same) and overfits(config)
+    same = overfits(config) and sizes(config) == sizes(SMALL)
+    return bool(same and np.allclose(scales(config), scales(SMALL)))
 
 
 def on_digits(config) -> bool:
     """The digits as the prototype had them, from a narrow network to a wide one."""
-    widths = min(config.width) == config.width[0] <= 4 and max(config.width) == config.width[-1] >= 256
     free = ("width", "num_test", "num_points", "records", "spacing")
-    return widths and set_as(config, PRESETS["digits"], *free)
+    if not isinstance(config, Images) or not set_as(config, DIGITS, *free):
+        return False
+    return min(config.width) == config.width[0] <= 4 and max(config.width) == config.width[-1] >= 256
 
 
 def widens(config) -> bool:
@@ -376,7 +337,7 @@ def enough_points(*fields: str, fewest: int = 100):
 
 def enough_samples(run: Run) -> str:
     """What a run lacks of training samples, whose share is compared with a coin's: of all seeds, 25."""
-    count = run.config.num_samples[0] * run.dataset.sizes["seed"]
+    count = num_samples(run.config) * run.dataset.sizes["seed"]
     return "" if count >= 25 else f"at least 25 training samples in all seeds together, it has {count}"
 
 

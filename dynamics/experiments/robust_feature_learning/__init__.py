@@ -6,8 +6,17 @@ Learning Process Under Structured Data", arXiv:2410.08503.
 
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
-from dynamics.experiments.robust_feature_learning import claims, figures
-from dynamics.experiments.robust_feature_learning.setting import PRESETS, train
+from dynamics.experiments.robust_feature_learning import claims, figures, images, setting
+from dynamics.experiments.robust_feature_learning.images import Images
+from dynamics.experiments.robust_feature_learning.setting import Patches
+
+
+def old(values):
+    """The setting and its fields of a result of the time when one config held both."""
+    if values["data"] == "patches":
+        return Patches.of_old(values, "test_radius")
+    return Images.of_old(values | {"test_steps": max(values["test_steps"], 1)}, "test_radius", "rate_radius")
+
 
 EXPERIMENT = Experiment(
     name="robust_feature_learning",
@@ -15,8 +24,9 @@ EXPERIMENT = Experiment(
     "Process Under Structured Data",
     arxiv="2410.08503",
     about="standard training learns dense non-robust features, adversarial training sparse robust ones",
-    presets=PRESETS,
-    train=train,
+    presets=setting.PRESETS | images.PRESETS,
+    train=lambda config: config.jobs(),
+    old=old,
     arms="training",
     claims=claims.CLAIMS,
     figures=figures.FIGURES,

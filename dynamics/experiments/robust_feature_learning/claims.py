@@ -11,36 +11,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from dynamics.experiments.robust_feature_learning.quantities import (
-    dense_ratio,
-    enough_decided,
-    escape_exponent,
-    frozen_error,
-    identity_error,
-    lottery_score,
-    mean_ratio,
-    nonrobust,
-    nonrobust_share,
-    on_patches,
-    recursion_error,
-    robust,
-    robust_share,
-    sparse_ratio,
-    threshold_error,
-    tie_score,
-)
-from dynamics.experiments.robust_feature_learning.setting import PRESETS
+from dynamics.experiments.robust_feature_learning import images, setting
+from dynamics.experiments.robust_feature_learning import quantities as q
 from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, last, typically
 
-SMALL = PRESETS["small"]
+SMALL = setting.SMALL
 QUICK = replace(SMALL, test_steps=0, records=2)
 PLAIN = replace(QUICK, training="standard")
 ORACLE = replace(QUICK, training="adversarial", attack="oracle", noise=0.01)
-IDENTITY = replace(QUICK, steps=300, keep_weights=True)
+QUIET = replace(PLAIN, noise=0.01)
+IDENTITY = replace(PLAIN, steps=300, keep_weights=True)
 GRID = tuple(np.round(np.arange(1, 1600) / 2000, 6).tolist())
 PURE = replace(PLAIN, steps=0, noise=0.0, compact=True, curve_radii=GRID)
 RECURSION = replace(PLAIN, noise=0.0, compact=True, records=200, steps=600)
-DENSITY = replace(PLAIN, width=8, dim=20, num_samples=20, noise=0.01, learning_rate=0.3)
+DENSITY = replace(QUIET, width=8, dim=20, num_samples=20, learning_rate=0.3)
 SLOW = replace(
     ORACLE, noise=0.0, compact=True, num_nonrobust=1, nonrobust_strength=0.0, learning_rate=0.1, steps=8000,
     records=400,
@@ -51,30 +35,23 @@ AT_CROSSING = replace(
     steps=20_000,
 )  # fmt: skip
 # steps 500, 1000 and 1500
-DIGITS = replace(PRESETS["digits"], records=4, spacing="linear")
-LOTTERY, SLOW_RUNS = (
-    ("lottery_37", "lottery_74", "lottery_148", "lottery_oracle"),
-    ("slow_2", "slow_4", "slow_6"),
-)
+DIGITS = replace(images.DIGITS, records=4, spacing="linear")
+LOTTERY = ("lottery_37", "lottery_74", "lottery_148", "lottery_oracle")
+SLOW_RUNS = ("slow_2", "slow_4", "slow_6")
 
 RUNS = {
     "standard": CheckRun(replace(SMALL, training="standard", steps=400)),
     "adversarial": CheckRun(replace(SMALL, training="adversarial")),
-    "full_attack": CheckRun(PRESETS["full_attack"], max_seeds=4),
+    "full_attack": CheckRun(setting.PRESETS["full_attack"], max_seeds=4),
     "crossing": CheckRun(replace(ORACLE, radii=(0.06, 0.18, 0.3)), min_seeds=16),
     "at_crossing": CheckRun(AT_CROSSING, min_seeds=16),
     # the fewest seeds that leave the lottery 60 decided classes
-    **{
-        f"lottery_{n}": CheckRun(replace(PLAIN, num_nonrobust=n, noise=0.01), min_seeds=4)
-        for n in (37, 74, 148)
-    },
+    **{f"lottery_{n}": CheckRun(replace(QUIET, num_nonrobust=n), min_seeds=4) for n in (37, 74, 148)},
     "lottery_oracle": CheckRun(replace(ORACLE, radii=(0.06, 0.1, 0.14, 0.18)), min_seeds=4),
     **{f"recursion_{power}": CheckRun(replace(RECURSION, power=power)) for power in (3, 4)},
     **{f"density_{count}": CheckRun(replace(DENSITY, num_nonrobust=count)) for count in (18, 148)},
     "oracle": CheckRun(replace(IDENTITY, training="adversarial", attack="oracle", radius=0.2)),
-    "shrunk": CheckRun(
-        replace(IDENTITY, training="standard", robust_strength=0.8, nonrobust_strength=0.3 - 0.2)
-    ),
+    "shrunk": CheckRun(replace(IDENTITY, robust_strength=0.8, nonrobust_strength=0.3 - 0.2)),
     "pure_robust": CheckRun(replace(PURE, start="robust")),
     "pure_nonrobust": CheckRun(replace(PURE, start="nonrobust")),
     **{name: CheckRun(replace(SLOW, radius=float(f"0.{name[-1]}"))) for name in SLOW_RUNS},
@@ -88,6 +65,15 @@ WEAK = Ablation("a training radius of 0.02, far below the crossing", {"radius": 
 LATE_KNEE = Ablation("a knee of 1.5: the same logit takes larger projections", {"threshold": 1.5})
 LONGER = Ablation("five times the steps", {"steps": 6000})
 HALF = Ablation("half of that radius, where the non-robust feature wins", {"radius": 0.06})
+FEW = Ablation("30 non-robust patches, too few for a crossing", {"num_nonrobust": 30})
+MANY = Ablation("900 non-robust patches, whose crossing lies higher", {"num_nonrobust": 900})
+STRONG = Ablation("a non-robust feature that the attack does not use up", {"nonrobust_strength": 0.6})
+SEEING = Ablation("an attack that sees the network", {"attack": "one_step"})
+WITHIN = Ablation("a test radius below the limit (0.02)", {"test_radius": 0.02})
+ROBUST = Ablation("robust features instead", {"start": "robust"})
+NONROBUST = Ablation("non-robust features instead", {"start": "nonrobust"})
+LARGE = Ablation("weights past the knee of the activation", {"start_size": 3.0})
+NEAR = Ablation("PGD of radius 0.02", {"test_radius": 0.02})
 NOISY = Ablation("noise 1.5 instead of 0.03", {"noise": 1.5})
 SIGN = Ablation(
     "sign descent, under which all projections grow alike",
@@ -100,22 +86,22 @@ EQUAL = Ablation(
 )
 
 DERIVED, GEOMETRY = "derived from the early dynamics", "exact geometry of pure networks"
-is_standard, is_adversarial = on_patches("standard"), on_patches("adversarial")
+is_standard, is_adversarial = q.on_patches("standard"), q.on_patches("adversarial")
 
 claim = CLAIMS.about("standard", where={"training": "standard"}, source="theorem on standard training")
 claim("A1-order", "standard training: in every class the non-robust feature ends as the stronger one").holds(
-    nonrobust_share, at_least(1.0), SPARSE, applies=is_standard
+    q.nonrobust_share, at_least(1.0), SPARSE, applies=is_standard
 )
 claim(
     "A1-nonrobust", "standard training: max <w, v> is at least 1.7 after 400 steps (smallest over classes)"
-).holds(lambda run: nonrobust(run).min("class"), typically(at_least(1.7)), SPARSE)
+).holds(lambda run: q.nonrobust(run).min("class"), typically(at_least(1.7)), SPARSE)
 claim(
     "A1-nonrobust-top", "standard training: max <w, v> is at most 2.3 after 400 steps (largest over classes)"
-).holds(lambda run: nonrobust(run).max("class"), typically(at_most(2.3)), LATE_KNEE)
+).holds(lambda run: q.nonrobust(run).max("class"), typically(at_most(2.3)), LATE_KNEE)
 claim(
     "A1-robust",
     "standard training: the robust feature stays small, max <w, u> below 0.5 (largest over classes)",
-).holds(lambda run: robust(run).max("class"), typically(at_most(0.5)), SPARSE)
+).holds(lambda run: q.robust(run).max("class"), typically(at_most(0.5)), SPARSE)
 claim("A1-clean", "standard training: clean test accuracy is 1").holds(
     lambda run: last(run.accuracy), around(1.0), NOISY, applies=is_standard
 )
@@ -132,25 +118,24 @@ claim("A1-pgd", "standard training: PGD in the span of the features leaves at mo
     lambda run: last(run.family_pgd_accuracy), at_most(0.05, 0.0), SPARSE
 )
 claim(
-    "C4-frozen",
-    "standard training: a losing robust feature freezes at (a^(2-q) - C_u/C_v b^(2-q))^(1/(2-q))",
-).holds(frozen_error, typically(at_most(0.02, 0.0)), SIGN, source=DERIVED)
+    "C4-frozen", "standard training: a losing robust feature freezes at (a^(2-q) - C_u/C_v b^(2-q))^(1/(2-q))"
+).holds(q.frozen_error, typically(at_most(0.02, 0.0)), SIGN, source=DERIVED)
 
 claim = CLAIMS.about(
     "adversarial", where={"training": "adversarial"}, source="theorem on adversarial training"
 )
 claim("A2-order", "adversarial training: in every class the robust feature ends as the stronger one").holds(
-    nonrobust_share, at_most(0.0), WEAK, applies=is_adversarial
+    q.nonrobust_share, at_most(0.0), WEAK, applies=is_adversarial
 )
 claim(
     "A2-robust", "adversarial training: max <w, u> is at least 5 after 1,200 steps (smallest over classes)"
-).holds(lambda run: robust(run).min("class"), typically(at_least(5.0)), WEAK)
+).holds(lambda run: q.robust(run).min("class"), typically(at_least(5.0)), WEAK)
 claim(
     "A2-robust-top",
     "adversarial training: max <w, u> is at most 9.5 after 1,200 steps (largest over classes)",
-).holds(lambda run: robust(run).max("class"), typically(at_most(9.5)), LONGER)
+).holds(lambda run: q.robust(run).max("class"), typically(at_most(9.5)), LONGER)
 claim("A2-nonrobust", "adversarial training: max <w, v> stays below 1 (largest over classes)").holds(
-    lambda run: nonrobust(run).max("class"), at_most(1.0), WEAK, applies=is_adversarial
+    lambda run: q.nonrobust(run).max("class"), at_most(1.0), WEAK, applies=is_adversarial
 )
 claim("A2-clean", "adversarial training: clean test accuracy is 1").holds(
     lambda run: last(run.accuracy), around(1.0), NOISY, applies=is_adversarial
@@ -171,45 +156,34 @@ claim("A2-pgd-mean", "adversarial training: and at least 85 % on average").holds
     lambda run: last(run.family_pgd_accuracy), typically(at_least(0.85)), WEAK
 )
 
-CLAIMS.about(*LOTTERY, source=DERIVED, needs=enough_decided)(
+CLAIMS.about(*LOTTERY, source=DERIVED, needs=q.enough_decided)(
     "A3-lottery",
     "the larger of S alpha^q a^(q-2) and P_N beta^q b^(q-2) at the start wins (97 % of clear cases)",
-).holds(lottery_score, typically(at_least(0.97)), SIGN)
+).holds(q.lottery_score, typically(at_least(0.97)), SIGN)
 CLAIMS.about("recursion_3", "recursion_4", source=DERIVED)(
     "A4-recursion", "without noise every neuron follows a + C a_+^(q-1) within 1 % (q = 3 and 4)"
-).holds(recursion_error, at_most(0.01, 0.0), Ablation("momentum 0.9", {"momentum": 0.9}))
+).holds(q.recursion_error, at_most(0.01, 0.0), Ablation("momentum 0.9", {"momentum": 0.9}))
 
 claim = CLAIMS.about("crossing", source=DERIVED)
 claim(
     "A5-below",
     "oracle radius 0.06, below the crossing: at most 20 % of the classes are won by the robust feature",
-).holds(
-    robust_share,
-    typically(at_most(0.2)),
-    Ablation("30 non-robust patches, too few for a crossing", {"num_nonrobust": 30}),
-    where={"train_radius": 0.06},
-)
+).holds(q.robust_share, typically(at_most(0.2)), FEW, where={"train_radius": 0.06})
 claim("A5-above", "oracle radius 0.18, above the crossing: at least 85 %").holds(
-    robust_share,
-    typically(at_least(0.85)),
-    Ablation("900 non-robust patches, whose crossing lies higher", {"num_nonrobust": 900}),
-    where={"train_radius": 0.18},
+    q.robust_share, typically(at_least(0.85)), MANY, where={"train_radius": 0.18}
 )
 claim("A5-all", "oracle radius 0.3, where the non-robust feature vanishes: all").holds(
-    robust_share,
-    at_least(1.0),
-    Ablation("a non-robust feature that the attack does not use up", {"nonrobust_strength": 0.6}),
-    where={"train_radius": 0.3},
+    q.robust_share, at_least(1.0), STRONG, where={"train_radius": 0.3}
 )
 claim = CLAIMS.about("at_crossing", source=DERIVED)
 claim(
     "C5-tie",
     "below the knee, at the oracle radius (beta R - alpha)/(R - 1), R = (P_N/S)^(1/q), the rates tie: "
     "the feature that starts larger wins (97 % of classes)",
-).holds(tie_score, typically(at_least(0.97)), HALF)
+).holds(q.tie_score, typically(at_least(0.97)), HALF)
 claim("C5-half", "and that is the robust one in half of the classes").holds(
     # three standard errors of a share of 64 independent classes
-    robust_share,
+    q.robust_share,
     typically(around(0.5, absolute=3 * 0.5 / 64**0.5)),
     HALF,
 )
@@ -218,49 +192,35 @@ DENSITY_CONDITION = "theorem on standard training, density condition"
 CLAIMS.about("density_18", source=DENSITY_CONDITION)(
     "A6-sparse",
     "18 non-robust patches: in classes that the start gives to u, u ends over 10 times as strong as v",
-).holds(sparse_ratio, typically(at_least(10.0)), SIGN)
+).holds(q.sparse_ratio, typically(at_least(10.0)), SIGN)
 CLAIMS.about("density_148", source=DENSITY_CONDITION)(
     "A6-dense",
     "148 non-robust patches: in classes that the start gives to v, v ends over 5 times as strong as u",
-).holds(dense_ratio, typically(at_least(5.0)), SIGN)
+).holds(q.dense_ratio, typically(at_least(5.0)), SIGN)
 CLAIMS.about("oracle", "shrunk", source=DERIVED)(
     "A7-oracle",
     "training against the oracle attack is standard training with weaker features (final weights)",
-).holds(
-    identity_error, at_most(1e-5, 0.0), Ablation("an attack that sees the network", {"attack": "one_step"})
-)
+).holds(q.identity_error, at_most(1e-5, 0.0), SEEING)
 
 CLAIMS.about("pure_nonrobust", source=GEOMETRY)(
     "A8-nonrobust",
     "a network of non-robust features alone is flipped at beta/sqrt 2: accuracy steps from 1 to 0",
-).holds(
-    threshold_error("flip_curve", lambda sizes: sizes.flip_radius(1)),
-    at_most(1e-3, 0.0),
-    Ablation("robust features instead", {"start": "robust"}),
-)
+).holds(q.threshold_error("flip_curve", lambda sizes: sizes.flip_radius(1)), at_most(1e-3, 0.0), ROBUST)
 claim = CLAIMS.about("pure_robust", source=GEOMETRY)
 claim(
     "A8-robust", "a network of robust features alone is flipped at alpha/sqrt 2: accuracy steps from 1 to 0"
-).holds(
-    threshold_error("flip_curve", lambda sizes: sizes.flip_radius(0)),
-    at_most(1e-3, 0.0),
-    Ablation("non-robust features instead", {"start": "nonrobust"}),
-)
+).holds(q.threshold_error("flip_curve", lambda sizes: sizes.flip_radius(0)), at_most(1e-3, 0.0), NONROBUST)
 claim(
     "A8-plant", "and gives in to robust features planted in all non-robust patches at alpha (S/P_N)^(1/q)"
-).holds(
-    threshold_error("plant_curve", lambda sizes: sizes.plant_radius()),
-    at_most(1e-3, 0.0),
-    Ablation("weights past the knee of the activation", {"start_size": 3.0}),
-)
+).holds(q.threshold_error("plant_curve", lambda sizes: sizes.plant_radius()), at_most(1e-3, 0.0), LARGE)
 CLAIMS.about(*SLOW_RUNS, source=DERIVED)(
     "C8-time", "radii near alpha slow learning down: the time for u to grow falls as (alpha - eps)^(-q)"
-).holds(escape_exponent, around(-3.0, relative=0.05), LINEAR_GROWTH)
+).holds(q.escape_exponent, around(-3.0, relative=0.05), LINEAR_GROWTH)
 
 claim = CLAIMS.about("full_attack", source="adversarial training with unrestricted attacks, in order")
 claim(
     "full-ratio", "PGD-4 in all directions: robust features end over 3 times as strong as non-robust ones"
-).holds(mean_ratio, at_least(3.0), WEAK)
+).holds(q.mean_ratio, at_least(3.0), WEAK)
 claim("full-flip", "PGD-4 in all directions: at least 90 % withstand feature flips").holds(
     lambda run: last(run.flip_accuracy), at_least(0.9), WEAK
 )
@@ -271,10 +231,7 @@ claim(
     "C7-limit",
     "and yet unrestricted PGD-20 breaks over 20 %: dense patches can carry planted robust features",
 ).holds(
-    lambda run: last(run.full_pgd_accuracy),
-    at_most(0.8),
-    Ablation("a test radius below the limit (0.02)", {"test_radius": 0.02}),
-    source="derived limit of robust features",
+    lambda run: last(run.full_pgd_accuracy), at_most(0.8), WITHIN, source="derived limit of robust features"
 )
 
 IMAGES = "feature learning process on images, in order; seeds share the split and both references"
@@ -293,11 +250,7 @@ robust_digits(
 claim(
     "digits-standard-accuracy",
     "digits, at 500 and 1,500 steps: the plain network's PGD accuracy at 0.15 is at most 0.15",
-).holds(
-    lambda run: run.pgd_accuracy.max("step"),
-    at_most(0.15),
-    Ablation("PGD of radius 0.02", {"test_radius": 0.02}),
-)
+).holds(lambda run: run.pgd_accuracy.max("step"), at_most(0.15), NEAR)
 robust_digits(
     "digits-adversarial-accuracy",
     "digits, at 500 and 1,500 steps: the adversarially trained network's is at least 0.55",

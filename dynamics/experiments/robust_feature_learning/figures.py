@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from dynamics import plots
+from dynamics.experiments.robust_feature_learning.images import Images
 from dynamics.experiments.robust_feature_learning.quantities import nonrobust, robust, sides, start_ratio
-from dynamics.study import Run, first, last
+from dynamics.study import Run, last
 from dynamics.words import counted
 
 if TYPE_CHECKING:
@@ -50,22 +50,15 @@ def _settings(run: Run) -> str:
     return f"{sizes}; {config.descent}, {counted(run.sizes['seed'], 'seed')}"
 
 
-def _by_class(strength: xr.DataArray) -> xr.DataArray:
-    """Every class of every seed as a seed."""
-    return (
-        strength.stack(all=("seed", "class"))
-        .drop_vars(("all", "seed", "class"), errors="ignore")
-        .rename(all="seed")
-    )
-
-
 def _draw_strengths(ax, run, kind):
     names = (r"robust, $\max_r\langle w_r, u\rangle$", r"non-robust, $\max_r\langle w_r, v\rangle$")
-    values = [_by_class(side) for side in sides(run.strength)]
+    # every class of every seed is a sample
+    order = ("seed", "class", "step")
+    values = [s.transpose(*order).values.reshape(-1, run.sizes["step"]) for s in sides(run.strength)]
     for side, name, colour in zip(values, names, (ROBUST, NONROBUST), strict=True):
-        plots.curve(ax, side, "step", color=colour, label=name)
+        plots.band(ax, run.step.values, side, color=colour, label=name)
     if run.config.follows_recursion and run.config.start == "random":
-        _draw_recursion(ax, run.config, kind, [first(side).values for side in values], int(run.step[-1]))
+        _draw_recursion(ax, run.config, kind, [side[:, 0] for side in values], int(run.step[-1]))
     plots.time_axis(ax, run.step.values)
     plots.label(ax, y="strength of a class's feature", title=TITLES[kind], log="y", legend="upper left")
     # strengths that shrink below a thousandth say no more than that
@@ -77,10 +70,8 @@ def _draw_recursion(ax, config, kind, starts, last):
     sizes, radius = config.sizes, _radius(config, kind)
     rates = (sizes.robust_rate(radius), sizes.nonrobust_rate(radius))
     # what starts larger stays larger: the median grows from the middle starts
-    laws = [
-        sizes.growth(_middle(start), rate, last).mean(axis=1)
-        for start, rate in zip(starts, rates, strict=True)
-    ]
+    pairs = zip(starts, rates, strict=True)
+    laws = [sizes.growth(_middle(start), rate, last).mean(axis=1) for start, rate in pairs]
     name = "early recursion"
     if radius and config.attack != "oracle":
         name += "\n(of the oracle attack)"
@@ -133,7 +124,7 @@ def _draw_lottery(ax, arms):
 def overview(run: Run) -> "matplotlib.figure.Figure":
     """The paper's picture; of a run over radii the crossing, of images the rates."""
     config = run.config
-    if config.on_images:
+    if isinstance(config, Images):
         return rates(run)
     if config.radii:
         return crossing(run)
@@ -163,7 +154,7 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
 @plots.styled
 def neurons(run: Run) -> "matplotlib.figure.Figure | None":
     """Every neuron's projection on its own class's two features, first seed."""
-    if run.config.on_images or run.config.radii:
+    if isinstance(run.config, Images) or run.config.radii:
         return None
     arms, k = _arms(run), run.config.num_classes
     figure, axes = plots.new_figure(1, len(arms), 4.8 * len(arms), 3.6)
@@ -172,13 +163,8 @@ def neurons(run: Run) -> "matplotlib.figure.Figure | None":
         own = one.own.transpose("neuron", "feature").values > 0.5
         curves = one.projection.transpose("neuron", "feature", "step").values
         for j in range(2 * k):
-            ax.plot(
-                one.step,
-                curves[own[:, j], j].T,
-                color=ROBUST if j < k else NONROBUST,
-                linewidth=0.7,
-                alpha=0.7,
-            )
+            line = {"color": ROBUST if j < k else NONROBUST, "linewidth": 0.7, "alpha": 0.7}
+            ax.plot(one.step, curves[own[:, j], j].T, **line)
         ax.plot([], [], color=ROBUST, label=r"$\langle w_r, u_i\rangle$, own robust feature")
         ax.plot([], [], color=NONROBUST, label=r"$\langle w_r, v_i\rangle$, own non-robust feature")
         plots.time_axis(ax, one.step.values)
@@ -190,16 +176,17 @@ def neurons(run: Run) -> "matplotlib.figure.Figure | None":
 @plots.styled
 def crossing(run: Run) -> "matplotlib.figure.Figure | None":
     """Share of classes that the robust feature wins against the training radius, with Wilson intervals."""
+    from scipy.stats import binomtest
+
     config = run.config
-    if not config.radii or config.on_images:
+    if isinstance(config, Images) or not config.radii:
         return None
     alone = run.isel(training=0)
     wins = (robust(alone) > nonrobust(alone)).stack(all=("seed", "class")).transpose("train_radius", "all")
     share, count = wins.mean("all").values, wins.sizes["all"]
-    low, high = wilson(share, count)
-    figure, axes = plots.new_figure(1, 1, 5.2, 3.6)
-    ax = axes[0, 0]
-    error = [np.maximum(share - low, 0), np.maximum(high - share, 0)]
+    ends = np.transpose([binomtest(w, count).proportion_ci(method="wilson") for w in wins.values.sum(axis=1)])
+    figure, (ax,) = plots.panels(1, 5.2, 3.6)
+    error = np.maximum([share - ends[0], ends[1] - share], 0)
     label = f"{count} classes a radius, 95 % interval"
     ax.errorbar(config.radii, share, error, color=ROBUST, marker="o", markersize=4, capsize=2, label=label)
     if config.attack == "oracle" and config.follows_recursion:
@@ -214,17 +201,10 @@ def crossing(run: Run) -> "matplotlib.figure.Figure | None":
     return figure
 
 
-def wilson(share: np.ndarray, count: int, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval of a share of `count` trials."""
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return middle - half, middle + half
-
-
 @plots.styled
 def rates(run: Run) -> "matplotlib.figure.Figure | None":
     """Images: whose adversarial perturbations a network follows, and its accuracies, while it trains."""
-    if not run.config.on_images:
+    if not isinstance(run.config, Images):
         return None
     arms = _arms(run)
     figure, axes = plots.new_figure(1, len(arms), 4.8 * len(arms), 3.8)
@@ -245,15 +225,15 @@ FIGURES = {"overview": overview, "neurons": neurons, "crossing": crossing, "rate
 
 def table(run: Run) -> str:
     """A line a kind of training: strengths of the features and accuracies at the end, means over seeds."""
-    if run.config.radii:
+    images = isinstance(run.config, Images)
+    if not images and run.config.radii:
         return ""
     names = {"accuracy": "clean", "pgd_accuracy": "PGD", "nonrobust_rate": "follows standard"}
-    names |= {"robust_rate": "follows adversarial"}
-    names = names if run.config.on_images else ACCURACIES
+    names = names | {"robust_rate": "follows adversarial"} if images else ACCURACIES
     shown = {name: label for name, label in names.items() if name in run}
-    rows = [["training", *([] if run.config.on_images else ["u", "v"]), *shown.values()]]
+    rows = [["training", *([] if images else ["u", "v"]), *shown.values()]]
     for kind, arm in _arms(run).items():
-        numbers = [] if run.config.on_images else list(sides(last(arm.strength)))
+        numbers = [] if images else list(sides(last(arm.strength)))
         numbers += [last(arm[name]) for name in shown]
         rows.append([kind, *(f"{float(number.mean()):.2f}" for number in numbers)])
     return plots.text_table(rows)

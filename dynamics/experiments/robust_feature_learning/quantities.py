@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from dynamics.study import Run, first, first_step, last, power_law
-from dynamics.study.quantities import side_by_side
+from dynamics.experiments.robust_feature_learning.setting import Patches
+from dynamics.study import Run, first, first_step, last
+from dynamics.study.quantities import exponent_over, side_by_side
 
 Runs = Mapping[str, Run]
 FEWEST_CLASSES = 60  # that a share of predicted winners is taken of
@@ -20,9 +21,9 @@ def sides(strength: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     return tuple(part.rename(feature="class").drop_vars("class", errors="ignore") for part in parts)
 
 
-def only(run: Run) -> Run:
-    """The one network that a run trained."""
-    return Run(run.config, run.dataset.isel(training=0, drop=True))
+def only(run: Run, **at: float) -> Run:
+    """The one network that a run trained, or one of those at several radii."""
+    return Run(run.config, run.dataset.isel(training=0, drop=True).sel(at, drop=True))
 
 
 def robust(run) -> xr.DataArray:
@@ -83,15 +84,12 @@ def _lottery(runs: Runs) -> tuple[xr.DataArray, xr.DataArray]:
     for run in runs.values():
         config = run.config
         for radius in config.radii or (config.radius if config.training == "adversarial" else 0.0,):
-            chosen = only(run.at(train_radius=radius) if config.radii else run)
+            chosen = only(run, **({"train_radius": radius} if config.radii else {}))
             ratio = start_ratio(chosen, radius)
             clear = (ratio > CLEAR) | (ratio < 1 / CLEAR)
             predicted = clear & ((robust(chosen) > nonrobust(chosen)) == (ratio > 1))
-            right = right + predicted.sum("class").drop_vars("train_radius", errors="ignore")
-            decided = decided + clear.sum("class").drop_vars("train_radius", errors="ignore")
-    return right.drop_vars("train_radius", errors="ignore"), decided.drop_vars(
-        "train_radius", errors="ignore"
-    )
+            right, decided = right + predicted.sum("class"), decided + clear.sum("class")
+    return right, decided
 
 
 def recursion_error(runs: Runs) -> xr.DataArray:
@@ -109,11 +107,8 @@ def _recursion_error(run: Run) -> xr.DataArray:
     law = xr.DataArray(grown, dims=("step", "seed", "neuron", "feature"), coords={"step": run.step})
     largest = run.projection.where(own).max(("neuron", "feature"))
     early = largest <= 0.1 * config.threshold / config.nonrobust_strength
-    return (
-        np.abs(run.projection / law - 1)
-        .where(own & early, 0)
-        .max(("step", "neuron", "feature"), skipna=False)
-    )
+    error = np.abs(run.projection / law - 1).where(own & early, 0)
+    return error.max(("step", "neuron", "feature"), skipna=False)
 
 
 def tie_score(run) -> xr.DataArray:
@@ -157,11 +152,11 @@ def threshold_error(curve: str, law):
     return error
 
 
-def escape_exponent(runs: Runs) -> xr.DataArray:
-    """Exponent of alpha - radius in the step at which u reaches 0.2."""
-    gaps = [run.config.robust_strength - run.config.radius for run in runs.values()]
-    times = {name: first_step(sides(run.strength)[0].max("class") >= 0.2) for name, run in runs.items()}
-    return power_law(gaps, side_by_side(times), "run")
+# the power of alpha - radius in the step at which u reaches 0.2
+escape_exponent = exponent_over(
+    lambda config: config.robust_strength - config.radius,
+    lambda run: first_step(sides(run.strength)[0].max("class") >= 0.2),
+)
 
 
 def on_patches(training: str):
@@ -169,27 +164,21 @@ def on_patches(training: str):
     adversarial = training == "adversarial"
 
     def applies(config) -> bool:
-        sizes = config.sizes
-        setting = (
-            config.follows_recursion
-            and config.start == "random"
-            and not config.radii
-            and config.adversarial_weight == 1
-            and config.attack != "gradient"
-            and config.span == "features"
-            and config.norm == "max-l2"
-            and config.training in (training, "both")
-        )
-        if not setting:
+        if not isinstance(config, Patches) or not config.follows_recursion:
+            return False
+        random = config.start == "random" and config.training in (training, "both")
+        attack = config.attack != "gradient" and config.span == "features" and config.norm == "max-l2"
+        if not (random and attack and not config.radii and config.adversarial_weight == 1):
             return False
         # among many classes a single step goes mostly along other classes' features, and overfits
         if adversarial and config.attack == "one_step" and config.num_classes > 4:
             return False
+        sizes, radius = config.sizes, config.radius
         dense = sizes.nonrobust_rate() > 3 * sizes.robust_rate() > 0
-        strong = sizes.nonrobust_rate(config.radius) == 0 and config.radius < config.robust_strength / 2**0.5
+        strong = sizes.nonrobust_rate(radius) == 0 and radius < config.robust_strength / 2**0.5
         if not dense or (adversarial and not strong):
             return False
-        rate = sizes.robust_rate(config.radius) if adversarial else sizes.nonrobust_rate()
+        rate = sizes.robust_rate(radius) if adversarial else sizes.nonrobust_rate()
         start = config.init_scale * sizes.slowest_start(config.width, 0.03)
         grown = config.steps > 1.1 * sizes.escape_time(start, rate)
         decided = adversarial or config.num_classes * sizes.robust_odds(config.width) < 0.05
@@ -200,12 +189,11 @@ def on_patches(training: str):
 
 def _is_small(config, adversarial: bool) -> bool:
     """Whether the start is far below the knee, and the noise of all patches far below the feature."""
-    sizes, q = config.sizes, config.power
+    q = config.power
     largest = config.init_scale * (2 * np.log(max(config.width, 2))) ** 0.5
-    feature = (
-        sizes.num_robust * (sizes.robust_strength - config.radius) ** q
-        if adversarial
-        else sizes.num_nonrobust * sizes.nonrobust_strength**q
-    )
-    noise = (sizes.num_robust + sizes.num_nonrobust) * config.noise**q
+    if adversarial:
+        feature = config.num_robust * (config.robust_strength - config.radius) ** q
+    else:
+        feature = config.num_nonrobust * config.nonrobust_strength**q
+    noise = (config.num_robust + config.num_nonrobust) * config.noise**q
     return bool(largest < 0.25 * config.threshold and noise < 0.1 * feature)
