@@ -8,6 +8,7 @@ from dynamics.draw.panels import (
     alignment_curves,
     band,
     curve,
+    curves,
     feature_map,
     guide,
     log_steps,
@@ -15,6 +16,7 @@ from dynamics.draw.panels import (
     pictures,
     square,
     survival,
+    ticks,
     time_axis,
 )
 from dynamics.draw.style import (
@@ -24,6 +26,7 @@ from dynamics.draw.style import (
     WIDEST,
     label,
     legend_below,
+    legends,
     new_figure,
     panels,
     save_figures,
@@ -40,10 +43,12 @@ __all__ = [
     "alignment_curves",
     "band",
     "curve",
+    "curves",
     "feature_map",
     "guide",
     "label",
     "legend_below",
+    "legends",
     "log_steps",
     "matrix",
     "new_figure",
@@ -56,5 +61,6 @@ __all__ = [
     "styled",
     "survival",
     "text_table",
+    "ticks",
     "time_axis",
 ]

@@ -289,6 +289,11 @@ def join(parts: Mapping[str, xr.Dataset], dim: str) -> xr.Dataset:
     return joined
 
 
+def by_number(parts: Mapping[str, xr.Dataset], dim: str, values: Sequence[int | float]) -> xr.Dataset:
+    """One Dataset with the parts along a new dimension of these numbers."""
+    return join(parts, dim).assign_coords({dim: list(values)})
+
+
 def without_steps(dataset: xr.Dataset) -> xr.Dataset:
     """What was recorded once: the Dataset without what has the dimension `step`, and without that."""
     return dataset.drop_dims("step", errors="ignore")

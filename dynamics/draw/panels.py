@@ -60,6 +60,32 @@ def curve(ax: "matplotlib.axes.Axes", values: xr.DataArray, dim: str, **line: An
     band(ax, values[dim].values, values.values, **line)
 
 
+def curves(
+    ax: "matplotlib.axes.Axes",
+    values: xr.DataArray,
+    dim: str,
+    by: str,
+    label: str | Mapping[str, str] = "{}",
+    **line: Any,
+) -> None:
+    """A `curve` over `dim` for each value of another dimension, coloured in turn.
+
+    Args:
+      label: of each, with the value in its braces; or by value.
+    """
+    for number, value in enumerate(values[by].values):
+        text = label.format(value) if isinstance(label, str) else label[str(value)]
+        how = {"color": COLOURS[number % 6], "label": text} | line
+        curve(ax, values.sel({by: value}), dim, **how)
+
+
+def ticks(ax: "matplotlib.axes.Axes", values: xr.DataArray | Real[np.ndarray, " points"]) -> None:
+    """Ticks of the x-axis at these numbers, and nowhere else."""
+    values = np.asarray(values)
+    ax.set_xticks(values, [f"{value:g}" for value in values])
+    ax.minorticks_off()
+
+
 def alignment_curves(
     ax: "matplotlib.axes.Axes",
     steps: Sequence[int] | Int[np.ndarray, " times"],
@@ -164,7 +190,7 @@ def guide(
     x: xr.DataArray | Real[np.ndarray, " points"],
     height: float,
     exponent: float,
-    label: str,
+    label: str | None,
     **line: Any,
 ) -> None:
     """A power law as theory's line, of this height at the first x."""

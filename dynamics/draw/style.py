@@ -5,7 +5,7 @@ Nothing here shows anything, or keeps a figure open.
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,18 @@ def legend_below(ax: "matplotlib.axes.Axes", columns: int = 2, **legend: Any) ->
     down = ScaledTranslation(0, -BELOW / 72, ax.figure.dpi_scale_trans)
     place = {"bbox_to_anchor": (0.0, 0.0), "bbox_transform": ax.transAxes + down, "borderaxespad": 0}
     ax.legend(loc="upper left", ncols=columns, **place, **legend)
+
+
+def legends(axes: Iterable["matplotlib.axes.Axes"]) -> None:
+    """A legend in every panel that has none yet; dashed lines, which are theory's, come last."""
+
+    def dashed(entry):
+        return getattr(entry[0], "get_linestyle", lambda: "")() == "--"
+
+    for ax in axes:
+        if ax.get_legend() is None:
+            entries = sorted(zip(*ax.get_legend_handles_labels(), strict=True), key=dashed)
+            ax.legend([line for line, _ in entries], [text for _, text in entries], loc="best")
 
 
 def label(

@@ -1,8 +1,7 @@
 """Tables of text: what `run` prints, and reports show."""
 
-from collections.abc import Mapping, Sequence
-
-import xarray as xr
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
@@ -14,9 +13,26 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def number_table(dim: str, columns: Mapping[str, xr.DataArray], digits: str, head: str = "") -> str:
-    """Means of labelled arrays, a column each, by the coordinate `dim` (or called `head`)."""
-    means = [values.mean([other for other in values.dims if other != dim]) for values in columns.values()]
-    places = means[0][dim].values
-    rows = ([str(at), *(f"{float(v.sel({dim: at})):{digits}}" for v in means)] for at in places)
-    return text_table([[head or dim, *columns], *rows])
+def number_table(
+    head: str,
+    index: Iterable[Any],
+    *columns: tuple[str, Iterable[Any]],
+    form: str = ".3g",
+    missing: str = "nan",
+) -> str:
+    """Numbers by an index: `number_table("width", run.width, ("error", error.mean("seed")))`.
+
+    Args:
+      head: the index's name.
+      columns: name and numbers of each.
+      form: of numbers, as `format` takes it.
+      missing: what stands for NaN.
+    """
+
+    def text(number):
+        return missing if number != number else format(float(number), form)
+
+    numbers = zip(*(values for _, values in columns), strict=True)
+    names = (value if isinstance(value, str) else f"{value:g}" for value in index)
+    rows = [[name, *map(text, row)] for name, row in zip(names, numbers, strict=True)]
+    return text_table([[head, *(name for name, _ in columns)], *rows])

@@ -1,7 +1,8 @@
 r"""Two-layer networks $f(x) = m^{-1/2} \sum_r a_r \phi(w_r \cdot x + b_r)$, whose kernels are known."""
 
+import functools
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dynamics.models.activations import Activation
+from kernels import closed_form
+from kernels.duals import leaky_relu
+from kernels.regression import Kernel
 
 Trained = Literal["first", "second", "both"]
 Output = Literal["sign", "normal"]
@@ -17,8 +21,8 @@ Output = Literal["sign", "normal"]
 class NTKTwoLayer(nn.Module):
     r"""$f(x) = m^{-1/2} \sum_{r=1}^m a_r\,\phi(w_r \cdot x + b_r)$ with $w_r \sim N(0, I)$ and $E a_r^2 = 1$.
 
-    The output has shape (samples,). The infinitely wide network has the kernels of
-    `kernels.closed_form.two_layer`, a finite one `finite_two_layer` at its weights. Parameters: `W` (neurons,
+    The output has shape (samples,). `infinite` are the infinitely wide network's kernels, `finite` is the
+    kernel of one at its weights. Parameters: `W` (neurons,
     dim), `a` (neurons,) and, with biases, `b` (neurons,); what does not train has gradient 0.
 
     Attributes:
@@ -75,3 +79,34 @@ class NTKTwoLayer(nn.Module):
             return jnp.concatenate([half, sign * half])
 
         return init
+
+    @nn.nowrap
+    def infinite(self, trained: str = "", nngp: bool = False) -> Kernel:
+        """The NTK of the infinitely wide network, or of other layers; or its outputs' covariance (NNGP)."""
+        return _infinite(self.activation, trained or self.trained, self.use_bias, nngp)
+
+    @nn.nowrap
+    def finite(
+        self, params: Any, x: Float[Array, "samples dim"], trained: str = ""
+    ) -> Float[Array, "samples samples"]:
+        """The exact NTK at some weights; biases are weights of one more coordinate, 1."""
+        W, x = params["W"], jnp.asarray(x)
+        if self.use_bias:
+            W = jnp.concatenate([W, params["b"][:, None]], 1)
+            x = jnp.pad(x, ((0, 0), (0, 1)), constant_values=1.0)
+        dual = _dual(self.activation)
+        return closed_form.finite_two_layer(W, params["a"], x, x, dual, trained=trained or self.trained)
+
+
+def _dual(activation):
+    return leaky_relu(activation.slope) if activation.name == "leaky_relu" else activation.name
+
+
+@functools.cache  # one function for one kernel, so that equal runs share their programs
+def _infinite(activation, trained, use_bias, nngp):
+    def kernel(x, z):
+        bias = float(use_bias)
+        both = closed_form.two_layer(x, z, _dual(activation), trained=trained, trained_bias=bias)
+        return both.nngp if nngp else both.ntk
+
+    return kernel

@@ -15,8 +15,23 @@ from dynamics.observables.alignment import (
     weights,
 )
 from dynamics.observables.base import Observable, observable
+from dynamics.observables.distillation import (
+    kernel_gap,
+    lowered_loss,
+    support,
+    support_class,
+    support_condition,
+    support_drift,
+)
 from dynamics.observables.evaluation import accuracy_under, masking
-from dynamics.observables.kernel import ntk, ntk_eigenvalues, ntk_usefulness
+from dynamics.observables.kernel import (
+    finite_kernel_error,
+    finite_kernel_variance,
+    ntk,
+    ntk_eigenvalues,
+    ntk_everywhere,
+    ntk_usefulness,
+)
 from dynamics.observables.landscape import (
     gradient_supremum,
     hessian_eigenvalues,
@@ -50,6 +65,7 @@ from dynamics.observables.predictor import (
     signed_inputs,
     signed_tangents,
 )
+from dynamics.observables.regression import regression_error, ridgeless
 from dynamics.observables.robustness import (
     accuracy,
     attack_radius,
@@ -92,14 +108,18 @@ __all__ = [
     "effective_sparsity",
     "feature_strength",
     "features",
+    "finite_kernel_error",
+    "finite_kernel_variance",
     "geometric_margin",
     "gradient_supremum",
     "hessian_eigenvalues",
     "input_gradient",
+    "kernel_gap",
     "linear_predictor",
     "log_loss",
     "loss_rise",
     "loss_slice",
+    "lowered_loss",
     "magnitudes",
     "margins",
     "masking",
@@ -108,6 +128,7 @@ __all__ = [
     "noise_square",
     "ntk",
     "ntk_eigenvalues",
+    "ntk_everywhere",
     "ntk_usefulness",
     "num_parameters",
     "observable",
@@ -123,6 +144,8 @@ __all__ = [
     "pgd_accuracy",
     "point_feature",
     "projection",
+    "regression_error",
+    "ridgeless",
     "robust_accuracy",
     "robust_curve",
     "saturated",
@@ -132,6 +155,10 @@ __all__ = [
     "smallest_margin",
     "soft_margin",
     "stationarity",
+    "support",
+    "support_class",
+    "support_condition",
+    "support_drift",
     "targeted_examples",
     "test_accuracy",
     "test_patch_scores",

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dynamics import linalg
@@ -81,3 +82,43 @@ def ntk_usefulness(params, problem, draw, count=20, num_points=None) -> Float[Ar
     values, vectors = linalg.eigh((gram + gram.T) / 2)
     modes = Spectrum(values[::-1], vectors[:, ::-1])
     return eigenfeatures.usefulness(eigenfeatures.features(cross, modes, train.y, count), test.y)
+
+
+@observable(("point", "sample"), about="empirical NTK of training and test points with training points")
+def ntk_everywhere(params, problem, draw) -> Float[Array, "points samples"]:
+    """The empirical NTK, training points' rows first."""
+    everywhere = jnp.concatenate([draw.train.x, draw.test.x])
+    return empirical.ntk(problem.apply, first_layers.plain(params), everywhere, draw.train.x)
+
+
+@observable(("layer",), about="relative error of the kernel", random=True)
+def finite_kernel_error(params, problem, draw, key, layer, kernel, draws) -> Float[Array, " layers"]:
+    """Root mean square over `draws` networks at their start of the relative Frobenius error of the NTK.
+
+    Of `NTKTwoLayer`, whose layers named have these kernels.
+    """
+    del params
+    x = draw.train.x
+    exact = jnp.stack([one(x, x) for one in kernel])
+
+    def error(k):
+        found = _finite(problem, k, x, layer)
+        return jnp.sum((found - exact) ** 2, (1, 2)) / jnp.sum(exact**2, (1, 2))
+
+    return jnp.sqrt(jnp.mean(jax.lax.map(error, jax.random.split(key, draws)), axis=0))
+
+
+@observable(("layer",), about="width times the kernel's variance on the diagonal", random=True)
+def finite_kernel_variance(params, problem, draw, key, layer, draws) -> Float[Array, " layers"]:
+    r"""$m\,\mathrm{Var}\,\hat\Theta(x, x)$ over `draws` networks, x the first training point."""
+    del params
+    x = draw.train.x[:1]
+
+    found = jax.lax.map(lambda k: _finite(problem, k, x, layer)[:, 0, 0], jax.random.split(key, draws))
+    return problem.model.width * jnp.var(found, axis=0, ddof=1)
+
+
+def _finite(problem, key, x, layers):
+    """The exact kernels of one network at its start."""
+    params = problem.init(key, key)
+    return jnp.stack([problem.model.finite(params, x, one) for one in layers])

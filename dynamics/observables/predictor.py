@@ -14,8 +14,9 @@ from dynamics.problem import Problem, first_layers
 
 @observable(("point",), about="output")
 def outputs(params, problem, draw, points="train"):
-    """$f(x)$ at the training or test points, of a network with a single output."""
-    found = problem.outputs(params, draw, points)
+    """$f(x)$ at the training or test points, or `everywhere`, of a network with a single output."""
+    places = ("train", "test") if points == "everywhere" else (points,)
+    found = jnp.concatenate([problem.outputs(params, draw, place) for place in places])
     if found.ndim != 1:
         raise ValueError(f"outputs is for networks with a single output, got {found.shape[1]}")
     return found

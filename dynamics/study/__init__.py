@@ -2,7 +2,7 @@
 
 from dynamics.study.bands import Band, Bracketed, around, at_least, at_most, between, expected, typically
 from dynamics.study.claim import Ablation, CheckRun, Claim, Claims, Run, set_as
-from dynamics.study.config import Config, RunConfig, TrainingConfig, setting
+from dynamics.study.config import Config, RuleConfig, RunConfig, TimedConfig, TrainingConfig, kept, setting
 from dynamics.study.law import Law
 from dynamics.study.quantities import first, first_above, first_step, last, passed_between, power_law, slope
 
@@ -15,8 +15,10 @@ __all__ = [
     "Claims",
     "Config",
     "Law",
+    "RuleConfig",
     "Run",
     "RunConfig",
+    "TimedConfig",
     "TrainingConfig",
     "around",
     "at_least",
@@ -26,6 +28,7 @@ __all__ = [
     "first",
     "first_above",
     "first_step",
+    "kept",
     "last",
     "passed_between",
     "power_law",

@@ -147,14 +147,10 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig(Config):
-    """Fields of every experiment that trains: how long, on how much at a time, and what is recorded when."""
+class TimedConfig(Config):
+    """Fields of what is followed in time: how long, and what is recorded when."""
 
     steps: int = setting(100, "number of steps T", low=0)
-    batch_size: int = setting(0, "samples a step; 0: full batch", low=0, high="num_samples")
-    shared_data: bool = setting(
-        False, "train all seeds on the data of seed 0, from initial weights of their own"
-    )
     records: int = setting(64, "recording times", low=2, high=MOST_RECORDS)
     spacing: Literal["linear", "log"] = setting("log", "spacing of the recording times")
 
@@ -164,8 +160,18 @@ class RunConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig(RunConfig):
-    """Fields of an experiment that trains by one update rule of the user's choice."""
+class RunConfig(TimedConfig):
+    """Fields of every experiment that trains on samples: besides its time, on how many a step, and whose."""
+
+    batch_size: int = setting(0, "samples a step; 0: full batch", low=0, high="num_samples")
+    shared_data: bool = setting(
+        False, "train all seeds on the data of seed 0, from initial weights of their own"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuleConfig(Config):
+    """Fields of an update rule of the user's choice."""
 
     descent: str = setting(
         "gd",
@@ -200,16 +206,33 @@ class TrainingConfig(RunConfig):
             of=self.objective,
         )
 
+    def check(self) -> None:
+        """Refuse an unknown rule, and options that do not go with it."""
+        super().check()
+        descent.check(
+            self.descent, normalize=self.normalize, step=self.step_rule, momentum=self.momentum or None
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig(RuleConfig, RunConfig):
+    """Fields of an experiment that trains by one update rule of the user's choice."""
+
     def job(self, problem: Problem, **how: Any) -> Job:
         """The training of a problem, for these steps by this rule; `how`: the other attributes of a job."""
         own = {"steps": self.steps, "when": self.recording_times(), "batch_size": self.batch_size or None}
         return Job(problem, self.update_rule, **own | how)
 
-    def check(self) -> None:
-        """Refuse an unknown rule, and options that do not go with it."""
-        descent.check(
-            self.descent, normalize=self.normalize, step=self.step_rule, momentum=self.momentum or None
-        )
+
+def kept(cls: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a result's field values those that a config class has, and that mean something beside the others."""
+    known = {field.name: field for field in dataclasses.fields(cls)}
+
+    def meant(name):
+        of = known[name].metadata["of"]
+        return all(values.get(other, known[other].default) in allowed for other, allowed in of.items())
+
+    return {name: value for name, value in values.items() if name in known and meant(name)}
 
 
 def annotation(cls: type, name: str) -> Any:

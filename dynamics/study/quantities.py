@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Real
+from jaxtyping import Float, Real
 
 Points = xr.DataArray | Real[np.ndarray, " points"] | Sequence[int | float]
 
@@ -68,6 +68,31 @@ def first_above(values: xr.DataArray, level: float) -> xr.DataArray:
         return np.interp(level, curve[j - 1 : j + 1], steps[j - 1 : j + 1]) if j else float(steps[0])
 
     return xr.apply_ufunc(one, values, values.step, input_core_dims=[["step"]] * 2, vectorize=True)
+
+
+def falls_between(
+    times: Float[np.ndarray, " times"], rest: Float[np.ndarray, " times"], left: float
+) -> tuple[float, float]:
+    """What the time lies between at which a curve falls below a share `left`, by its records.
+
+    Where the lines through this, the last and the next two records pass: a curve whose logarithm bends to one
+    side lies between them; beside the first or last record it may pass anywhere between the two, and after
+    the last one any time later.
+    """
+    below = np.flatnonzero(rest < left)
+    if not below.size:
+        return float(times[-1]), np.inf
+    i = below[0]
+    if i == 0:
+        return 0.0, 0.0
+    if i < 2 or i + 1 == len(times):
+        return float(times[i - 1]), float(times[i])
+    height = np.log(np.maximum(np.abs(rest[i - 2 : i + 2]), 1e-300)) - np.log(left)
+    near = times[i - 2 : i + 2]
+    with np.errstate(divide="ignore"):
+        passes = near[:-1] - height[:-1] * np.diff(near) / np.diff(height)
+    passes = np.clip(np.nan_to_num(passes, nan=near[2]), near[1], near[2])
+    return float(passes.min()), float(passes.max())
 
 
 def slope(x: Points, values: xr.DataArray, dim: str) -> xr.DataArray:

@@ -89,17 +89,16 @@ CASES = {
          "kernel_points": 4},
     ],
     "kernels_data_physics": [
-        {"part": "eigenfeatures", "num_images": 8, "num_test_images": 8, "kept": (1, 8)},
-        {"part": "distillation", "num_images": 12, "num_test_images": 8, "support": (4, 12)},
+        {"num_images": 12, "num_test_images": 8, "support": (4, 12)},
     ],
     "robust_data_distillation": [
         {"num_samples": 8, "num_test": 8, "num_support": 4, "batch_size": 0},
-        {"part": "networks", "arms": ("adv_kip",), "num_samples": 8, "num_test": 8, "num_support": 4,
+        {"setting": "Networks", "arms": ("adv_kip",), "num_samples": 8, "num_test": 8, "num_support": 4,
          "batch_size": 0, "widths": (4,)},
-        {"part": "rescaling", "num_samples": 8, "num_test": 8, "num_support": 8, "batch_size": 0},
+        {"setting": "Rescaling", "num_samples": 8, "num_test": 8, "num_support": 8},
     ],
 }  # fmt: skip
-CLASSES = ("ntk_eigenfeatures", "kernels_data_physics")
+CLASSES = ("ntk_eigenfeatures",)
 
 
 def boxes_within(value):
@@ -114,10 +113,10 @@ def boxes_within(value):
 
 
 def of_file(name, setting=None, **settings):
-    """A config of a setting that reads files: the one that is named, or the first."""
+    """A config of the experiment's setting of that name, or the first that reads files."""
     found = experiments.get(name).configs
-    first = next(one for one in found.values() if "box" in one.__dataclass_fields__)
-    return (found[setting] if setting else first)(**settings)
+    first = next(key for key, one in found.items() if "box" in one.__dataclass_fields__)
+    return found[setting or first](**settings)
 
 
 def first_jobs(name, settings, data, box=()):
@@ -148,7 +147,7 @@ def test_every_attack_and_support_keeps_to_the_box_of_the_data(files, name, sett
         attacks += boxes_within(describe(job.descent.recipe)) if box is not None else []
         if "support" in str(describe(job.descent.recipe)):
             assert box is not None, "a support without a box is not held in one"
-    assert attacks or (box is None and settings.get("part") == "distillation")
+    assert attacks or (box is None and name == "kernels_data_physics")
     assert all(found == box for found in attacks), attacks
 
 
@@ -169,12 +168,6 @@ def test_settings_of_the_box_are_refused_where_they_mean_nothing(files, name):
     if name not in ("kernels_data_physics", "robust_data_distillation"):
         with pytest.raises(ValueError, match="box is for the inputs of a data file"):
             of_file(name, box=(0.0, 1.0))
-
-
-@pytest.mark.parametrize(("name", "part"), [("kernels_data_physics", "sphere")])
-def test_parts_that_read_no_file_refuse_a_box(files, name, part):
-    with pytest.raises(ValueError, match=f"none with part='{part}'"):
-        experiments.get(name).Config(part=part, data=str(files / "floats.npz"), box=(0.0, 1.0))
 
 
 def test_data_made_of_others_keep_their_box(files):

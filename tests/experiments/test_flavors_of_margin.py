@@ -298,7 +298,6 @@ def test_the_sum_of_losses_is_minimised_and_rules_are_those_of_the_config():
         ({"norms": ("l0",)}, "norm must be l1"),
         ({"activation": "gelu"}, "activation must be homogeneous"),
         ({"widths": ()}, "at least one hidden layer"),
-        ({"data": "nowhere"}, "data must be linear, .* or an existing path"),
         ({"data": "mnist", "classes": (2,)}, "classes must be two different labels"),
         ({"data": "orthogonal", "num_positive": 20}, "orthogonal points need"),
         ({"data": "point", "point": (0.0, 0.0)}, "an entry other than 0"),
@@ -311,6 +310,12 @@ def test_bad_configs(change, message):
     with pytest.raises(ValueError, match=message) as caught:
         dataclasses.replace(PRESETS["small"], **change)
     assert "\n" not in str(caught.value)
+
+
+def test_data_that_are_not_there_are_refused_where_they_are_loaded():
+    config = dataclasses.replace(PRESETS["digits"], data="nowhere")
+    with pytest.raises(ValueError, match=r"data must be linear, .* or an existing path, got 'nowhere'"):
+        module.data(config, "gd")
 
 
 def recorded(steps, log_loss):

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics import experiments, load, save
+from dynamics import experiments, load, observables, save
 from dynamics.data.directions import Circle, Hypercube
-from dynamics.experiments.kernels_data_physics import on_data, quantities
+from dynamics.experiments.kernels_data_physics import quantities
 from dynamics.keys import named_key, seed_key
 from dynamics.study.claim import Run
+from dynamics.study.quantities import falls_between
 from dynamics.study.verdict import judge
 
 EXPERIMENT = experiments.get("kernels_data_physics")
@@ -21,16 +22,24 @@ SHORT = ["X3-closed-form", "X3-distance"]
 LONG = [claim for claim in IDS if claim not in SHORT]
 TINY = {
     "hypercube": {"sizes": (4, 8), "cube_dim": 5},
-    "kernels": {"widths": (4, 8), "draws": 3},
-    "width": {"widths": (4, 8), "steps": 3},
-    "linear": {"width": 8, "steps": 5, "rates": (1.0,)},
-    "spectral_bias": {"width": 16, "grid": 16, "frequencies": (2, 3), "steps": 5, "amplitudes": (0.1, 1.0)},
+    "kernels": {"widths": (4, 8), "draws": 3, "biases": True},
+    "width": {"widths": (4, 8), "steps": 3, "target": "random"},
+    "linear": {"width": 8, "steps": 5, "rates": (1.0,), "target": "linear", "amplitude": 2.0},
+    "small": {"width": 16, "grid": 16, "frequencies": (2, 3), "steps": 5, "amplitudes": (0.1, 1.0)},
     "sphere": {"sphere_points": 60},
-    "learning_curves": {"sizes": (4, 8), "modes": 20, "draws": 2, "biases": True, "trained": "first"},
-    "distillation": {"steps": 2, "num_images": 60, "num_test_images": 20, "support": (10,), "records": 2},
-    "eigenfeatures": {"num_images": 40, "num_test_images": 20, "kept": (1, 40), "flow_times": (1.0,)},
-    "ensemble": {"width": 8, "steps": 5, "times": (0, 5), "num_samples": 4, "great_circle": True},
-}
+    "learning_curves": {"sizes": (4, 8), "modes": 20, "draws": 2},
+    "distillation": {
+        "steps": 2, "num_images": 60, "num_test_images": 20, "support": (10,), "records": 2, "depth": 2
+    },
+    "ensemble": {"width": 8, "times": (0, 5), "num_samples": 4, "great_circle": True},
+}  # fmt: skip
+
+
+def tiny_config(preset, **change):
+    given = TINY[preset] | change
+    if change.get("regular"):
+        given = {name: value for name, value in given.items() if name not in ("modes", "draws")}
+    return dataclasses.replace(PRESETS[preset], **given)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +74,10 @@ def test_claim_of_long_runs_holds_and_its_ablation_does_not(long, claim):
 def tiny():
     made = {}
 
-    def run(part, **change):
-        key = (part, tuple(change.items()))
+    def run(preset, **change):
+        key = (preset, tuple(change.items()))
         if key not in made:
-            made[key] = EXPERIMENT.run(Config(part=part, **TINY[part], **change), seeds=2)
+            made[key] = EXPERIMENT.run(tiny_config(preset, **change), seeds=2)
         return made[key]
 
     return run
@@ -86,15 +95,15 @@ def test_a_saved_run_is_drawn_tabled_and_judged(tiny, tmp_path, flaws):
     dataset = tiny("hypercube")
     save(dataset, tmp_path / "result.nc")
     saved = load(tmp_path / "result.nc")
-    assert EXPERIMENT.config_of(saved) == Config(part="hypercube", **TINY["hypercube"])
+    assert EXPERIMENT.config_of(saved) == tiny_config("hypercube")
     assert_is_drawn_and_finite(saved, flaws)
     assert EXPERIMENT.judge(saved) == []  # which is no setting of a claim
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("part", list(TINY))
-def test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone(tiny, flaws, part):
-    dataset = tiny(part)
+@pytest.mark.parametrize("preset", list(TINY))
+def test_every_setting_runs_is_drawn_and_is_finite_and_the_same_alone(tiny, flaws, preset):
+    dataset = tiny(preset)
     assert_is_drawn_and_finite(dataset, flaws)
     alone = EXPERIMENT.run(EXPERIMENT.config_of(dataset), seeds=[1])
     for name, values in alone.data_vars.items():
@@ -106,7 +115,7 @@ def test_every_part_runs_is_drawn_and_is_finite_and_the_same_alone(tiny, flaws, 
 
 def test_rates_alike_in_six_digits_are_two_runs(flaws):
     rates = (1.0000001, 1.0000002)
-    config = Config(part="linear", **TINY["linear"] | {"rates": rates, "records": 2})
+    config = tiny_config("linear", rates=rates, records=2)
     found = EXPERIMENT.run(config, seeds=1)
     assert found.rate.values.tolist() == list(rates)
     top = found.residual.isel(seed=0, step=-1)
@@ -117,7 +126,7 @@ def test_rates_alike_in_six_digits_are_two_runs(flaws):
 
 @pytest.mark.exhaustive
 def test_a_network_that_is_not_linearised_moves_by_a_finite_distance():
-    config = Config(part="linear", **TINY["linear"], linearized=False)
+    config = tiny_config("linear", linearized=False)
     found = EXPERIMENT.run(config, seeds=2)
     assert float(found.distance_moved.isel(step=0).max()) == 0
     error = quantities.distance_error(Run(config, found))
@@ -135,7 +144,7 @@ def test_an_ensemble_is_one_number_for_all_its_networks():
     }
     made |= {name: ("point", rng.uniform(1, 2, 4)) for name in ("variance_limit", "posterior_variance")}
     dataset = xr.Dataset(made)
-    run = Run(Config(part="ensemble", **TINY["ensemble"]), dataset)
+    run = Run(tiny_config("ensemble"), dataset)
     outputs = dataset.output.values
     ratio = outputs.var(axis=0, ddof=1) / dataset.variance_predicted.values
     assert float(quantities.ensemble_variance(run)) == pytest.approx(np.abs(ratio - 1).max())
@@ -182,8 +191,7 @@ def interpolated(size):
 
 @pytest.mark.parametrize("size", [4, 8])
 def test_a_prediction_on_the_grid_is_one_solve(size):
-    kernel = on_data.kernel_of(Config(part="learning_curves", **TINY["learning_curves"]))
-    what = on_data.grid_prediction.given(kernel=kernel)
+    what = observables.ridgeless.given(kernel=PRESETS["learning_curves"].kernel())
 
     @jax.jit
     def predict(key):
@@ -235,45 +243,95 @@ def test_the_circle_is_the_data_that_theory_is_about(flaws):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("preset", "change", "sentence"),
     [
-        ({"frequencies": (2, 32)}, "frequencies must be below grid / 2 = 32, got 32"),
-        ({"frequencies": ()}, "frequencies must not be empty"),
-        ({"part": "ensemble", "doubled": True}, "part ensemble is about networks that do not start at 0"),
-        ({"width": 3}, "doubled networks need even widths, got 3"),
-        ({"amplitudes": (1.0, 0.5)}, "amplitudes must increase, got 1, 0.5"),
-        ({"part": "kernels", "widths": (8,)}, "give at least two widths, to show a rate"),
-        ({"part": "hypercube", "cube_dim": 2}, "degrees must be at most cube_dim=2, got 3"),
-        ({"part": "distillation", "num_images": 20}, "support must be at most num_images=20, got 50"),
-        ({"part": "eigenfeatures", "classes": (3,)}, "classes must be two different labels"),
-        ({"part": "learning_curves", "shared_data": True}, "shared_data is not for learning_curves"),
-        ({"batch_size": 5}, "batch_size must be 0: theory is for full batches, got 5"),
-        ({"part": "ensemble", "steps": 10, "times": (20, 400)}, "times must be at most steps=10, got 400"),
-        ({"part": "ensemble", "steps": 20, "times": (0, 400)}, "times must be at most steps=20, got 400"),
-        ({"rate": 2.0}, "rate must be a finite number above 0 and below 2, got 2.0"),
+        ("small", {"frequencies": (2, 32)}, "frequencies must be below grid / 2 = 32, got 32"),
+        ("small", {"frequencies": ()}, "frequencies must not be empty"),
+        ("small", {"width": 3}, "doubled networks need even widths, got 3"),
+        ("small", {"amplitudes": (1.0, 0.5)}, "amplitudes must increase, got 1, 0.5"),
+        ("small", {"rate": 2.0}, "rate must be a finite number above 0 and below 2, got 2.0"),
+        ("kernels", {"widths": (8,)}, "give at least two widths, to show a rate"),
+        ("learning_curves", {"sizes": (8,)}, "give at least two sizes, to show a rate"),
+        ("learning_curves", {"frequencies": (3,)}, "frequencies is for regular true, got frequencies=3 and"),
+        ("learning_curves", {"regular": True, "draws": 5}, "draws is for regular false, got draws=5 and"),
+        ("hypercube", {"cube_dim": 2}, "degrees must be at most cube_dim=2, got 3"),
+        ("distillation", {"num_images": 20}, "support must be at most num_images=20, got 50"),
+        ("ensemble", {"times": (20, 10)}, "times must increase, got 20, 10"),
     ],
 )
-def test_refusals(change, sentence):
+def test_refusals(preset, change, sentence):
     with pytest.raises(ValueError, match=sentence):
-        dataclasses.replace(PRESETS["small"], **change)
+        dataclasses.replace(PRESETS[preset], **change)
+
+
+FIRST = {"trained": "first"}
+OLD = FIRST | {"steps": 50, "records": 5, "batch_size": 0, "width": 32, "widths": [8, 16], "draws": 7}
+OLD |= {"frequencies": [3], "sizes": [4, 8], "depth": 2, "learning_rate": 0.1, "alias_biases": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "setting", "fields"),
+    [
+        (
+            {},
+            "SpectralBias",
+            {"steps": 50, "records": 5, "width": 32, "trained": "first", "frequencies": (3,)},
+        ),
+        ({"part": "kernels"}, "KernelConvergence", {"widths": (8, 16), "draws": 7}),
+        ({"part": "width"}, "Width", {"widths": (8, 16), "steps": 50} | FIRST),
+        ({"part": "linear"}, "Linear", {"width": 32, "steps": 50, "records": 5} | FIRST),
+        (
+            {"part": "ensemble", "times": [0, 9]},
+            "Ensemble",
+            {"width": 32, "times": (0, 9), "trained": "first"},
+        ),
+        ({"part": "sphere"}, "Sphere", FIRST),
+        ({"part": "learning_curves"}, "LearningCurves", {"sizes": (4, 8), "draws": 7} | FIRST),
+        (
+            {"part": "learning_curves", "regular": True},
+            "LearningCurves",
+            {"sizes": (4, 8), "regular": True, "frequencies": (3,)} | FIRST,
+        ),
+        ({"part": "hypercube"}, "Hypercube", {"sizes": (4, 8), "depth": 2}),
+        (
+            {"part": "distillation"},
+            "Distillation",
+            {"steps": 50, "records": 5, "depth": 2, "learning_rate": 0.1},
+        ),
+    ],
+)
+def test_results_of_when_there_was_one_setting_are_read(given, setting, fields):
+    for name in (None, "Config"):
+        config = EXPERIMENT.read(OLD | given, name)
+        assert config == EXPERIMENT.configs[setting](**fields)
+    with pytest.raises(ValueError, match="no part 'eigenfeatures' any more"):
+        EXPERIMENT.read(OLD | {"part": "eigenfeatures"})
+
+
+def test_regular_grids_have_a_table_of_one_seed(tiny):
+    dataset = tiny("learning_curves", regular=True)
+    assert EXPERIMENT.summary(dataset) == EXPERIMENT.summary(dataset.isel(seed=[1]))
+    head, *rows = EXPERIMENT.summary(dataset).splitlines()
+    assert head.split()[:3] == ["frequency", "n=4", "n=8"]
+    assert [row.split()[0] for row in rows] == ["2", "4", "6", "8"]
 
 
 def test_the_time_of_a_smooth_curve_is_known_better_than_its_records():
     """exp(-t/T) passes a tenth at T log 10 wherever it is recorded; what bends lies between its secants."""
     for steps in (np.array([0, 10, 100, 300, 400.0]), np.array([0, 150, 200, 260, 300.0])):
-        low, high = quantities.hitting_range(steps, np.exp(-steps / 100))
+        low, high = falls_between(steps, np.exp(-steps / 100), 0.1)
         np.testing.assert_allclose([low, high], 100 * np.log(10), rtol=1e-12)
     for power in (0.5, 2.0):
         rest = np.exp(-((np.arange(0, 400, 20.0) / 100) ** power))
-        low, high = quantities.hitting_range(np.arange(0, 400, 20.0), rest)
+        low, high = falls_between(np.arange(0, 400, 20.0), rest, 0.1)
         exact = 100 * np.log(10) ** (1 / power)
         if exact < 380:
             assert low <= exact <= high < low + 20
     steps = np.array([0, 50, 100.0])
-    assert quantities.hitting_range(steps, np.array([1, 0.5, 0.05])) == (50, 100)  # nothing after it
-    assert quantities.hitting_range(steps, np.array([1, 0.05, 0.01])) == (0, 50)  # nothing before it
-    assert quantities.hitting_range(steps, np.array([1, 0.5, 0.2])) == (100, np.inf)
-    assert quantities.hitting_range(steps, np.array([0.05, 0.01, 0.0])) == (0, 0)
+    assert falls_between(steps, np.array([1, 0.5, 0.05]), 0.1) == (50, 100)  # nothing after it
+    assert falls_between(steps, np.array([1, 0.05, 0.01]), 0.1) == (0, 50)  # nothing before it
+    assert falls_between(steps, np.array([1, 0.5, 0.2]), 0.1) == (100, np.inf)
+    assert falls_between(steps, np.array([0.05, 0.01, 0.0]), 0.1) == (0, 0)
 
 
 def test_times_of_frequencies_between_two_records_decide_what_they_can():

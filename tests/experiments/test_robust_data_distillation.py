@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics import experiments, load, save
+from dynamics import experiments, load, observables, save
 from dynamics.data.images import LabelledImages
-from dynamics.experiments.robust_data_distillation import observables as own
-from dynamics.experiments.robust_data_distillation import setting as module
+from dynamics.experiments.robust_data_distillation.setting import Networks, Rescaling
 from dynamics.keys import named_key, seed_key
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.problem import Problem
@@ -21,9 +20,10 @@ EXPERIMENT = experiments.get("robust_data_distillation")
 Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 TINY = {
-    "num_samples": 40, "num_test": 20, "num_support": 12, "batch_size": 10, "steps": 2, "records": 2,
-    "attack_steps": 2, "test_steps": 2, "margin_steps": 2, "trials": 4,
+    "num_samples": 40, "num_test": 20, "num_support": 12, "batch_size": 10, "steps": 2,
+    "attack_steps": 2, "test_steps": 2, "margin_steps": 2,
 }  # fmt: skip
+FEW = {"records": 2, "trials": 4}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_claim_holds_and_its_ablation_does_not(everything, claim):
 @pytest.fixture(scope="module")
 def tiny():
     """A run without hidden layers, and its config."""
-    config = Config(**TINY, depth=0, arms=("adv_kip",), curve_radii=())
+    config = Config(**TINY, **FEW, depth=0, arms=("adv_kip",), curve_radii=())
     return config, EXPERIMENT.run(config, seeds=[3])
 
 
@@ -62,7 +62,7 @@ def test_a_saved_run_is_drawn_tabled_and_judged(tiny, tmp_path, flaws):
 def test_a_run_against_plain_numpy(tiny):
     config, whole = tiny
     found = whole.isel(seed=0, training=0)
-    draw = module.source(config).sample(named_key(seed_key(3), "data"))
+    draw = config.source().sample(named_key(seed_key(3), "data"))
     S, x, target = found.support.values, np.asarray(draw.test.x), np.asarray(draw.train.target[:12])
     np.testing.assert_array_equal(found.support_class, target)
     gram, cross = (2 * z @ S.T / 64 + 0.01 for z in (S, x))  # without hidden layers
@@ -79,7 +79,7 @@ def test_a_run_against_plain_numpy(tiny):
 
 @pytest.mark.exhaustive
 def test_all_arms_and_curves():
-    config = Config(**TINY, curve_radii=(0.0, 0.2))
+    config = Config(**TINY, **FEW, curve_radii=(0.0, 0.2))
     found = EXPERIMENT.run(config, seeds=2)
     assert found.training.values.tolist() == ["subset", "full", "kip", "adv_kip"]
     same = found.under.sel(training="subset")
@@ -102,14 +102,14 @@ def test_distance_from_the_kernel_by_a_loop():
         f = gram @ alpha
     outputs = np.asarray(jax.jit(problem.apply)(params, draw.test.x))
     gap = np.sqrt(np.mean((outputs - cross @ alpha) ** 2))
-    what = own.kernel_gap.given(kernel=kernel, steps=7, learning_rate=0.05)
+    what = observables.kernel_gap.given(kernel=kernel, steps=7, learning_rate=0.05)
     measured = jax.jit(lambda p, d: what(p, problem, d, jax.random.key(0)))(params, draw)
     assert float(measured) == pytest.approx(gap, rel=1e-9)
 
 
 @pytest.mark.exhaustive
 def test_networks_follow_the_sets_they_are_given():
-    config = Config(**TINY, part="networks", arms=("subset", "kip"), widths=(8, 1024), net_steps=20)
+    config = Networks(**TINY, arms=("subset", "kip"), widths=(8, 1024), net_steps=20)
     found = EXPERIMENT.run(config, seeds=[1, 2])
     assert set(found.kernel_gap.dims) == {"training", "seed", "width"}
     assert bool((found.kernel_gap.isel(width=1) < found.kernel_gap.isel(width=0)).all())
@@ -124,7 +124,7 @@ def test_networks_follow_the_sets_they_are_given():
 @pytest.mark.exhaustive
 def test_factors_of_the_logits_leave_predictions_as_they_are():
     config = dataclasses.replace(
-        PRESETS["rescaling"], num_samples=40, num_support=40, num_test=30, scales=(1, 1e4), trials=4
+        PRESETS["rescaling"], num_samples=40, num_support=40, num_test=30, scales=(1, 1e4), restarts=2
     )
     found = EXPERIMENT.run(config, seeds=1)
     assert found.scale.values.tolist() == [1.0, 1e4]
@@ -139,7 +139,7 @@ def test_factors_of_the_logits_leave_predictions_as_they_are():
 def test_factors_alike_in_six_digits_are_two_runs():
     scales = (1.0000001, 1.0000002, 3.0)
     config = dataclasses.replace(
-        PRESETS["rescaling"], num_samples=20, num_support=20, num_test=10, scales=scales, trials=2,
+        PRESETS["rescaling"], num_samples=20, num_support=20, num_test=10, scales=scales,
         test_steps=2, margin_steps=2,
     )  # fmt: skip
     assert EXPERIMENT.run(config, seeds=1).scale.values.tolist() == list(scales)
@@ -147,7 +147,7 @@ def test_factors_alike_in_six_digits_are_two_runs():
 
 @pytest.mark.exhaustive
 def test_without_an_inner_attack_adversarial_distillation_is_the_plain_one():
-    config = Config(**TINY | {"attack_steps": 0}, arms=("kip", "adv_kip"), curve_radii=())
+    config = Config(**TINY | FEW | {"attack_steps": 0}, arms=("kip", "adv_kip"), curve_radii=())
     found = EXPERIMENT.run(config, seeds=2)
     plain, attacked = (found.sel(training=name) for name in ("kip", "adv_kip"))
     for name in ("under", "support", "outer_loss", "accuracy"):
@@ -159,40 +159,93 @@ def test_without_an_inner_attack_adversarial_distillation_is_the_plain_one():
     "given",
     [
         {"attack_loss": "margin", "outer": "cross_entropy", "logit_scale": 10.0},
-        {"attack_loss": "squared", "centred": False, "in_turn": True, "kernel": "erf", "depth": 2},
+        {
+            "attack_loss": "squared",
+            "centred": False,
+            "in_turn": True,
+            "kernel": "erf",
+            "depth": 2,
+            "weight_std": 1.0,
+            "bias_std": 0.0,
+        },
         {"descent": "sign", "normalize": True, "ball": 0.01, "learn_labels": True, "shared_data": True},
     ],
 )
 def test_other_settings_run(given):
-    found = EXPERIMENT.run(Config(**TINY, arms=("kip", "adv_kip"), curve_radii=(), **given), seeds=2)
+    found = EXPERIMENT.run(Config(**TINY, **FEW, arms=("kip", "adv_kip"), curve_radii=(), **given), seeds=2)
     assert bool(np.isfinite(found.outer_loss).all())
     if given.get("ball"):
         assert float(found.drift.max()) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("cls", "given", "sentence"),
     [
-        ({"data": "nowhere"}, "data must be digits, mnist or an existing path"),
-        ({"num_samples": 1797}, "must be at most the 1797 images"),
-        ({"arms": ("kip", "kip")}, "arms must be different ones of"),
-        ({"arms": ("half",)}, "arms must be different ones of"),
-        ({"num_support": 1300}, "num_support must be at most num_samples=1200"),
-        ({"batch_size": 1300}, "batch_size must be at most num_samples=1200"),
-        ({"curve_radii": (0.2, 0.1)}, "curve_radii must increase"),
-        ({"part": "rescaling", "scales": ()}, "scales must not be empty"),
-        ({"part": "networks"}, "arms of networks must be among subset, kip, adv_kip"),
-        ({"part": "networks", "arms": ("subset",), "widths": (7,)}, "even widths"),
-        ({"part": "networks", "arms": ("subset",), "widths": ()}, "widths must not be empty"),
-        ({"part": "networks", "arms": ("subset",), "learn_labels": True}, "not learned"),
-        ({"part": "networks", "arms": ("subset",), "doubled": False, "depth": 0}, "a depth of at least 1"),
-        ({"centred": False, "outer": "cross_entropy"}, "centred=false needs outer='squared'"),
+        (Config, {"num_samples": 1797}, "must be at most the 1797 images"),
+        (Config, {"arms": ("kip", "kip")}, "arms must be one value or several different ones, got kip, kip"),
+        (Config, {"arms": ("half",)}, "arms must be one of subset, full, kip, adv_kip, got 'half'"),
+        (Config, {"num_support": 1300}, "num_support must be at most num_samples=1200"),
+        (Config, {"batch_size": 1300}, "batch_size must be at most num_samples=1200"),
+        (Config, {"curve_radii": (0.2, 0.1)}, "curve_radii must increase"),
+        (Config, {"centred": False, "outer": "cross_entropy"}, "centred is for outer 'squared'"),
+        (Rescaling, {"scales": ()}, "scales must not be empty"),
+        (Rescaling, {"num_support": 1300}, "num_support must be at most num_samples=1200"),
+        (Networks, {"arms": ("full",)}, "arms must be one of subset, kip, adv_kip, got 'full'"),
+        (Networks, {"widths": (7,)}, "doubled networks need depth=1 and even widths"),
+        (Networks, {"widths": ()}, "widths must not be empty"),
+        (Networks, {"doubled": False, "depth": 0}, "depth must be an integer at least 1, got 0"),
+        (Networks, {"network": "standard", "doubled": False}, "doubled is for network 'lazy'"),
+        (Networks, {"net_rate": 0.1}, "net_rate is for network 'standard'"),
+        (Networks, {"descent": "adam", "momentum": 0.5}, "momentum"),
     ],
 )
-def test_bad_configs_are_refused_in_one_sentence(given, sentence):
+def test_bad_configs_are_refused_in_one_sentence(cls, given, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
-        Config(**given)
+        cls(**given)
     assert "\n" not in str(error.value)
+
+
+def test_data_that_are_not_there_are_refused_before_anything_is_trained():
+    with pytest.raises(ValueError, match="nowhere does not exist; give a file or folder") as error:
+        EXPERIMENT.run(Config(data="nowhere"), seeds=1)
+    assert "\n" not in str(error.value)
+
+
+OLD = {"num_samples": 40, "num_support": 10, "batch_size": 0, "steps": 9, "records": 3, "trials": 5}
+OLD |= {
+    "ball": 0.0,
+    "test_radius": 0.0,
+    "learn_labels": True,
+    "scales": [1.0],
+    "widths": [8],
+    "doubled": False,
+}
+SETS = {"num_samples": 40, "num_support": 10}
+
+
+@pytest.mark.parametrize(
+    ("given", "config"),
+    [
+        ({}, Config(**SETS, batch_size=0, records=3, learn_labels=True, trials=5, steps=9)),
+        (
+            {"ball": 0.3, "test_radius": 0.1, "part": "distillation", "trials": 200},
+            Config(**SETS, batch_size=0, records=3, learn_labels=True, steps=9, ball=0.3, test_radius=0.1),
+        ),
+        (
+            {"part": "networks", "arms": ["subset"]},
+            Networks(**SETS, batch_size=0, steps=9, widths=(8,), doubled=False),
+        ),
+        (
+            {"part": "networks", "arms": ["kip"], "network": "standard"},
+            Networks(**SETS, batch_size=0, steps=9, widths=(8,), network="standard", arms=("kip",)),
+        ),
+        ({"part": "rescaling", "radius": 0.3}, Rescaling(**SETS, radius=0.3, scales=(1,))),
+        ({"part": "rescaling", "test_radius": 0.1}, Rescaling(**SETS, radius=0.1, scales=(1,))),
+    ],
+)
+def test_results_of_when_there_was_one_setting_are_read(given, config):
+    for name in (None, "Config"):
+        assert EXPERIMENT.read(OLD | given, name) == config
 
 
 def test_every_claim_names_runs_that_exist_and_some_are_decided_by_the_preset():

@@ -4,9 +4,8 @@ Tsilivis, Gronich, Vardi & Kempe 2025, "Flavors of Margin: Implicit Bias of Stee
 Neural Networks", arXiv:2410.22069.
 """
 
-import dataclasses
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -120,7 +119,9 @@ class Config(RunConfig):
         if self.certificate and self.model == "network" and self.activation == "linear":
             raise ValueError("certificate is for networks that are not linear: those have a known optimum")
         if self.data not in SYNTHETIC:
-            self._check_images()
+            if len(self.classes) != 2 or self.classes[0] == self.classes[1]:
+                got = ", ".join(map(str, self.classes))
+                raise ValueError(f"classes must be two different labels, got {got}")
         elif self.data == "orthogonal":
             teachers.orthogonal(self.dim, self.num_positive, self.num_negative, self.radius)
         elif self.data == "point" and not any(self.point):
@@ -133,13 +134,6 @@ class Config(RunConfig):
             raise ValueError(
                 f"batch_size must be at most the {self.train_count} training samples, got {self.batch_size}"
             )
-
-    def _check_images(self) -> None:
-        if len(self.classes) != 2 or self.classes[0] == self.classes[1]:
-            raise ValueError(f"classes must be two different labels, got {', '.join(map(str, self.classes))}")
-        if self.data not in SHIPPED_COUNTS and not Path(self.data).exists():
-            known = ", ".join((*SYNTHETIC, *SHIPPED_COUNTS))
-            raise ValueError(f"data must be {known} or an existing path, got {self.data!r}")
 
     @property
     def train_count(self) -> int:
@@ -173,93 +167,44 @@ class Config(RunConfig):
 
 _TRAJECTORIES = Config()
 _LINEAR = Config(
-    data="linear",
-    dim=50,
-    rescale=True,
-    model="linear",
-    init_scale=0.0,
-    algorithms=("gd", "sign", "coordinate"),
-    step_rule=("loss_adaptive",),
-    learning_rate=(1.0,),
-    norms=("l1", "l2", "linf"),
-    steps=20_000,
-    records=96,
-    spacing="log",
-)
-_RELU = dataclasses.replace(_TRAJECTORIES, activation="relu", init_scale=0.1)
-_DIGITS = dataclasses.replace(
-    _RELU,
-    data="mnist",
-    num_samples=100,
-    num_test=500,
-    widths=(64,),
-    learning_rate=(0.1,),
-    steps=2000,
-    records=41,
-    float64=False,
-)
+    data="linear", dim=50, rescale=True, model="linear", init_scale=0.0,
+    algorithms=("gd", "sign", "coordinate"), step_rule=("loss_adaptive",), learning_rate=(1.0,),
+    norms=("l1", "l2", "linf"), steps=20_000, records=96, spacing="log",
+)  # fmt: skip
+_RELU = replace(_TRAJECTORIES, activation="relu", init_scale=0.1)
+_DIGITS = replace(
+    _RELU, data="mnist", num_samples=100, num_test=500, widths=(64,), learning_rate=(0.1,), steps=2000,
+    records=41, float64=False,
+)  # fmt: skip
 PRESETS = {
     "small": _TRAJECTORIES,
-    "paper": dataclasses.replace(
-        _DIGITS,
-        num_samples=100,  # at 250 the rate of coordinate descent diverges, whose loss is a sum
-        widths=(784,),
-        init_scale=0.01,
-        algorithms=("gd", "sign", "coordinate"),
-        step_rule=("raw", "normalized", "raw"),
-        learning_rate=(1e-4, 1e-4, 4e-2),
-        steps=12_000,
-        records=61,
+    # of more than 100 images the rate of coordinate descent diverges, whose loss is a sum
+    "paper": replace(
+        _DIGITS, widths=(784,), init_scale=0.01, algorithms=("gd", "sign", "coordinate"),
+        step_rule=("raw", "normalized", "raw"), learning_rate=(1e-4, 1e-4, 4e-2), steps=12_000, records=61,
     ),
     "relu": _RELU,
     "linear": _LINEAR,
-    "deep_linear": dataclasses.replace(
-        _TRAJECTORIES,
-        data="linear",
-        dim=30,
-        num_samples=15,
-        widths=(16,),
-        activation="linear",
-        init_scale=0.1,
-        steps=20_000,
+    "deep_linear": replace(
+        _TRAJECTORIES, data="linear", dim=30, num_samples=15, widths=(16,), activation="linear",
+        init_scale=0.1, steps=20_000,
     ),
-    "point": dataclasses.replace(
-        _RELU,
-        data="point",
-        widths=(12,),
-        init_scale=1e-3,
-        steps=20_000,
+    "point": replace(
+        _RELU, data="point", widths=(12,), init_scale=1e-3, steps=20_000,
         algorithms=("gd", "sign", "coordinate"),
     ),
-    "orthogonal": dataclasses.replace(_RELU, data="orthogonal", dim=16, steps=20_000, algorithms=("gd",)),
-    "adam": dataclasses.replace(
-        _LINEAR,
-        rescale=False,
-        algorithms=("adam",),
-        learning_rate=(1e-3,),
-        objective="loss",
-        adam_eps=1e-4,
-        adam_b2=0.9,
-        steps=40_000,
-        records=401,
-        spacing="linear",
+    "orthogonal": replace(_RELU, data="orthogonal", dim=16, steps=20_000, algorithms=("gd",)),
+    "adam": replace(
+        _LINEAR, rescale=False, algorithms=("adam",), learning_rate=(1e-3,), objective="loss", adam_eps=1e-4,
+        adam_b2=0.9, steps=40_000, records=401, spacing="linear",
     ),
-    "momentum": dataclasses.replace(_TRAJECTORIES, momentum=0.9),
-    "teacher": dataclasses.replace(
-        _RELU,
-        dim=50,
-        num_samples=100,
-        num_test=2000,
-        teacher_units="uniform",
-        teacher_fraction=0.04,
-        tie=-1,
-        algorithms=("l1.25", "gd", "sign"),
-        steps=6000,
-        records=61,
-        float64=False,
+    "momentum": replace(_TRAJECTORIES, momentum=0.9),
+    "teacher": replace(
+        _RELU, dim=50, num_samples=100, num_test=2000, teacher_units="uniform", teacher_fraction=0.04, tie=-1,
+        algorithms=("l1.25", "gd", "sign"), steps=6000, records=61, float64=False,
     ),
     "digits": _DIGITS,
-}
+}  # fmt: skip
 
 
 def data(config: Config, algorithm: str):
@@ -277,6 +222,9 @@ def data(config: Config, algorithm: str):
     else:
         from dynamics.data import images
 
+        if config.data not in SHIPPED_COUNTS and not Path(config.data).exists():
+            known = ", ".join((*SYNTHETIC, *SHIPPED_COUNTS))
+            raise ValueError(f"data must be {known} or an existing path, got {config.data!r}")
         source = images.load(
             config.data, num_train=config.num_samples, num_test=config.num_test, classes=config.classes
         )

@@ -3,11 +3,9 @@
 On the subject of Cagnetta, Oliveira, Sabanayagam, Tsilivis & Kempe 2023, arXiv:2307.02693 (lecture notes),
 whose text was not available: what is checked here is our choice of the results that such notes rest on.
 
-Parts, one at a time: `kernels` (a finite network's kernel as width grows), `width` (how far training leaves
-linearity), `linear` (function-space dynamics), `ensemble` (distributions over initial weights, against a
-Gaussian process), `spectral_bias` (which frequencies are learned, and when), `sphere` (the spectrum on S^2),
-`learning_curves` (error against the number of samples), `hypercube` (parities), `distillation` (a few
-learned images) and `eigenfeatures` (digits, by rank and by time).
+Settings, of which a preset is one: a finite network's kernel as width grows, how far training leaves
+linearity, function-space dynamics, distributions over initial weights (`networks`); which frequencies are
+learned, and when, the spectrum on S^2, errors by the number of samples, parities, images (`harmonics`).
 """
 
 from dynamics.draw.gallery import Pictures
@@ -34,7 +32,6 @@ EXPERIMENT = Experiment(
         Pictures("bands", "--preset bands --seeds 1000", "overview"),
         Pictures("biases", "--preset biases --seeds 4", "overview"),
         Pictures("distillation", "--preset distillation --seeds 3", "overview images"),
-        Pictures("eigenfeatures", "--preset eigenfeatures --seeds 4", "overview"),
         Pictures("ensemble", "--preset ensemble --seeds 1000", "overview"),
         Pictures("hypercube", "--preset hypercube --bias-std 1 --seeds 5", "overview"),
         Pictures("kernels", "--preset kernels --seeds 8", "overview"),

@@ -12,40 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from dynamics.experiments.kernels_data_physics.quantities import (
-    FIRST_VARIANCE,
-    SECOND_VARIANCE,
-    circle_decay,
-    closed_form_error,
-    distance_error,
-    ensemble_mean,
-    ensemble_variance,
-    gap,
-    grid_error,
-    groups_error,
-    learning_curve,
-    least_left,
-    most_learned,
-    posterior_distance,
-    posterior_ratio,
-    sphere_decay,
-    time_error,
-    top_growth,
-    width_exponent,
-)
-from dynamics.experiments.kernels_data_physics.setting import NETS, PRESETS
-from dynamics.study import (
-    Ablation,
-    CheckRun,
-    Claims,
-    around,
-    at_least,
-    at_most,
-    between,
-    first,
-    last,
-    typically,
-)
+from dynamics.experiments.kernels_data_physics import quantities as q
+from dynamics.experiments.kernels_data_physics.setting import PRESETS, SpectralBias
+from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, typically
+from dynamics.study.quantities import first, last
 
 KERNELS, LINEAR, ENSEMBLE = PRESETS["kernels"], PRESETS["linear"], PRESETS["ensemble"]
 CIRCLE, CURVES, CUBE = PRESETS["small"], PRESETS["learning_curves"], PRESETS["hypercube"]
@@ -56,7 +26,7 @@ RUNS = {
     "kernels": CheckRun(KERNELS),
     "kernels_erf": CheckRun(replace(KERNELS, activation="erf")),
     "fluctuation": CheckRun(replace(KERNELS, widths=(256, 512), draws=4000)),
-    "width": CheckRun(NETS, min_seeds=8),
+    "width": CheckRun(PRESETS["width"], min_seeds=8),
     "linear": CheckRun(replace(LINEAR, rates=(1.0,))),
     "stable": CheckRun(replace(LINEAR, rates=(1.95,), records=10)),
     "unstable": CheckRun(replace(LINEAR, rates=(2.05,), records=10)),
@@ -92,9 +62,10 @@ MANY_DIMS, FEW_DIMS = Ablation("d = 200", {"cube_dim": 200}), Ablation("d = 4", 
 
 def on_circle(config) -> bool:
     """Whether a run is about the frequencies that a wide network learns while it stays near its kernel."""
-    plain = config.part == "spectral_bias" and config.activation == "relu" and config.amplitudes == (0.1,)
-    network = config.width >= 2048 and config.init_scale == 1 and config.grid >= 64
-    return plain and network and not config.biases and config.frequencies == (2, 4, 6, 8)
+    if not isinstance(config, SpectralBias):
+        return False
+    plain = config.activation == "relu" and not config.biases and config.width >= 2048 and config.grid >= 64
+    return plain and config.amplitudes == (0.1,) and config.frequencies == (2, 4, 6, 8)
 
 
 CONCENTRATION = "X1, the kernel of a finite network (Jacot et al. 2018)"
@@ -103,94 +74,94 @@ for run, activation, end in (("kernels", "relu", ""), ("kernels_erf", "erf", "-e
         CLAIMS.about(run, where={"layer": layer}, source=CONCENTRATION)(
             f"X1-{layer}{end}",
             f"{activation}: the kernel of {what} is as far from its limit as width^(-0.5 +- 0.06)",
-        ).holds(width_exponent("kernel_error"), typically(around(-0.5, absolute=0.06)), OTHER_SCALE)
+        ).holds(q.width_exponent("kernel_error"), typically(around(-0.5, absolute=0.06)), OTHER_SCALE)
 claim = CLAIMS.about("fluctuation", source=CONCENTRATION)
 claim(
     "X1-variance-first",
     "with output weights +-1, width times the variance of the first layer's kernel is 1/4",
 ).holds(
-    FIRST_VARIANCE.quantity,
+    q.FIRST_VARIANCE.quantity,
     around(0.25, relative=0.08),
     Ablation("normal output weights, of equal mean kernel", {"output": "normal"}),
 )
 claim("X1-variance-second", "and of the second layer's 5/4").holds(
-    SECOND_VARIANCE.quantity, around(1.25, relative=0.08), ERF
+    q.SECOND_VARIANCE.quantity, around(1.25, relative=0.08), ERF
 )
 
 claim = CLAIMS.about("width", source="X2, linearisation (Lee et al. 2019; Chizat et al. 2019)")
 claim("X2-weights", "weights move by width^(-0.5 +- 0.05) of their size").holds(
-    width_exponent("weight_motion"), typically(around(-0.5, absolute=0.05)), MEAN_FIELD
+    q.width_exponent("weight_motion"), typically(around(-0.5, absolute=0.05)), MEAN_FIELD
 )
 claim("X2-linear", "networks are width^(-0.5 +- 0.12) from linear in their parameters").holds(
-    width_exponent("linear_gap"), typically(around(-0.5, absolute=0.12)), MEAN_FIELD
+    q.width_exponent("linear_gap"), typically(around(-0.5, absolute=0.12)), MEAN_FIELD
 )
 claim("X2-infinite", "linearised networks are width^(-0.5 +- 0.12) from the infinite one").holds(
-    width_exponent("infinite_gap"), typically(around(-0.5, absolute=0.12)), MEAN_FIELD
+    q.width_exponent("infinite_gap"), typically(around(-0.5, absolute=0.12)), MEAN_FIELD
 )
 claim("X2-drift", "the kernel moves less than the weights: by width^(-1) to width^(-0.7)").holds(
-    width_exponent("kernel_drift"), typically(between(-1.0, -0.7)), MEAN_FIELD
+    q.width_exponent("kernel_drift"), typically(between(-1.0, -0.7)), MEAN_FIELD
 )
 
 DYNAMICS = "X3, function-space dynamics"
 claim = CLAIMS.about("linear", source=DYNAMICS)
 claim(
     "X3-closed-form", "gradient descent on the linearised network is the closed form, mode by mode, to 1e-10"
-).holds(closed_form_error, at_most(1e-10, 0.0), NONLINEAR)
+).holds(q.closed_form_error, at_most(1e-10, 0.0), NONLINEAR)
 claim("X3-distance", "and its parameters are where the closed form says, to 1e-8 of their distance").holds(
-    distance_error, at_most(1e-8, 0.0), NONLINEAR
+    q.distance_error, at_most(1e-8, 0.0), NONLINEAR
 )
 CLAIMS.about("stable", source=DYNAMICS)(
     "X3-stable", "below 2 / lambda_max it converges: at 1.95 the top mode shrinks by log 0.95 a step"
-).holds(top_growth, around(-0.051293294, absolute=1e-6), Ablation("2.05 / lambda_max", {"rates": (2.05,)}))
+).holds(q.top_growth, around(-0.051293294, absolute=1e-6), Ablation("2.05 / lambda_max", {"rates": (2.05,)}))
 CLAIMS.about("unstable", source=DYNAMICS)(
     "X3-unstable", "above it diverges: at 2.05 the top mode grows by log 1.05 a step"
-).holds(top_growth, around(0.048790164, absolute=1e-6), Ablation("1.95 / lambda_max", {"rates": (1.95,)}))
+).holds(q.top_growth, around(0.048790164, absolute=1e-6), Ablation("1.95 / lambda_max", {"rates": (1.95,)}))
 
 GAUSSIAN = "X4, ensembles of networks (Lee et al. 2019, Corollary 1)"
 both, readout = (CLAIMS.about(run, source=GAUSSIAN) for run in ("ensemble", "readout"))
 both(
     "X4-variance", "over 1,000 networks outputs vary as predicted, at each point and time, within 12 %"
-).holds(ensemble_variance, at_most(0.12), OTHER_SCALE)
+).holds(q.ensemble_variance, at_most(0.12), OTHER_SCALE)
 both("X4-mean", "and their mean is the predicted one within 4 standard errors").holds(
-    ensemble_mean, at_most(4.0), FEW
+    q.ensemble_mean, at_most(4.0), FEW
 )
 readout("X4-readout-variance", "so too where the output weights alone train").holds(
-    ensemble_variance, at_most(0.12), OTHER_SCALE
+    q.ensemble_variance, at_most(0.12), OTHER_SCALE
 )
 readout("X4-posterior", "whose limit is the Gaussian process posterior, to 1e-10").holds(
-    posterior_distance, at_most(1e-10, 0.0), Ablation("both layers train", {"trained": "both"})
+    q.posterior_distance, at_most(1e-10, 0.0), Ablation("both layers train", {"trained": "both"})
 )
 both(
     "X4-not-bayesian",
     "training both layers is not Bayesian: the variance is above the posterior's by 1 % at least",
-).holds(posterior_ratio, at_least(1.01), Ablation("output weights alone train", {"trained": "second"}))
+).holds(q.posterior_ratio, at_least(1.01), Ablation("output weights alone train", {"trained": "second"}))
 
 BIAS = "X5, spectral bias (Basri et al. 2019)"
 without, odd, odd_rich, biases = (
     CLAIMS.about(run, source=BIAS) for run in ("circle", "odd", "odd_rich", "biases")
 )
 without("X5-times", "frequencies 2 to 8 are learned when 1 / lambda_k says, within 10 %").holds(
-    time_error, at_most(0.1, 0.0), LARGE, applies=on_circle
+    q.time_error, at_most(0.1, 0.0), LARGE, applies=on_circle
 )
 odd(
     "X5-odd",
     "without hidden biases frequency 3 is never learned, at any time: its residual is 1 to 1e-10",
-).holds(most_learned, at_most(1e-10, 0.0), BIASES)
+).holds(q.most_learned, at_most(1e-10, 0.0), BIASES)
 odd_rich("X5-odd-rich", "nor is frequency 5 by a network that leaves the kernel regime").holds(
-    most_learned, at_most(1e-10, 0.0), BIASES
+    q.most_learned, at_most(1e-10, 0.0), BIASES
 )
 biases("X5-biases", "with them frequencies 3 and 5 are learned when 1 / lambda_k says, within 15 %").holds(
-    time_error, at_most(0.15, 0.0), NO_BIASES
+    q.time_error, at_most(0.15, 0.0), NO_BIASES
 )
 without("X5-slope", "first layer: eigenvalues fall as k^(-2 +- 0.02) over even frequencies 20 to 60").holds(
-    circle_decay(range(20, 61, 2)), around(-2.0, absolute=0.02), ERF
+    q.circle_decay(range(20, 61, 2)), around(-2.0, absolute=0.02), ERF
 )
 biases("X5-slope-biases", "and with biases over all frequencies from 20 to 60").holds(
-    circle_decay(range(20, 61)), around(-2.0, absolute=0.02), ERF
+    q.circle_decay(range(20, 61)), around(-2.0, absolute=0.02), ERF
 )
 CLAIMS.about("rich", source="X11, leaving the kernel regime")(
     "X11-late", "targets ten times as large: frequencies 6 and 8 are not yet learned at 1.3 times their time"
-).holds(lambda run: least_left(run, 1.3), at_least(0.1), SMALL)
+).holds(lambda run: q.least_left(run, 1.3), at_least(0.1), SMALL)
 
 claim = CLAIMS.about("sphere", source="X6, spectrum on the sphere")
 for degree, statement, value in (
@@ -210,29 +181,29 @@ claim("X6-odd", "odd degrees from 3 on have none, to 1e-12").holds(
 )
 claim(
     "X6-groups", "of 1,500 random points: groups of 1, 3, 5 and 9 eigenvalues, each within 15 % of theory"
-).holds(groups_error, at_most(0.15, 0.0), Ablation("100 points", {"sphere_points": 100}))
+).holds(q.groups_error, at_most(0.15, 0.0), Ablation("100 points", {"sphere_points": 100}))
 claim("X6-gap", "and a gap below them: the next is less than half of the last").holds(
-    gap, at_most(0.5), BIASES
+    q.gap, at_most(0.5), BIASES
 )
 claim("X6-decay", "eigenvalues fall as k^(-3 +- 0.1) over even degrees 10 to 30").holds(
-    sphere_decay(range(10, 31, 2)), around(-3.0, absolute=0.1), ERF
+    q.sphere_decay(range(10, 31, 2)), around(-3.0, absolute=0.1), ERF
 )
 
 RIDGELESS = "X7, learning curves of ridgeless regression"
 claim = CLAIMS.about("learning_curves", source=RIDGELESS)
 claim("X7-rough", "teacher power k^-2: error falls as P^(-1 +- 0.15), the exponent a - 1").holds(
-    learning_curve(2.0).quantity, typically(around(-1.0, absolute=0.15)), NO_BIASES
+    q.learning_curve(2.0).quantity, typically(around(-1.0, absolute=0.15)), NO_BIASES
 )
 claim("X7-middle", "k^-4: an exponent between -3.3 and -2.4").holds(
-    learning_curve(4.0).quantity, typically(between(-3.3, -2.4, -3.0)), NO_BIASES
+    q.learning_curve(4.0).quantity, typically(between(-3.3, -2.4, -3.0)), NO_BIASES
 )
 claim("X7-smooth", "k^-8: saturated at 2 alpha = 4, not 7: an exponent between -4.4 and -3.2").holds(
-    learning_curve(8.0).quantity, typically(between(-4.4, -3.2, -4.0)), NO_BIASES
+    q.learning_curve(8.0).quantity, typically(between(-4.4, -3.2, -4.0)), NO_BIASES
 )
 CLAIMS.about("regular", source=RIDGELESS)(
     "X7-grid", "on a regular grid the predictor is the sum over the frequency's aliases, to 1e-4"
 ).holds(
-    grid_error,
+    q.grid_error,
     at_most(1e-4, 0.0),
     Ablation("the aliases of another kernel: that of both layers", {"aliases": "both"}),
 )

@@ -7,14 +7,9 @@ import numpy as np
 
 from dynamics import plots
 from dynamics.experiments.kernels_data_physics import network_figures as networks
-from dynamics.experiments.kernels_data_physics import quantities
-from dynamics.experiments.kernels_data_physics.network_figures import (
-    guide,
-    loglog,
-    net,
-    seeds,
-)
-from dynamics.study import Run
+from dynamics.experiments.kernels_data_physics import quantities, setting
+from dynamics.experiments.kernels_data_physics.network_figures import net, seeds
+from dynamics.study import Run, first, last
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -24,100 +19,74 @@ COLOURS = plots.COLOURS
 
 def _sphere(config, dataset):
     figure, axes = plots.new_figure(1, 2, 9.0, 3.6)
-    ax = axes[0, 0]
+    left, right = axes[0]
     ranked = dataset.eigenvalue.assign_coords(mode=dataset.mode + 1)
-    plots.curve(
-        ax,
-        ranked,
-        "mode",
-        color=COLOURS[0],
-        marker=".",
-        linewidth=0.6,
-        label=f"{config.sphere_points:,} points",
-    )
-    known = dataset.degree_eigenvalue.values > 1e-12
-    steps = np.repeat(dataset.degree_eigenvalue.values[known], dataset.multiplicity.values[known])
-    order = np.sort(steps)[::-1]
-    ax.plot(np.arange(1, len(order) + 1), order, label="theory, by degree", **plots.THEORY)
-    loglog(ax, "rank", "eigenvalue of the Gram matrix / $n$")
-    ax.set_title("groups of $2k + 1$")
-    ax = axes[0, 1]
-    degree = dataset.degree.values
-    for parity, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
-        chosen = (degree % 2 == parity) & known & (degree > 0)
-        name = "odd" if parity else "even"
-        ax.plot(
-            degree[chosen],
-            dataset.degree_eigenvalue.values[chosen],
-            "o",
-            color=colour,
-            label=f"{name} degrees",
-        )
-    even = (degree % 2 == 0) & known & (degree > 0)
-    if even.any():
-        x = degree[even]
-        last = dataset.degree_eigenvalue.values[even][-1]
-        ax.plot(x, last * (x / x[-1]) ** -3.0, label="$k^{-3}$", **plots.THEORY)
-    loglog(ax, "degree $k$", r"eigenvalue $\lambda_k$")
-    ax.set_xticks(degree[degree > 0], [str(k) for k in degree[degree > 0]])
-    ax.minorticks_off()
-    ax.set_title("degrees that are not shown have eigenvalue 0" if not known.all() else "by degree")
+    name = f"{config.sphere_points:,} points"
+    plots.curve(left, ranked, "mode", color=COLOURS[0], marker=".", linewidth=0.6, label=name)
+    known = dataset.degree_eigenvalue > 1e-12
+    values = dataset.degree_eigenvalue.where(known, drop=True)
+    order = np.sort(np.repeat(values, dataset.multiplicity.values[known]))[::-1]
+    left.plot(np.arange(1, len(order) + 1), order, label="theory, by degree", **plots.THEORY)
+    plots.label(left, "rank", "eigenvalue of the Gram matrix / $n$", "groups of $2k + 1$", log="xy")
+    values = values.sel(degree=slice(1, None))
+    even, odd = (values.sel(degree=values.degree % 2 == parity) for parity in (0, 1))
+    right.plot(even.degree, even, "o", color=COLOURS[0], label="even degrees")
+    right.plot(odd.degree, odd, "o", color=COLOURS[1], label="odd degrees")
+    if even.size:
+        start = float(even[-1]) * (float(even.degree[0]) / float(even.degree[-1])) ** -3.0
+        plots.guide(right, even.degree, start, -3.0, "$k^{-3}$")
+    title = "by degree" if known.all() else "degrees that are not shown have eigenvalue 0"
+    plots.label(right, "degree $k$", r"eigenvalue $\lambda_k$", title, log="xy")
+    plots.ticks(right, dataset.degree[1:])
     return figure, axes, f"$S^2$; {net(config)}; {seeds(dataset)}"
 
 
 def _learning_curves(config, dataset):
     if config.regular:
-        figure, axes = plots.new_figure(1, dataset.sizes["frequency"], 4.2 * dataset.sizes["frequency"], 3.5)
-        angles = 360 * np.arange(dataset.sizes["test_point"]) / dataset.sizes["test_point"]
-        for ax, k in zip(axes[0], dataset.frequency.values, strict=True):
-            one = dataset.sel(frequency=k).isel(seed=0)
-            ax.plot(angles, one.target, color=plots.GREY, linewidth=3, alpha=0.6, label="target")
-            for number, size in enumerate(dataset["size"].values):
-                ax.plot(angles, one.prediction.sel(size=size), color=COLOURS[number], label=f"$P$ = {size}")
-                ax.plot(angles, one.prediction_exact.sel(size=size), **plots.THEORY)
-            ax.plot([], [], label="sum over aliases", **plots.THEORY)
-            ax.set_xlim(0, 180)
-            ax.set_xlabel(r"angle $\varphi$ (degrees)")
-            ax.set_ylabel("prediction")
-            ax.set_title(f"$k$ = {k:g}")
-        return figure, axes, f"ridgeless regression on a grid of $P$ points; {net(config)}"
+        return _grids(config, dataset)
     figure, axes = plots.new_figure(1, 1, 5.2, 4.0)
     ax = axes[0, 0]
+    name = "teacher power $k^{{-{:g}}}$"
+    plots.curves(ax, dataset.error, "size", "exponent", name, marker=".")
     for number, a in enumerate(dataset.exponent.values):
-        error = dataset.error.sel(exponent=a)
-        law = quantities.learning_curve(a)
-        plots.curve(
-            ax, error, "size", color=COLOURS[number % 6], marker=".", label=f"teacher power $k^{{-{a:g}}}$"
-        )
+        law, error = quantities.learning_curve(a), dataset.error.sel(exponent=a)
         if law.applies(config):
-            middle = float(error.isel(size=0).median())
             label = r"$P^{-\min(a-1,\,4)}$" if number == 0 else None
-            guide(ax, dataset["size"].values, middle, law.predicted(config), label)
-    loglog(ax, "samples $P$", "mean squared test error")
-    ax.set_xticks(dataset["size"].values, [str(size) for size in dataset["size"].values])
-    ax.minorticks_off()
-    ax.set_title(f"a mean over {config.draws} teachers a seed")
+            plots.guide(ax, error["size"], float(error.isel(size=0).median()), law.predicted(config), label)
+    title = f"a mean over {config.draws} teachers a seed"
+    plots.label(ax, "samples $P$", "mean squared test error", title, log="xy")
+    plots.ticks(ax, dataset["size"])
     return figure, axes, f"{net(config)}; {seeds(dataset)}"
+
+
+def _grids(config, dataset):
+    """Predictors of each frequency, on regular grids: those of the first seed are those of all."""
+    count = dataset.sizes["frequency"]
+    figure, axes = plots.new_figure(1, count, 4.2 * count, 3.5)
+    angles = 360 * np.arange(dataset.sizes["test_point"]) / dataset.sizes["test_point"]
+    for ax, k in zip(axes[0], dataset.frequency.values, strict=True):
+        one = dataset.sel(frequency=k)
+        ax.plot(angles, one.target, color=plots.GREY, linewidth=3, alpha=0.6, label="target")
+        for number, size in enumerate(dataset["size"].values):
+            found = one.sel(size=size)
+            ax.plot(angles, found.prediction[0], color=COLOURS[number], label=f"$P$ = {size}")
+            ax.plot(angles, found.prediction_exact, **plots.THEORY)
+        ax.plot([], [], label="sum over aliases", **plots.THEORY)
+        plots.label(ax, r"angle $\varphi$ (degrees)", "prediction", f"$k$ = {k:g}", xlim=(0, 180))
+    return figure, axes, f"ridgeless regression on a grid of $P$ points; {net(config)}"
 
 
 def _hypercube(config, dataset):
     figure, axes = plots.new_figure(1, 1, 5.2, 4.3)
-    ax = axes[0, 0]
+    ax, sizes = axes[0, 0], dataset["size"].values
+    plots.curves(ax, dataset.error, "size", "degree", "$p$ = {:g}", marker=".")
     for number, p in enumerate(dataset.degree.values):
-        colour = COLOURS[number % 6]
-        plots.curve(ax, dataset.error.sel(degree=p), "size", color=colour, marker=".", label=f"$p$ = {p:g}")
-        enough = math.comb(config.cube_dim, int(p))
-        if dataset["size"].values[0] <= enough <= dataset["size"].values[-1]:
-            ax.axvline(enough, color=colour, linestyle="--", linewidth=1)
+        if sizes[0] <= (enough := math.comb(config.cube_dim, int(p))) <= sizes[-1]:
+            ax.axvline(enough, color=COLOURS[number % 6], linestyle="--", linewidth=1)
     ax.plot([], [], color=plots.GREY, linestyle="--", label=r"$\binom{d}{p}$ samples")
     ax.axhline(1, color=plots.GREY, linestyle=":", label="predicting 0")
-    ax.set_xscale("log")
-    sizes = dataset["size"].values
-    ax.set_xticks(sizes, [str(n) for n in sizes])
-    ax.minorticks_off()
-    ax.set_xlabel("samples $n$")
-    ax.set_ylabel("mean squared test error")
-    ax.set_ylim(0, None)
+    plots.label(ax, "samples $n$", "mean squared test error", log="x", ylim=(0, None))
+    plots.ticks(ax, sizes)
     plots.legend_below(ax, 3)
     about = rf"parities on $\{{\pm1\}}^{{{config.cube_dim}}}$, $\sigma_b$ = {config.bias_std:g}"
     return figure, axes, f"{about}; {seeds(dataset)}"
@@ -125,89 +94,52 @@ def _hypercube(config, dataset):
 
 def _distillation(config, dataset):
     figure, axes = plots.new_figure(1, 2, 8.8, 3.5)
-    for number, count in enumerate(dataset.support.values):
-        for ax, name in ((axes[0, 0], "accuracy"), (axes[0, 1], "train_loss")):
-            values = dataset[name].sel(support=count)
-            plots.curve(ax, values, "step", color=COLOURS[number % 6], marker=".", label=f"{count} images")
-    axes[0, 0].set_ylabel("test accuracy")
-    axes[0, 1].set_ylabel("mean loss on the training images")
-    axes[0, 1].set_yscale("log")
-    for ax in axes.flat:
-        plots.time_axis(ax, dataset.step.values.tolist())
-    return (
-        figure,
-        axes,
-        f"kernel regression on learned images; {config.data}, {config.num_images} images; {seeds(dataset)}",
-    )
-
-
-def _eigenfeatures(config, dataset):
-    figure, axes = plots.new_figure(1, 2, 8.8, 3.5)
-    labels = {"kept": "largest eigenfeatures kept", "time": r"time in units of $1/\lambda_{\max}$"}
-    for ax, (dim, label) in zip(axes[0], labels.items(), strict=True):
-        for name, colour, words in (("clean", COLOURS[0], "clean"), ("robust", COLOURS[1], "under attack")):
-            plots.curve(ax, dataset[f"{dim}_{name}"], dim, color=colour, marker=".", label=words)
-        ax.set_xscale("log")
-        ax.set_ylim(0, 1.02)
-        ax.set_xlabel(label)
-        ax.set_ylabel("test accuracy")
-    about = f"{config.data}, {config.classes[0]} against {config.classes[1]}"
-    return figure, axes, rf"{about}, $\ell_\infty$ radius {config.radius:g}; {seeds(dataset)}"
+    for ax, name in zip(axes[0], ("accuracy", "train_loss"), strict=True):
+        plots.curves(ax, dataset[name], "step", "support", "{} images", marker=".")
+        plots.time_axis(ax, dataset.step.values)
+    plots.label(axes[0, 0], y="test accuracy")
+    plots.label(axes[0, 1], y="mean loss on the training images", log="y")
+    about = f"{config.data}, {config.num_images} images; {seeds(dataset)}"
+    return figure, axes, f"kernel regression on learned images; {about}"
 
 
 DRAWN = {
-    "kernels": networks.kernels, "width": networks.width, "linear": networks.linear,
-    "ensemble": networks.ensemble, "spectral_bias": networks.spectral_bias,
-    "sphere": _sphere, "learning_curves": _learning_curves,
-    "hypercube": _hypercube, "distillation": _distillation, "eigenfeatures": _eigenfeatures,
-}  # fmt: skip
+    setting.KernelConvergence: networks.kernels,
+    setting.Width: networks.width,
+    setting.Linear: networks.linear,
+    setting.Ensemble: networks.ensemble,
+    setting.SpectralBias: networks.spectral_bias,
+    setting.Sphere: _sphere,
+    setting.LearningCurves: _learning_curves,
+    setting.Hypercube: _hypercube,
+    setting.Distillation: _distillation,
+}
 
 
 @plots.styled
 def overview(run: Run) -> "matplotlib.figure.Figure":
-    """The part's main picture."""
-    dataset = run.dataset
-    config = run.config
-    figure, axes, about = DRAWN[config.part](config, dataset)
+    """The setting's main picture."""
+    figure, axes, about = DRAWN[type(run.config)](run.config, run.dataset)
     figure.suptitle(about, fontsize=9)
-    for ax in axes.flat:
-        if ax.get_legend() is None:
-            handles, labels = ax.get_legend_handles_labels()
-            order = sorted(range(len(labels)), key=lambda i: _is_theory(handles[i]))
-            ax.legend([handles[i] for i in order], [labels[i] for i in order], loc="best")
+    plots.legends(axes.flat)
     return figure
-
-
-def _is_theory(handle):
-    """Legends end with the dashed lines."""
-    return getattr(handle, "get_linestyle", lambda: "")() == "--"
 
 
 @plots.styled
 def images(run: Run) -> "matplotlib.figure.Figure | None":
     """The first learned images of the first seed, before and after (distillation)."""
     dataset = run.dataset
-    side = math.isqrt(dataset.sizes.get("pixel", 0))
-    if "learned" not in dataset or side**2 != dataset.sizes["pixel"]:
+    if "learned" not in dataset or not plots.square(dataset.sizes["pixel"]):
         return None
-    config = run.config
-    shown = dataset.learned.isel(seed=0)
-    shown = shown.isel(support=0) if "support" in shown.dims else shown
+    shown = dataset.learned.isel(seed=0, support=0).isel(step=[0, -1])
     count = dataset.sizes["image"]
-    ends = shown.isel(step=[0, -1])
-    limits = {"vmin": min(0, float(ends.min())), "vmax": max(1, float(ends.max()))}  # features lie anywhere
     figure, axes = plots.new_figure(2, count, 0.94 * count, 2.6)
-    for row, (step, words) in enumerate(((0, "at the start"), (-1, "learned"))):
-        for ax, i in zip(axes[row], range(count), strict=True):
-            pixels = shown.isel(step=step, image=i).values.reshape(side, side)
-            ax.imshow(pixels, cmap="gray_r", **limits)
-            ax.set_xticks([])
-            ax.set_yticks([])
-        axes[row, 0].set_ylabel(words)
-    figure.suptitle(
-        f"{config.data}: {int(dataset.support[0])} images for kernel regression, seed {int(dataset.seed[0])}",
-        fontsize=9,
-    )
+    pixels = shown.transpose("step", "image", "pixel").values.reshape(2 * count, -1)
+    plots.pictures(axes.flat, pixels, cmap="gray_r")
+    plots.label(axes[0, 0], y="at the start")
+    plots.label(axes[1, 0], y="learned")
+    about = f"{int(dataset.support[0])} images for kernel regression, seed {int(dataset.seed[0])}"
+    figure.suptitle(f"{run.config.data}: {about}", fontsize=9)
     return figure
 
 
@@ -215,65 +147,48 @@ FIGURES = {"overview": overview, "images": images}
 
 
 def table(run: Run) -> str:
-    """Some numbers of the part, means over seeds."""
-    dataset = run.dataset
-    config = run.config
-    rows: list[list[str]] = []
-    if config.part == "spectral_bias":
-        rows = [["frequency", "predicted", *(f"A={a:g}" for a in dataset.amplitude.values)]]
-        times = quantities.hitting_times(dataset).mean("seed")
-        for k in dataset.frequency.values:
-            found = [float(times.sel(frequency=k, amplitude=a)) for a in dataset.amplitude.values]
-            cells = [f"{v:.1f}" if np.isfinite(v) else "not reached" for v in found]
-            rows.append([f"{k:g}", f"{float(dataset.predicted_time.sel(frequency=k)):.1f}", *cells])
-    elif config.part in ("kernels", "width"):
-        names = {
-            "kernels": ["kernel_error"],
-            "width": ["weight_motion", "kernel_drift", "linear_gap", "infinite_gap"],
-        }
-        chosen = dataset.sel(layer="both") if config.part == "kernels" else dataset
-        rows = [["width", *names[config.part]]]
-        for m in dataset.width.values:
-            rows.append(
-                [str(int(m)), *(f"{float(chosen[n].sel(width=m).mean()):.4g}" for n in names[config.part])]
-            )
-    elif config.part == "distillation":
-        rows = [["images", "accuracy", "learned", "loss", "learned"]]
-        for count in dataset.support.values:
-            one = dataset.sel(support=count).mean("seed")
-            cells = [one[name].isel(step=i) for name in ("accuracy", "train_loss") for i in (0, -1)]
-            rows.append([str(int(count)), *(f"{float(v):.3f}" for v in cells)])
-    elif config.part == "hypercube" or (config.part == "learning_curves" and not config.regular):
-        dim = "degree" if config.part == "hypercube" else "exponent"
-        rows = [[dim, *(f"n={n}" for n in dataset["size"].values)]]
-        for value in dataset[dim].values:
-            one = dataset.error.sel({dim: value}).mean("seed")
-            rows.append([f"{value:g}", *(f"{float(v):.3g}" for v in one)])
-    elif config.part == "linear":
-        rows = [["rate", "largest residual", "of the closed form"]]
-        for rate in dataset.rate.values:
-            one = np.abs(dataset.sel(rate=rate).isel(step=-1)).max("mode").mean("seed")
-            rows.append([f"{rate:g}", f"{float(one.residual):.3g}", f"{float(one.residual_predicted):.3g}"])
-    elif config.part == "ensemble":
-        rows = [["step", "variance over its prediction"]]
-        for step in dataset.step.values:
-            one = dataset.sel(step=step)
-            ratio = one.output.var("seed", ddof=1) / one.variance_predicted
-            rows.append([str(int(step)), f"{float(ratio.min()):.2f} to {float(ratio.max()):.2f}"])
-    elif config.part == "sphere":
-        rows = [["degree", "eigenvalue", "measured"]]
-        ends = np.cumsum(dataset.multiplicity.values[dataset.degree_eigenvalue.values > 1e-12])
-        known = dataset.degree.values[dataset.degree_eigenvalue.values > 1e-12]
-        for degree, low, high in zip(known, [0, *ends[:-1]], ends, strict=True):
-            found = float(dataset.eigenvalue.isel(mode=slice(int(low), int(high))).mean())
-            exact = float(dataset.degree_eigenvalue.sel(degree=degree))
-            rows.append([str(int(degree)), f"{exact:.4g}", f"{found:.4g}"])
-    elif config.part == "eigenfeatures":
-        rows = [["kept", "clean", "under attack"]]
-        for kept in dataset.kept.values:
-            one = dataset.sel(kept=kept).mean("seed")
-            rows.append([str(int(kept)), f"{float(one.kept_clean):.3f}", f"{float(one.kept_robust):.3f}"])
-    if not rows:
-        return ""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    """Some numbers of the setting, means over seeds."""
+    rows, means = plots.number_table, run.dataset.mean("seed")
+    match run.config:
+        case setting.KernelConvergence():
+            errors = means.kernel_error.sel(layer="both")
+            return rows("width", run.width.values, ("kernel_error", errors), form=".4g")
+        case setting.Width():
+            found = [(name, means[name]) for name in networks.CHANGES]
+            return rows("width", run.width.values, *found, form=".4g")
+        case setting.Linear():
+            ends = run.dataset[["residual", "residual_predicted"]].isel(step=-1)
+            ends = np.abs(ends).max("mode").mean("seed")
+            found = ("largest residual", ends.residual), ("of the closed form", ends.residual_predicted)
+            return rows("rate", run.rate.values, *found)
+        case setting.Ensemble():
+            ratio = run.output.var("seed", ddof=1) / run.variance_predicted
+            ends = zip(run.step.values, ratio.min("point").values, ratio.max("point").values, strict=True)
+            found = [[str(step), f"{low:.2f} to {high:.2f}"] for step, low, high in ends]
+            return plots.text_table([["step", "variance over its prediction"], *found])
+        case setting.SpectralBias():
+            times = quantities.hitting_times(run).mean("seed")
+            found = [(f"A={a:g}", times.sel(amplitude=a)) for a in run.amplitude.values]
+            found = [("predicted", run.predicted_time), *found]
+            return rows("frequency", run.frequency.values, *found, form=".1f", missing="not reached")
+        case setting.Sphere():
+            known = run.dataset.isel(degree=np.flatnonzero(run.degree_eigenvalue > 1e-12))
+            groups = np.split(means.eigenvalue.values, np.cumsum(known.multiplicity.values))
+            found = [group.mean() for group in groups[: known.sizes["degree"]]]
+            found = ("eigenvalue", known.degree_eigenvalue), ("measured", found)
+            return rows("degree", known.degree.values, *found, form=".4g")
+        case setting.LearningCurves(regular=True):  # which no seed enters
+            one = run.dataset.isel(seed=0)
+            error = ((one.prediction - one.target) ** 2).mean("test_point")
+            exact = np.abs(one.prediction - one.prediction_exact).max(("size", "test_point"))
+            found = [(f"n={n}", error.sel(size=n)) for n in run["size"].values]
+            return rows("frequency", run.frequency.values, *found, ("off the sum over aliases", exact))
+        case setting.LearningCurves() | setting.Hypercube():
+            dim = "degree" if "degree" in run else "exponent"
+            found = [(f"n={n}", means.error.sel(size=n)) for n in run["size"].values]
+            return rows(dim, run[dim].values, *found)
+        case setting.Distillation():
+            found = []
+            for name, word in (("accuracy", "accuracy"), ("train_loss", "loss")):
+                found += [(word, first(means[name])), ("learned", last(means[name]))]
+            return rows("images", run.support.values, *found, form=".3f")

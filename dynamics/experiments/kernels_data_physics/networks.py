@@ -1,346 +1,251 @@
-"""The parts of `kernels_data_physics` in which finite networks are trained, or drawn at least."""
+"""Settings in which finite networks are drawn, or fitted to points on a sphere: fields and jobs."""
 
-import dataclasses
-import functools
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 
 from dynamics import observables as o
 from dynamics import results
-from dynamics.data.directions import Circle, Sphere
+from dynamics.data.directions import Sphere, SphereTarget
 from dynamics.data.shared import Shared
 from dynamics.descent import named
 from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged
 from dynamics.keys import seed_key
+from dynamics.laws import kernels_data_physics as laws
 from dynamics.models.activations import Activation
 from dynamics.models.linearized import Linearized
-from dynamics.models.ntk_two_layer import NTKTwoLayer
+from dynamics.models.ntk_two_layer import NTKTwoLayer, Output, Trained
 from dynamics.observables.base import observable
 from dynamics.parts import Axis, PerSeed
 from dynamics.problem import Problem
-from kernels import closed_form, empirical, regression, spectra
-from kernels.duals import leaky_relu
+from dynamics.study.config import Config, TimedConfig, setting
+from kernels import empirical, regression
 from kernels.regression import Kernel
 
-PARTS = ("kernels", "width", "linear", "ensemble", "spectral_bias")
 LAYERS = ("first", "second", "both")
 SLOPE = 0.1
+EVERYWHERE = o.outputs.given(points="everywhere")
+LIST = {"increasing": True, "filled": True}
 
 
-@functools.cache  # one function for one kernel, so that equal runs share their programs
-def two_layer(activation: str, trained: str, biases: bool, nngp: bool = False) -> Kernel:
-    """The NTK of the infinitely wide network, or its outputs' covariance at the start."""
+@dataclass(frozen=True, kw_only=True)
+class TwoLayer(Config):
+    """Networks of two layers, of which both train."""
 
-    def kernel(x, z):
-        act = leaky_relu(SLOPE) if activation == "leaky_relu" else activation
-        both = closed_form.two_layer(x, z, act, trained=trained, trained_bias=float(biases))
-        return both.nngp if nngp else both.ntk
+    trained, output, init_scale = "both", "sign", 1.0  # where they are no settings
 
-    return kernel
+    activation: Literal["relu", "erf", "leaky_relu"] = setting("relu", "activation of networks and kernels")
+    biases: bool = setting(False, "hidden biases, which start at 0 and train")
 
+    def network(self, width: int = 2, doubled: bool = False) -> NTKTwoLayer:
+        """A network; `doubled`: it starts at 0."""
+        activation = Activation(self.activation, slope=SLOPE)
+        return NTKTwoLayer(width, self.trained, self.biases, self.output, doubled, activation)
 
-def kernel_of(config: Any, trained: str | None = None) -> Kernel:
-    """The config's NTK, or that of other layers."""
-    return two_layer(config.activation, trained or config.trained, config.biases)
+    def kernel(self, trained: str = "", nngp: bool = False) -> Kernel:
+        """The NTK of infinitely wide ones, or that of other layers; or their outputs' covariance."""
+        return self.network().infinite(trained, nngp)
 
-
-def network(config: Any, width: int, doubled: bool = False) -> NTKTwoLayer:
-    """The config's network at some width."""
-    act = Activation(config.activation, slope=SLOPE)
-    return NTKTwoLayer(
-        width, config.trained, use_bias=config.biases, output=config.output,
-        doubled=doubled or config.doubled, activation=act,
-    )  # fmt: skip
+    def problem(self, data: Any, network: Any) -> Problem:
+        """A network fitted to data by the squared loss."""
+        return Problem(data, network, "squared", "sum", init_scale=self.init_scale)
 
 
-def _sphere(config) -> Shared:
+@dataclass(frozen=True, kw_only=True)
+class TrainedLayers(TwoLayer):
+    """Networks of two layers, of which one or both train."""
+
+    trained: Trained = setting("both", "layers that train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnSphere(TwoLayer):
     """One draw of points for all seeds, whose networks differ: so one learning rate serves all of them."""
-    test = "great_circle" if config.great_circle else "uniform"
-    source = Sphere(config.num_samples, config.num_test, config.dim, config.target, test, config.amplitude)
-    return Shared(source, config.data_seed)
+
+    num_test, target, great_circle, amplitude = 1, "xor", False, 1.0  # where they are no settings
+
+    num_samples: int = setting(10, "training points", low=2)
+    dim: int = setting(5, "dimension of the sphere's space", low=2)
+    data_seed: int = setting(0, "the draw of points that all networks share", low=0)
+
+    def points(self, larger: float = 1.0) -> Shared:
+        """The points, with targets so many times as large."""
+        test, amplitude = "great_circle" if self.great_circle else "uniform", self.amplitude * larger
+        source = Sphere(self.num_samples, self.num_test, self.dim, self.target, test, amplitude)
+        return Shared(source, self.data_seed)
+
+    def modes(self) -> regression.Spectrum:
+        """Those of the kernel on the training points."""
+        x = self.points().sample(seed_key(0)).train.x
+        return laws.modes(self.kernel()(x, x))
+
+    def rate(self) -> float:
+        """The learning rate 1 / lambda_max of the infinite network's kernel."""
+        return 1 / float(self.modes().values[0])
 
 
-def _fixed(config):
-    """The points, and the modes of the kernel on the training points."""
-    draw = _sphere(config).sample(seed_key(0))
-    gram = kernel_of(config)(draw.train.x, draw.train.x)
-    return draw, regression.spectrum((gram + gram.T) / 2)
+@dataclass(frozen=True, kw_only=True)
+class FittedOnSphere(OnSphere, TrainedLayers):
+    """Networks that are fitted to labels of such points."""
+
+    num_test: int = setting(10, "test points", low=1)
+    target: SphereTarget = setting("xor", "labels on the sphere")
+    amplitude: float = setting(1.0, "factor A on targets")
 
 
-@observable(("layer",), about="relative error of the kernel", random=True)
-def kernel_error(params, problem, draw, key, layer, kernel, draws) -> Float[jax.Array, " layers"]:
-    """Root mean square over `draws` networks of the relative Frobenius error, at the start."""
-    del params
-    x = draw.train.x
-    exact = jnp.stack([one(x, x) for one in kernel])
+@dataclass(frozen=True, kw_only=True)
+class KernelConvergence(OnSphere):
+    """Claims X1: how a finite network's kernel approaches its limit; dimension `width`."""
 
-    def error(k):
-        found = jnp.stack([_finite(problem, k, x, one) for one in layer])
-        return jnp.sum((found - exact) ** 2, (1, 2)) / jnp.sum(exact**2, (1, 2))
+    output: Output = setting("sign", "law of the output weights a_r")
+    init_scale: float = setting(1.0, "factor on the initial weights; theory is for 1", above=0)
+    widths: tuple[int, ...] = setting((64, 256, 1024, 4096), "widths m", low=1, **LIST)
+    draws: int = setting(32, "networks that a seed's mean is over", low=2)
 
-    return jnp.sqrt(jnp.mean(jax.lax.map(error, jax.random.split(key, draws)), axis=0))
+    def check(self) -> None:
+        """Refuse what shows no rate."""
+        if len(self.widths) < 2:
+            raise ValueError("give at least two widths, to show a rate")
 
-
-@observable(("layer",), about="width times the kernel's variance on the diagonal", random=True)
-def kernel_variance(params, problem, draw, key, layer, draws) -> Float[jax.Array, " layers"]:
-    r"""$m\,\mathrm{Var}\,\hat\Theta(x, x)$ over `draws` networks, x the first training point."""
-    del params
-    x = draw.train.x[:1]
-
-    def entry(k):
-        return jnp.stack([_finite(problem, k, x, one)[0, 0] for one in layer])
-
-    found = jax.lax.map(entry, jax.random.split(key, draws))
-    return problem.model.width * jnp.var(found, axis=0, ddof=1)
-
-
-def _finite(problem, key, x, trained):
-    """The exact kernel of one network at its start; biases are weights of one more coordinate, 1."""
-    params = problem.init(key, key)
-    W, model = params["W"], problem.model
-    act = model.activation.name
-    if "b" in params:
-        W, x = (
-            jnp.concatenate([W, params["b"][:, None]], 1),
-            jnp.pad(x, ((0, 0), (0, 1)), constant_values=1.0),
-        )
-    dual = leaky_relu(model.activation.slope) if act == "leaky_relu" else act
-    return closed_form.finite_two_layer(W, params["a"], x, x, dual, trained=trained)
+    def jobs(self) -> Staged:
+        """A kernel's error and variance, of networks at their start."""
+        exact = tuple(map(self.kernel, LAYERS))
+        end = {
+            "kernel_error": o.finite_kernel_error.given(layer=LAYERS, kernel=exact, draws=self.draws),
+            "kernel_variance": o.finite_kernel_variance.given(layer=LAYERS, draws=self.draws),
+        }
+        found = yield {
+            str(m): Job.still(self.problem(self.points(), self.network(m)), end) for m in self.widths
+        }
+        return results.without_steps(results.by_number(found, "width", self.widths))
 
 
-def kernels(config: Any) -> Staged:
-    """How a finite network's kernel approaches its limit; dimension `width`."""
-    exact = tuple(kernel_of(config, layer) for layer in LAYERS)
-    end = {
-        "kernel_error": kernel_error.given(layer=LAYERS, kernel=exact, draws=config.draws),
-        "kernel_variance": kernel_variance.given(layer=LAYERS, draws=config.draws),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Width(FittedOnSphere):
+    """Claims X2: networks of growing width trained alike, what moves, and how far they are from linear.
 
-    def job(width):
-        net = network(config, width)
-        return Job.still(Problem(_sphere(config), net, "squared", init_scale=config.init_scale), end)
-
-    found = yield {str(width): job(width) for width in config.widths}
-    return _by_width(config, {name: results.without_steps(one) for name, one in found.items()})
-
-
-def _by_width(config, found):
-    return results.join(found, "width").assign_coords(width=list(config.widths))
-
-
-@observable(("point", "sample"), about="empirical NTK of test and training points with training points")
-def cross_kernel(params, problem, draw) -> Float[jax.Array, "points samples"]:
-    """The empirical NTK, training points' rows first."""
-    everywhere = jnp.concatenate([draw.train.x, draw.test.x])
-    return empirical.ntk(problem.apply, params, everywhere, draw.train.x)
-
-
-@observable(("place",), about="output at the training points, then at the test points")
-def all_outputs(params, problem, draw) -> Float[jax.Array, " places"]:
-    """Outputs everywhere."""
-    return problem.apply(params, jnp.concatenate([draw.train.x, draw.test.x]))
-
-
-def width(config: Any) -> Staged:
-    """Networks of growing width trained alike: what moves, and how far they are from linear.
-
-    The learning rate is 1 / lambda_max of the infinite network's kernel. Adds `weight_motion`,
+    The learning rate is 1 / lambda_max of the infinite network's kernel. Records `weight_motion`,
     `kernel_drift`, `linear_gap` (root mean square over test points of the network less the network linearised
     at its start) and `infinite_gap` (of the latter less the infinite network that starts from the same
     outputs). In mean-field scaling, outputs over the root of the width and learning rate times the width, the
     same is trained as with targets times that root.
     """
-    modes = _fixed(config)[1]
-    rate = 1 / float(modes.values[0])
-    n = config.num_samples
-    observe = {"output": all_outputs, "kernel": cross_kernel, "parameters": o.parameters}
-    done = regression.descent(config.steps, rate)
 
-    def source(width):
-        if not config.mean_field:
-            return _sphere(config)
-        grown = math.sqrt(width / config.widths[0])
-        return _sphere(dataclasses.replace(config, amplitude=config.amplitude * grown))
+    widths: tuple[int, ...] = setting((128, 512, 2048, 8192), "widths m", low=1, **LIST)
+    steps: int = setting(400, "number of steps T", low=0)
+    mean_field: bool = setting(
+        False, "mean-field scaling: targets grow as the root of width over the smallest width"
+    )
 
-    def job(width):
-        net = network(config, width)
-        problem = Problem(source(width), net, "squared", "sum", init_scale=config.init_scale)
-        times = [0, config.steps]
-        return Job(problem, named("gd", rate), steps=config.steps, observe=observe, when=times)
+    def jobs(self) -> Staged:
+        """Every width's training; dimension `width`."""
+        observe = {"output": EVERYWHERE, "kernel": o.ntk_everywhere, "parameters": o.parameters}
+        how = {"steps": self.steps, "observe": observe, "when": [0, self.steps]}
+        rule = named("gd", self.rate())
+        found = yield {
+            str(m): Job(self.problem(self._data(m), self.network(m)), rule, **how) for m in self.widths
+        }
+        measured = {str(m): self._measured(m, found[str(m)]) for m in self.widths}
+        return results.by_number(measured, "width", self.widths)
 
-    def gaps(draw, start, end, kernel):  # one seed
-        gram, cross = (kernel[:n] + kernel[:n].T) / 2, kernel[n:]
-        values, vectors = jnp.linalg.eigh(gram)
-        own = regression.Spectrum(values[::-1], vectors[:, ::-1])
-        rest = draw.train.y - start[:n]
-        linear = start[n:] + cross @ regression.coefficients(own, rest, done)
-        limit = kernel_of(config)(draw.test.x, draw.train.x)
-        infinite = start[n:] + limit @ regression.coefficients(modes, rest, done)
-        return jnp.sqrt(jnp.mean((end[n:] - linear) ** 2)), jnp.sqrt(jnp.mean((linear - infinite) ** 2))
+    def _data(self, width):
+        return self.points(math.sqrt(width / self.widths[0]) if self.mean_field else 1.0)
 
-    def measured(width, found):
-        draw = source(width).sample(seed_key(0))
-        first, last = found.isel(step=0), found.isel(step=-1)
-        both = [
-            gaps(draw, jnp.asarray(a), jnp.asarray(b), jnp.asarray(k))
-            for a, b, k in zip(first.output.values, last.output.values, first.kernel.values, strict=True)
-        ]
+    def _measured(self, width, found):
+        draw, start, end = self._data(width).sample(seed_key(0)), found.isel(step=0), found.isel(step=-1)
+        limit = self.modes(), self.kernel()(draw.test.x, draw.train.x)
+        known = (jnp.asarray(one.values) for one in (start.kernel, start.output, end.output))
+        how = draw.train.y, limit, self.steps, self.rate()
+        both = np.array([laws.gaps(*one, *how) for one in zip(*known, strict=True)])
 
         def moved(name):
             dims = [dim for dim in found[name].dims if dim not in ("seed", "step")]
-            change = np.sqrt(((last[name] - first[name]) ** 2).sum(dims))
-            return change / np.sqrt((first[name] ** 2).sum(dims))
+            change = np.sqrt(((end[name] - start[name]) ** 2).sum(dims))
+            return change / np.sqrt((start[name] ** 2).sum(dims))
 
-        return results.without_steps(found.drop_vars(list(observe))).assign(
+        return results.without_steps(found.drop_dims(["point", "sample", "parameter"])).assign(
             weight_motion=moved("parameters"),
             kernel_drift=moved("kernel"),
-            linear_gap=("seed", np.array([float(pair[0]) for pair in both])),
-            infinite_gap=("seed", np.array([float(pair[1]) for pair in both])),
+            linear_gap=("seed", both[:, 0]),
+            infinite_gap=("seed", both[:, 1]),
         )
-
-    found = yield {str(m): job(m) for m in config.widths}
-    return _by_width(config, {str(m): measured(m, found[str(m)]) for m in config.widths})
 
 
 @observable(about="learning rate")
 def relative_rate(params, problem, draw, relative) -> Float[jax.Array, ""]:
     """`relative` over the largest eigenvalue of the empirical NTK on the training points."""
-    gram = empirical.ntk(problem.apply, params, draw.train.x, draw.train.x)
-    return relative / regression.spectrum((gram + gram.T) / 2).values[0]
+    return relative / laws.modes(empirical.ntk(problem.apply, params, draw.train.x, draw.train.x)).values[0]
 
 
-def linear(config: Any) -> Staged:
-    """Gradient descent on a linearised network beside its closed form; dimension `rate`.
+@dataclass(frozen=True, kw_only=True)
+class Linear(FittedOnSphere, TimedConfig):
+    """Claims X3: gradient descent on a linearised network beside its closed form; dimension `rate`.
 
-    Learning rates are relative to each seed's own largest eigenvalue. Adds `residual` (y - f in the kernel's
-    eigendirections), `residual_predicted`, `output_predicted` (at the test points), `distance_moved` (of the
-    parameters from their start) and `distance_predicted`.
+    Learning rates are relative to each seed's own largest eigenvalue. Records `residual` (y - f in the
+    kernel's eigendirections), `residual_predicted`, `output_predicted` (at the test points),
+    `distance_moved` (of the parameters from their start) and `distance_predicted`.
     """
-    net = network(config, config.width)
-    net = Linearized(net) if config.linearized else net
-    problem = Problem(_sphere(config), net, "squared", "sum", init_scale=config.init_scale)
-    rate = PerSeed(relative_rate.given(relative=Axis("rate", config.rates)))
-    observe = {"output": all_outputs, "parameters": o.parameters}
-    times = config.recording_times()
-    made = yield {
-        "start": Job.still(problem, {"kernel": cross_kernel, "start": all_outputs}),
-        "rates": Job(problem, named("gd", rate), steps=config.steps, observe=observe, when=times),
-    }
-    known, found = made["start"], made["rates"]
-    n, y = config.num_samples, problem.sample(seed_key(0)).train.y
-    output, parameters = found.output.values, found.parameters.values  # of every rate and seed
 
-    def predicted(relative, kernel, start):  # one seed
-        modes = regression.spectrum((kernel[:n] + kernel[:n].T) / 2)
-        rest, rate = y - start[:n], relative / float(modes.values[0])
-        learned = [regression.descent(t, rate) for t in found.step.values.tolist()]
-        alphas = [regression.coefficients(modes, rest, h) for h in learned]
-        return {
-            "eigenvalue": modes.values,
-            "mode": modes.vectors,
-            "residual": np.stack([(1 - h(modes.values)) * (modes.vectors.T @ rest) for h in learned]),
-            "output": np.stack([start[n:] + kernel[n:] @ alpha for alpha in alphas]),
-            "distance": np.stack([regression.weight_distance(modes, rest, h) for h in learned]),
+    width: int = setting(256, "neurons m", low=1)
+    rates: tuple[float, ...] = setting((1.0, 1.95, 2.05), "learning rates times lambda_max", above=0, **LIST)
+    linearized: bool = setting(True, "train the network linearised at its start")
+
+    def jobs(self) -> Staged:
+        """Every rate's training, and the kernel that it starts from."""
+        network = self.network(self.width)
+        problem = self.problem(self.points(), Linearized(network) if self.linearized else network)
+        rate = PerSeed(relative_rate.given(relative=Axis("rate", self.rates)))
+        observe = {"output": EVERYWHERE, "parameters": o.parameters}
+        how = {"steps": self.steps, "observe": observe, "when": self.recording_times()}
+        made = yield {
+            "start": Job.still(problem, {"kernel": o.ntk_everywhere, "start": EVERYWHERE}),
+            "rates": Job(problem, named("gd", rate), **how),
         }
-
-    starts = list(zip(jnp.asarray(known.kernel.values), jnp.asarray(known.start.values), strict=True))
-    every = [[predicted(relative, *start) for start in starts] for relative in config.rates]
-    exact = {name: np.array([[one[name] for one in row] for row in every]) for name in every[0][0]}
-    by_seed = ("rate", "seed", "step")
-    return found.drop_vars(["output", "parameters"]).assign(
-        distance_moved=(by_seed, np.linalg.norm(parameters - parameters[:, :, :1], axis=-1)),
-        eigenvalue=(("rate", "seed", "mode"), exact["eigenvalue"]),
-        residual=((*by_seed, "mode"), (np.asarray(y) - output[..., :n]) @ exact["mode"]),
-        residual_predicted=((*by_seed, "mode"), exact["residual"]),
-        output=((*by_seed, "point"), output[..., n:]),
-        output_predicted=((*by_seed, "point"), exact["output"]),
-        distance_predicted=(by_seed, exact["distance"]),
-    )
-
-
-def ensemble(config: Any) -> Staged:
-    """Networks that differ by their initial weights alone, beside the infinite network's distribution.
-
-    Adds its mean and variance (`mean_predicted`, `variance_predicted`), those after training without end, and
-    the Gaussian process posterior (`posterior_mean`, `posterior_variance`).
-    """
-    draw, modes = _fixed(config)
-    rate = 1 / float(modes.values[0])
-    problem = Problem(
-        _sphere(config), network(config, config.width), "squared", "sum", init_scale=config.init_scale
-    )
-    observe = {"output": o.outputs.given(points="test")}
-    steps = max(config.times)
-    job = Job(problem, named("gd", rate), steps=steps, observe=observe, when=config.times)
-    found = (yield {"ensemble": job})["ensemble"]
-    x, at, y = draw.train.x, draw.test.x, draw.train.y
-    ntk = kernel_of(config)
-    prior = two_layer(config.activation, config.trained, config.biases, nngp=True)
-    cross = ntk(at, x)
-
-    def variance(learned):
-        return jnp.diag(
-            regression.ensemble_covariance(prior(at, at), prior(at, x), prior(x, x), cross, modes, learned)
+        known, found = made["start"], made["rates"]
+        n, y = self.num_samples, problem.sample(seed_key(0)).train.y
+        output, parameters = found.output.values, found.parameters.values  # of every rate and seed
+        starts = list(zip(jnp.asarray(known.kernel.values), jnp.asarray(known.start.values), strict=True))
+        times = found.step.values.tolist()
+        every = [[laws.course(*start, y, rate, times) for start in starts] for rate in self.rates]
+        exact = {name: np.array([[one[name] for one in row] for row in every]) for name in every[0][0]}
+        by_seed = ("rate", "seed", "step")
+        return found.drop_dims(["point", "parameter"]).assign(
+            distance_moved=(by_seed, np.linalg.norm(parameters - parameters[:, :, :1], axis=-1)),
+            eigenvalue=(("rate", "seed", "mode"), exact["eigenvalue"]),
+            residual=((*by_seed, "mode"), (np.asarray(y) - output[..., :n]) @ exact["mode"]),
+            residual_predicted=((*by_seed, "mode"), exact["residual"]),
+            output=((*by_seed, "point"), output[..., n:]),
+            output_predicted=((*by_seed, "point"), exact["output"]),
+            distance_predicted=(by_seed, exact["distance"]),
         )
 
-    def mean(learned):
-        return cross @ regression.coefficients(modes, y, learned)
 
-    learned = [regression.descent(t, rate) for t in found.step.values.tolist()]
-    gram = prior(x, x)
-    posterior = regression.posterior(prior(at, at), prior(at, x), regression.spectrum((gram + gram.T) / 2), y)
-    return found.assign(
-        mean_predicted=(("step", "point"), np.stack([mean(h) for h in learned])),
-        variance_predicted=(("step", "point"), np.stack([variance(h) for h in learned])),
-        mean_limit=("point", np.asarray(mean(None))),
-        variance_limit=("point", np.asarray(variance(None))),
-        posterior_mean=("point", np.asarray(posterior[0])),
-        posterior_variance=("point", np.diag(np.asarray(posterior[1])).copy()),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Ensemble(FittedOnSphere):
+    """Claims X4: networks that differ by their initial weights alone, beside the infinite one's distribution.
 
-
-def predicted_times(config: Any) -> Float[np.ndarray, " frequencies"]:
-    r"""Steps $T_k = \ln 10 / -\ln(1 - \eta N \lambda_k)$ after which a tenth is left; inf: never."""
-    values = spectra.circle(kernel_of(config), config.frequencies)
-    known = values > 1e-12
-    contraction = 1 - _rate(config) * config.grid * np.where(known, values, 0.1)
-    return np.where(known, math.log(10) / -np.log(np.abs(contraction)), np.inf)
-
-
-def _rate(config) -> float:
-    """The learning rate: relative to the largest eigenvalue."""
-    largest = spectra.circle(kernel_of(config), range(config.grid // 2)).max()
-    return config.rate / (config.grid * float(largest))
-
-
-def spectral_bias(config: Any) -> Staged:
-    """Frequencies learned one by one on the circle; dimensions `frequency` and `amplitude`.
-
-    Adds `fit`, the share of the target that is learned, and `predicted_time`.
+    Records its mean and variance (`mean_predicted`, `variance_predicted`), those after training without end,
+    and the Gaussian process posterior (`posterior_mean`, `posterior_variance`).
     """
-    when = predicted_times(config)
-    finite = when[np.isfinite(when)]
-    steps = math.ceil(config.horizon * float(finite.max())) if finite.size else config.steps
-    times = dataclasses.replace(config, steps=steps).recording_times()
-    data = Circle(
-        config.grid, config.grid,
-        frequency=Axis("frequency", config.frequencies), amplitude=Axis("amplitude", config.amplitudes),
-    )  # fmt: skip
-    problem = Problem(
-        data, network(config, config.width, doubled=True), "squared", "sum", init_scale=config.init_scale
-    )
-    observe = {"output": o.outputs}
-    job = Job(problem, named("gd", _rate(config)), steps=steps, observe=observe, when=times)
-    found = (yield {"circle": job})["circle"]
-    phi = xr.DataArray(2 * np.pi * np.arange(config.grid) / config.grid, dims="point")
-    target = found.amplitude * np.cos(found.frequency * phi)
-    fit = (found.output * target).sum("point") / (target**2).sum("point")
-    fit.attrs = {"long_name": "share of the target that is learned"}
-    return found.assign(fit=fit, predicted_time=("frequency", when))
+
+    width: int = setting(1024, "neurons m", low=1)
+    init_scale: float = setting(1.0, "factor on the initial weights; theory is for 1", above=0)
+    great_circle: bool = setting(False, "test points along a great circle")
+    times: tuple[int, ...] = setting((0, 20, 400), "steps at which outputs are recorded", low=0, **LIST)
+
+    def jobs(self) -> Staged:
+        """The training, by 1 / lambda_max of the infinite network's kernel."""
+        rate = self.rate()
+        how = {"observe": {"output": o.outputs.given(points="test")}, "when": self.times}
+        problem = self.problem(self.points(), self.network(self.width))
+        found = yield {"ensemble": Job(problem, named("gd", rate), steps=max(self.times), **how)}
+        draw, found = self.points().sample(seed_key(0)), found["ensemble"]
+        kernels, times = (self.kernel(), self.kernel(nngp=True)), found.step.values.tolist()
+        exact = laws.ensemble(*kernels, draw.train.x, draw.train.y, draw.test.x, rate, times)
+        return found.assign({name: (("step", "point")[-v.ndim :], v) for name, v in exact.items()})

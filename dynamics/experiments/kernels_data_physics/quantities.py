@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
-from dynamics.experiments.kernels_data_physics.networks import kernel_of
+from dynamics.experiments.kernels_data_physics.setting import KernelConvergence, LearningCurves
 from dynamics.study import Bracketed, Law, Run, first, first_above, last, power_law
 from dynamics.study.bands import MORE_RECORDS
+from dynamics.study.quantities import falls_between
 from kernels import spectra
 
 
@@ -25,7 +25,7 @@ def fluctuation(layer: str, theory: Callable[..., float]) -> Law:
         lambda run: run["kernel_variance"].sel(layer=layer).isel(width=-1, drop=True),
         theory=theory,
         domain=lambda c: (c.activation == "relu" and c.init_scale == 1) or "it is for relu and init_scale 1",
-        recorded=lambda config: config.part == "kernels",
+        recorded=lambda config: isinstance(config, KernelConvergence),
     )
 
 
@@ -76,33 +76,9 @@ def posterior_ratio(run) -> xr.DataArray:
     return (run.variance_limit / run.posterior_variance).min("point", skipna=False)
 
 
-def hitting_times(run, left: float = 0.1) -> xr.DataArray:
-    """First time at which a share `left` is unlearned, interpolated in its logarithm; or NaN."""
-    return first_above(-np.log((1 - run.fit).clip(min=1e-300)), -np.log(left))
-
-
-def hitting_range(
-    times: Float[np.ndarray, " times"], rest: Float[np.ndarray, " times"], left: float = 0.1
-) -> tuple[float, float]:
-    """What that time lies between: where the lines through this, the last and the next two records pass.
-
-    A curve whose logarithm bends to one side lies between them; beside the first or last record it may pass
-    anywhere between the two, and after the last one any time later.
-    """
-    below = np.flatnonzero(rest < left)
-    if not below.size:
-        return float(times[-1]), np.inf
-    i = below[0]
-    if i == 0:
-        return 0.0, 0.0
-    if i < 2 or i + 1 == len(times):
-        return float(times[i - 1]), float(times[i])
-    height = np.log(np.maximum(np.abs(rest[i - 2 : i + 2]), 1e-300)) - np.log(left)
-    near = times[i - 2 : i + 2]
-    with np.errstate(divide="ignore"):
-        passes = near[:-1] - height[:-1] * np.diff(near) / np.diff(height)
-    passes = np.clip(np.nan_to_num(passes, nan=near[2]), near[1], near[2])
-    return float(passes.min()), float(passes.max())
+def hitting_times(run) -> xr.DataArray:
+    """First time at which a tenth is unlearned, interpolated in the share's logarithm; or NaN."""
+    return first_above(-np.log((1 - run.fit).clip(min=1e-300)), np.log(10))
 
 
 def time_error(run) -> Bracketed:
@@ -113,8 +89,8 @@ def time_error(run) -> Bracketed:
     run = run.isel(amplitude=0)
     times = hitting_times(run).fillna(last(run.step))
     ends = xr.apply_ufunc(
-        hitting_range, run.step.astype(float), 1 - run.fit,
-        input_core_dims=[["step"], ["step"]], output_core_dims=[[], []], vectorize=True,
+        falls_between, run.step.astype(float), 1 - run.fit, 0.1,
+        input_core_dims=[["step"], ["step"], []], output_core_dims=[[], []], vectorize=True,
     )  # fmt: skip
     expected = run.predicted_time
     # any time is none of one that is never to come
@@ -136,12 +112,12 @@ def most_learned(run) -> xr.DataArray:
 
 def circle_decay(frequencies: range) -> Callable[[Run], xr.DataArray]:
     """Exponent of the frequency in the first layer's eigenvalues on the circle; one number."""
-    return lambda run: _decay(frequencies, spectra.circle(kernel_of(run.config, "first"), frequencies, 2**16))
+    return lambda run: _decay(frequencies, spectra.circle(run.config.kernel("first"), frequencies, 2**16))
 
 
 def sphere_decay(degrees: range) -> Callable[[Run], xr.DataArray]:
     """Exponent of the degree in the eigenvalues on S^2; one number."""
-    return lambda run: _decay(degrees, spectra.sphere(kernel_of(run.config), degrees, 3))
+    return lambda run: _decay(degrees, spectra.sphere(run.config.kernel(), degrees, 3))
 
 
 def _decay(degrees, values):
@@ -173,7 +149,7 @@ def learning_curve(power: float) -> Law:
         lambda run: power_law(run["size"], run["error"].sel(exponent=power), "size"),
         theory=lambda config: -min(power - 1, 4.0),  # saturated at 2 alpha, alpha = 2
         domain=lambda config: config.biases or "it is for networks with hidden biases",
-        recorded=lambda config: config.part == "learning_curves" and power in config.exponents,
+        recorded=lambda c: isinstance(c, LearningCurves) and not c.regular and power in c.exponents,
     )
 
 

@@ -275,4 +275,7 @@ def table(run: Run) -> str:
     """Some numbers of the setting, means over seeds."""
     if isinstance(run.config, setting.Spectrum) and "robustness" not in run:
         return ""
-    return plots.number_table(*_columns(run))
+    dim, columns, form, *head = _columns(run)
+    means = {name: v.mean([other for other in v.dims if other != dim]) for name, v in columns.items()}
+    index = next(iter(means.values()))[dim].values.tolist()
+    return plots.number_table(*head or [dim], index, *means.items(), form=form)

@@ -1,14 +1,14 @@
 """Can a data set be optimised so that ordinary fitting on it is robust, and is it really?
 
-Tsilivis, Su & Kempe 2022, "Can we achieve robustness from data alone?", arXiv:2207.11727. Three parts, one at
-a time: `distillation` (images learned through kernel regression, plainly or against an attack),
-`networks` (wide networks trained on such images) and `rescaling` (how large logits disable an attack).
+Tsilivis, Su & Kempe 2022, "Can we achieve robustness from data alone?", arXiv:2207.11727. Three settings:
+`Distillation` (images learned through kernel regression, plainly or against an attack), `Networks` (wide
+networks trained on such images) and `Rescaling` (how large logits disable an attack).
 """
 
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.robust_data_distillation import claims, figures
-from dynamics.experiments.robust_data_distillation.setting import PRESETS, train
+from dynamics.experiments.robust_data_distillation.setting import PRESETS, old, train
 
 EXPERIMENT = Experiment(
     name="robust_data_distillation",
@@ -17,6 +17,7 @@ EXPERIMENT = Experiment(
     about="images optimised through kernel regression look robust, until another attack is tried",
     presets=PRESETS,
     train=train,
+    old=old,
     arms="training",
     claims=claims.CLAIMS,
     figures=figures.FIGURES,

@@ -15,7 +15,7 @@ from dynamics.experiments.robust_data_distillation.quantities import (
     overestimate,
     under,
 )
-from dynamics.experiments.robust_data_distillation.setting import PRESETS
+from dynamics.experiments.robust_data_distillation.setting import PRESETS, Distillation
 from dynamics.study import Ablation, CheckRun, Claims, at_least, at_most, between, set_as, typically
 
 SMALL = replace(PRESETS["small"], records=2, curve_radii=())
@@ -44,14 +44,13 @@ UNDOUBLED = Ablation("networks that do not start at 0", {"doubled": False})
 UNSCALED = Ablation("logits as they are", {"scales": (1,)})
 SOFTMAX = Ablation("a model that gives out probabilities", {"probabilities": True})
 
-FREE = (
-    "arms", "num_test", "curve_radii", "records", "spacing", "probabilities", "scales", "widths", "doubled",
-    "network", "net_rate", "net_steps", "test_radius",
-)  # fmt: skip
+FREE = ("arms", "num_test", "curve_radii", "records", "spacing", "test_radius")
 
 
 def is_reference(config) -> bool:
     """Whether a run is that of the prototype, from whose few seeds bands are, with every set fitted."""
+    if not isinstance(config, Distillation):
+        return False
     at_radius = config.evaluation_radius == config.radius
     return len(config.arms) == 4 and at_radius and set_as(config, PRESETS["small"], *FREE)
 

@@ -1,4 +1,4 @@
-"""What `robust_data_distillation` records of a support, and of networks beside their kernel."""
+"""What is recorded of a learned support, and of networks beside the kernel that they follow."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -10,16 +10,16 @@ from dynamics.problem import first_layers
 from kernels import distillation, regression
 
 
-@observable(about="outer loss", random=True)
-def outer_loss(params, problem, draw, key) -> Float[Array, ""]:
-    """What is lowered, over all training samples: attacked, where the problem has an adversary."""
+@observable(about="loss that is lowered", random=True)
+def lowered_loss(params, problem, draw, key) -> Float[Array, ""]:
+    """That of all training samples: attacked, where the problem has an adversary."""
     return problem.training_loss(params, draw.train, draw, key)
 
 
 @observable(("point", "pixel"), about="pixel of the support")
-def support(params, problem, draw) -> Float[Array, "points pixels"]:
-    """The support's inputs."""
-    return params["support"]
+def support(params, problem, draw, point=None) -> Float[Array, "points pixels"]:
+    """The support's inputs; `point`: those of some points."""
+    return params["support"] if point is None else params["support"][jnp.asarray(point)]
 
 
 @observable(("point",), about="class of the support's point")
@@ -29,13 +29,13 @@ def support_class(params, problem, draw) -> Float[Array, " points"]:
 
 
 @observable(about="largest move of a support's coordinate")
-def drift(params, problem, draw) -> Float[Array, ""]:
+def support_drift(params, problem, draw) -> Float[Array, ""]:
     r"""$|S - S_0|_\infty$."""
     return jnp.max(jnp.abs(params["support"] - problem.start.params(problem.model, draw)["support"]))
 
 
 @observable(about="condition number of the Gram matrix")
-def condition(params, problem, draw) -> Float[Array, ""]:
+def support_condition(params, problem, draw) -> Float[Array, ""]:
     r"""That of $\Theta(S, S)$, without ridge."""
     gram = problem.model.kernel(params["support"], params["support"])
     values = linalg.eigvalsh((gram + gram.T) / 2)
