@@ -117,7 +117,7 @@ class Config:
         return kind(**shared | other)
 
     @classmethod
-    def kept(cls, values: Mapping[str, Any], *derived: str) -> tuple[str, dict[str, Any]]:
+    def of_old(cls, values: Mapping[str, Any], *derived: str) -> tuple[str, dict[str, Any]]:
         """This setting's name and fields, of those of a result from before it was a setting of its own.
 
         What is no field of it, or means nothing beside the others, is left out. For `derived` fields 0 said
@@ -276,7 +276,7 @@ def _check_beside(field, value, config):
         if isinstance(bound, tuple):
             bound = (min if name in ("high", "below") else max)(bound, default=None)
         for one in value if isinstance(value, tuple) else (value,):
-            if bound is not None and not COMPARE[name](one, bound):
+            if one is not None and bound is not None and not COMPARE[name](one, bound):
                 worst = max(value) if isinstance(value, tuple) and name in ("high", "below") else one
                 raise ValueError(f"{field.name} must be {WORDS[name]} {other}={bound:g}, got {worst:g}")
 
