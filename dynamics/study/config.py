@@ -57,7 +57,8 @@ def setting(
       distinct: they must be different.
       filled: there must be at least one.
       of: values of other fields beside which alone it means something, `{"attack": ["pgd"]}`: beside others
-        it must be its default. It does not apply to a class without that field.
+        it must be its default. Of a tuple one such entry is enough. It does not apply to a class without that
+        field.
     """
     limits = {"low": low, "high": high, "above": above, "below": below}
     given = {name: value for name, value in limits.items() if value is not None}
@@ -228,7 +229,7 @@ def kept(cls: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
 
     def meant(name):
         of = known[name].metadata["of"]
-        return all(values.get(other, known[other].default) in allowed for other, allowed in of.items())
+        return all(_among(values.get(other, known[other].default), allowed) for other, allowed in of.items())
 
     return {name: value for name, value in values.items() if name in known and meant(name)}
 
@@ -284,12 +285,17 @@ def _check_beside(field, value, config):
 def _check_meant(field, value, config):
     """Refuse a value of a field that means nothing beside what others are."""
     for name, meant in field.metadata.get("of", {}).items():
-        if value != field.default and getattr(config, name, meant[0]) not in meant:
+        if value != field.default and not _among(getattr(config, name, meant[0]), meant):
             words = " or ".join(_plain(one) for one in meant)
             raise ValueError(
                 f"{field.name} is for {name} {words}, got {field.name}={_plain(value)} and "
                 f"{name}={_plain(getattr(config, name))}"
             )
+
+
+def _among(value, meant):
+    """Whether a value, or an entry of a list, is one of those meant."""
+    return not set(value).isdisjoint(meant) if isinstance(value, tuple | list) else value in meant
 
 
 def _plain(value):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from dynamics.experiments.flavors_of_margin.setting import PRESETS, problem
+from dynamics.experiments.flavors_of_margin.setting import PRESETS, Network, Predictor
 from dynamics.laws import max_margin
 from dynamics.study import Law, Run, first, last, power_law, set_as
 from dynamics.study.quantities import side_by_side
@@ -185,7 +185,7 @@ def growth_surplus(run: Run) -> xr.DataArray:
     beta, size, soft = (
         own(run, values).where(after) for values in (run.stationarity, run.parameter_norm, run.soft_margin)
     )
-    rate = problem(run.config, run.config.algorithms[0]).model.degree * (1 / beta - 1)
+    rate = run.config.network().degree * (1 / beta - 1)
     bound = ((rate + rate.shift(step=1)) / 2 * np.log(size / size.shift(step=1))).sum("step")
     start = soft.isel(step=soft.notnull().argmax("step"), drop=True)
     return (np.log(last(soft) / start) - bound).min("algorithm", skipna=False)
@@ -224,15 +224,19 @@ def raw_growth(run: Run) -> xr.DataArray:
     return ((last(margin) - first(margin)) / np.abs(last(margin))).min("algorithm", skipna=False)
 
 
+def _on_predictor(config) -> bool:
+    return isinstance(config, Predictor) and config.model == "linear"
+
+
 def _steps_of_rate(config) -> bool | str:
-    if config.model != "linear":
+    if not _on_predictor(config):
         return "the rate is that of linear predictors"
     known = config.step_rule == ("loss_adaptive",) and config.decay in (0, 0.5)
     return known or "the rate is that of loss-adaptive steps, constant or decaying as 1/sqrt(t)"
 
 
 def _raw_steps(config) -> bool | str:
-    raw = config.model == "linear" and config.step_rule == ("raw",) and not config.decay
+    raw = _on_predictor(config) and config.step_rule == ("raw",) and not config.decay
     return raw or "the rate is that of raw steps of linear predictors"
 
 
@@ -262,9 +266,10 @@ SWITCH = Law(
 
 def on_trajectories(config) -> bool:
     """Whether a run is the setting of the trajectories: a smooth network followed closely, for long."""
+    if not isinstance(config, Network):
+        return False
     return (
         config.data == "relu_teacher"
-        and config.model == "network"
         and config.activation == "relu_power"
         and config.step_rule == ("log_decrease",)
         and config.learning_rate[0] <= 0.05
