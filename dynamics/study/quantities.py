@@ -127,6 +127,15 @@ def exponent_over(
     return exponent
 
 
+def largest_of(quantity: Callable[[Any], xr.DataArray]) -> Callable[[Mapping[str, Any]], xr.DataArray]:
+    """Of several runs, the largest of a quantity, of the seeds that all have; NaN if one is missing."""
+
+    def largest(runs):
+        return side_by_side({name: quantity(run) for name, run in runs.items()}).max("run", skipna=False)
+
+    return largest
+
+
 def largest_ratio(quantity: Callable[[Any], xr.DataArray]) -> Callable[[Mapping[str, Any]], xr.DataArray]:
     """Of several runs, the largest ratio of a quantity to that of the run before; NaN if one is missing."""
 

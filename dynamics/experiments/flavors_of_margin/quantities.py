@@ -12,7 +12,6 @@ import xarray as xr
 from dynamics.experiments.flavors_of_margin.setting import PRESETS, Network, Predictor
 from dynamics.laws import max_margin
 from dynamics.study import Law, Run, first, last, power_law, set_as
-from dynamics.study.quantities import side_by_side
 
 LAST_RECORDS = 20
 """Records at the end over which what chatters is averaged."""
@@ -48,13 +47,6 @@ def largest_over_optimum(*norms: str):
         return (last(own(run, run.geometric_margin)) / optimum).max("algorithm", skipna=False)
 
     return largest
-
-
-def in_any_run(quantity):
-    """The largest of a quantity over several runs, of the seeds that all have."""
-    return lambda runs: side_by_side({name: quantity(run) for name, run in runs.items()}).max(
-        "run", skipna=False
-    )
 
 
 def predictor_ratio(norm: str):
@@ -151,11 +143,6 @@ def final_stationarity(run: Run) -> xr.DataArray:
     moves one weight at a time.
     """
     return own(run, run.stationarity).isel(step=slice(-LAST_RECORDS, None)).mean("step", skipna=False)
-
-
-def where_fitted(run: Run, values: xr.DataArray) -> xr.DataArray:
-    """Numbers of those seeds whose loss is brought below 1, which the theorem starts from."""
-    return values.isel(seed=last(separated(run)))
 
 
 def enough_late_records(run: Run) -> str:

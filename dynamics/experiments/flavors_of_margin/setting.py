@@ -1,7 +1,4 @@
-"""The settings of Tsilivis et al. 2025, arXiv:2410.22069: networks on synthetic data, on images, linear predictors.
-
-Each compares several update rules, side by side, on separable data.
-"""
+"""The settings of Tsilivis et al. 2025, arXiv:2410.22069: networks on synthetic data or images, predictors."""
 
 import functools
 from dataclasses import dataclass, replace
@@ -10,12 +7,12 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from dynamics import descent, results
+from dynamics import results
 from dynamics import observables as o
 from dynamics.data import images, teachers
 from dynamics.data.rescaled import Rescaled
 from dynamics.data.shared import Shared
-from dynamics.descent import Objective, StepRule, norms
+from dynamics.descent import norms
 from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged, Training, in_precision
 from dynamics.laws import max_margin
@@ -25,19 +22,17 @@ from dynamics.models.linear import DiagonalLinear, Linear
 from dynamics.observables.steepest import BINS
 from dynamics.problem import Problem
 from dynamics.study.config import RunConfig, setting
+from dynamics.study.rules import RulesConfig
 
-OWN = {"adam": "linf", "rmsprop": "linf", "muon": "spectral", "shampoo": "spectral"}
-OWN |= {"momentum": "l2", "nesterov": "l2"}
-"""The norm whose margin a rule that is not steepest descent itself is expected to maximise."""
 TIMED = ("parameter_norm", "geometric_margin", "soft_margin", "stationarity", "bregman_gap")
 """What is recorded at every recording time in every norm."""
 LINEAR = {"linear_predictor": o.linear_predictor, "signed_inputs": o.signed_inputs}
-DRAWN, ADAM = {"data": ["linear", "relu_teacher"]}, {"algorithms": ["adam"]}
+DRAWN = {"data": ["linear", "relu_teacher"]}
 TEACHER, ORTHOGONAL = {"data": ["relu_teacher"]}, {"data": ["orthogonal"]}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flavors(RunConfig):
+class Flavors(RulesConfig, RunConfig):
     """Several update rules side by side on separable data, and the norms that margins are measured in."""
 
     rescale: bool = setting(
@@ -45,23 +40,6 @@ class Flavors(RunConfig):
     )
     init_scale: float = setting(0.3, "initial weights are uniform in +-s/sqrt(fan-in)", low=0)
     loss: Literal["exponential", "logistic"] = setting("exponential", "loss, summed over samples")
-    algorithms: tuple[str, ...] = setting(
-        ("gd", "sign", "coordinate", "spectral"),
-        f"update rules: {', '.join(descent.NAMES)}, or norms to descend in (l1.5, spectral, max-l2, ...)",
-        distinct=True, filled=True,
-    )  # fmt: skip
-    step_rule: tuple[StepRule, ...] = setting(
-        ("log_decrease",), "length of a step, one for all algorithms or one each (steepest descent)"
-    )
-    learning_rate: tuple[float, ...] = setting(
-        (0.05,), "step size eta (of log_decrease: by how much log L falls), one for all or one each", above=0
-    )
-    momentum: float = setting(0.0, "momentum beta of steepest descent; 0: none", low=0, below=1)
-    decay: float = setting(0.0, "the step size falls as 1/(t+1)^decay", low=0)
-    newton_schulz: int = setting(0, "steps of Newton and Schulz in spectral norms; 0: the exact SVD", low=0)
-    objective: Objective = setting("log_loss", "what is differentiated; log_loss never underflows")
-    adam_eps: float = setting(1e-8, "stability constant of adam", low=0, of=ADAM)
-    adam_b2: float = setting(0.999, "decay of adam's average of squares", low=0, below=1, of=ADAM)
     norms: tuple[str, ...] = setting(
         ("l1", "l2", "linf", "spectral"), "norms that margins are measured in, beside the algorithms' own"
     )
@@ -71,43 +49,15 @@ class Flavors(RunConfig):
     float64: bool = setting(True, "compute in float64, with or without --x64")
 
     def check(self) -> None:
-        """Refuse what does not fit together."""
+        """Refuse unknown norms."""
         super().check()
-        for name in ("step_rule", "learning_rate"):
-            if len(getattr(self, name)) not in (1, len(self.algorithms)):
-                raise ValueError(
-                    f"{name} must be one value for all of the {len(self.algorithms)} algorithms or one each, "
-                    f"got {len(getattr(self, name))}"
-                )
-        for name in self.measured_norms:  # refuses an unknown algorithm too
+        for name in self.measured_norms:
             norms.parse(name)
-        if self.adam_eps == 0 and self.objective == "loss":
-            raise ValueError(
-                "adam_eps must be above 0 with objective 'loss': gradients underflow to 0/0, got 0.0"
-            )
-
-    def own_norm(self, algorithm: str) -> str:
-        """The norm whose margin an algorithm is expected to maximise."""
-        return descent.norm_of(algorithm) or OWN[algorithm]
 
     @property
     def measured_norms(self) -> tuple[str, ...]:
         """Norms that margins are measured in."""
         return tuple(dict.fromkeys([*self.norms, *map(self.own_norm, self.algorithms)]))
-
-    def update_rule(self, algorithm: str) -> descent.Descent:
-        """The update rule of one algorithm."""
-        place = self.algorithms.index(algorithm)
-        step, rate = (one[place if len(one) > 1 else 0] for one in (self.step_rule, self.learning_rate))
-        given = {"decay": self.decay or None, "of": self.objective}
-        norm = descent.norm_of(algorithm)
-        if norm is not None:
-            given |= {"step": step, "momentum": self.momentum or None}
-            if self.newton_schulz and norms.parse(norm).matrices is None:
-                given["newton_schulz"] = self.newton_schulz
-        elif algorithm == "adam":
-            given |= {"eps": self.adam_eps, "b2": self.adam_b2}
-        return descent.named(algorithm, rate, **given)
 
     def problem(self, algorithm: str) -> Problem:
         """The problem of one algorithm's run: the sum of an exponentially tailed loss."""
