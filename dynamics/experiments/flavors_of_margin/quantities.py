@@ -38,6 +38,11 @@ def final_ratio(run: Run) -> xr.DataArray:
     return last(own_ratio(run))
 
 
+def largest_error(run: Run) -> xr.DataArray:
+    """By how much the own margin is off the largest one, at the worst record after the start."""
+    return np.abs(own_ratio(run).isel(step=slice(1, None)) - 1).max(("algorithm", "step"), skipna=False)
+
+
 def largest_over_optimum(*norms: str):
     """The largest of the own margins at the end over the largest possible in `norms`, one an algorithm."""
 
