@@ -60,6 +60,13 @@ def curve(ax: "matplotlib.axes.Axes", values: xr.DataArray, dim: str, **line: An
     band(ax, values[dim].values, values.values, **line)
 
 
+def seed_lines(ax: "matplotlib.axes.Axes", x: xr.DataArray, values: xr.DataArray, **line: Any) -> None:
+    """One thin line a seed, against numbers of its own: of other seeds records lie at other places."""
+    for seed in values.seed.values:
+        ax.plot(x.sel(seed=seed), values.sel(seed=seed), **{"linewidth": 0.9, "alpha": 0.7} | line)
+        line["label"] = None
+
+
 def curves(
     ax: "matplotlib.axes.Axes",
     values: xr.DataArray,
@@ -207,6 +214,7 @@ def matrix(
     columns: Sequence[str] | None = None,
     dark: Any = None,
     bar: Mapping[str, Any] | None = None,
+    framed: Any = None,
     **image: Any,
 ) -> "matplotlib.image.AxesImage":
     """A matrix as an image, its rows and columns named, with texts in its cells.
@@ -217,8 +225,11 @@ def matrix(
       rows, columns: names; by default the coordinates.
       dark: where letters are white; by default where values are above half of the largest.
       bar: keywords of the colour bar; None: none.
+      framed: around which cells there is a frame; None: none.
       image: keywords of `imshow`.
     """
+    from matplotlib.patches import Rectangle
+
     shown = ax.imshow(values.values, **{"aspect": "auto", "interpolation": "nearest"} | image)
     names = [values[dim].values.astype(str).tolist() for dim in values.dims]
     ax.set_yticks(range(values.shape[0]), rows or names[0])
@@ -232,6 +243,9 @@ def matrix(
         spine.set_visible(True)
     if bar is not None:
         ax.figure.colorbar(shown, ax=ax, **{"shrink": 0.9} | bar)
+    for i, j in np.argwhere(np.asarray(framed)) if framed is not None else ():
+        frame = {"fill": False, "edgecolor": COLOURS[0], "linewidth": 2}
+        ax.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, **frame))
     return shown
 
 

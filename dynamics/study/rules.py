@@ -1,10 +1,14 @@
 """Fields of several update rules that a setting compares."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from dynamics import descent
 from dynamics.descent import Objective, StepRule, norms
-from dynamics.study.config import Config, setting
+from dynamics.engine.job import Job
+from dynamics.problem import Problem
+from dynamics.study.config import RunConfig, setting
 
 ADAM = {"algorithms": ["adam"]}
 OWN = {"adam": "linf", "rmsprop": "linf", "muon": "spectral", "shampoo": "spectral"}
@@ -13,8 +17,8 @@ OWN |= {"momentum": "l2", "nesterov": "l2"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class RulesConfig(Config):
-    """Fields of several update rules of the user's choice, side by side."""
+class RulesConfig(RunConfig):
+    """Fields of an experiment that trains by several update rules of the user's choice, side by side."""
 
     algorithms: tuple[str, ...] = setting(
         ("gd", "sign", "coordinate", "spectral"),
@@ -68,3 +72,8 @@ class RulesConfig(Config):
         elif algorithm == "adam":
             given |= {"eps": self.adam_eps, "b2": self.adam_b2}
         return descent.named(algorithm, rate, **given)
+
+    def each(self, problem: Callable[[str], Problem], **how: Any) -> dict[str, Job]:
+        """The training of each algorithm's problem, for these steps; `how`: the other attributes of a job."""
+        own = {"steps": self.steps, "when": self.recording_times(), "batch_size": self.batch_size or None}
+        return {name: Job(problem(name), self.update_rule(name), **own | how) for name in self.algorithms}

@@ -6,15 +6,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics import plots
-from dynamics.experiments.flavors_of_margin.quantities import (
-    LOGARITHM,
-    RATE,
-    SWITCH,
-    increments,
-    own,
-    own_norms,
-    own_ratio,
-)
+from dynamics.experiments.flavors_of_margin import quantities as q
 from dynamics.study import Run, last
 from dynamics.words import counted
 
@@ -42,7 +34,7 @@ def _colour(run: Run, norm: str) -> str:
 
 
 def _lines(run: Run) -> dict[str, dict]:
-    """Of each algorithm the colour of the norm that it descends in; those of one norm differ in their dots."""
+    """Of each algorithm the colour of the norm that it descends in; of one norm they differ in their dots."""
     lines, seen = {}, []
     for algorithm in run.algorithm.values.tolist():
         mine = run.config.own_norm(algorithm)
@@ -66,15 +58,13 @@ def _scale(run: Run) -> tuple[xr.DataArray, str]:
 
 def _draw_margins(ax, run, algorithm):
     scale, label = _scale(run)
-    share, soft = (
-        (values / scale).sel(algorithm=algorithm) for values in (run.geometric_margin, run.soft_margin)
-    )
     mine = run.config.own_norm(algorithm)
     for norm in _symbols(run):
-        colour = _colour(run, norm)
-        _draw_positive(ax, share.sel(norm=norm), color=colour, linewidth=2.2 if norm == mine else 1.1)
+        line, at = {"color": _colour(run, norm)}, {"algorithm": algorithm, "norm": norm}
+        width = 2.2 if norm == mine else 1.1
+        _draw_positive(ax, (run.geometric_margin / scale).sel(at), linewidth=width, **line)
         if norm == mine:
-            _draw_positive(ax, soft.sel(norm=norm), color=colour, linestyle=":", linewidth=1.4)
+            _draw_positive(ax, (run.soft_margin / scale).sel(at), linestyle=":", linewidth=1.4, **line)
     ax.axhline(1.0, **THIN)
     plots.log_steps(ax, run.step.values)
     plots.label(ax, y=label, title=_name(algorithm), log="y")
@@ -113,29 +103,15 @@ def _draw_matrix(ax, run):
 
 def _draw_decreases(ax, run):
     """The share of records between which each soft margin falls, once the loss is below 1."""
-    from matplotlib.patches import Rectangle
-
-    change = increments(run, run.soft_margin)
+    change = q.increments(run, run.soft_margin)
     falls = (change < -1e-9).where(change.notnull()).mean(["seed", "step"]).transpose(*NORMED)
+    framed = (q.own_norms(run) == run.norm).transpose(*NORMED)
     top = max(0.05, float(falls.max()))
     texts = np.vectorize(lambda share: f"{share:.2g}" if share else "never", otypes=[str])(falls)
-    how = {
-        "columns": [*_symbols(run).values()],
-        "dark": falls > top / 2,
-        "bar": {"label": "share of records"},
-    }
-    plots.matrix(ax, falls, texts, **how, cmap="magma_r", vmin=0, vmax=top)
+    how = {"columns": [*_symbols(run).values()], "dark": falls > top / 2, "framed": framed}
+    bar = {"label": "share of records"}
+    plots.matrix(ax, falls, texts, **how, bar=bar, cmap="magma_r", vmin=0, vmax=top)
     plots.label(ax, "soft margin in the norm", title="how often the soft margin falls after separation")
-    for i, j in np.argwhere((own_norms(run) == run.norm).transpose(*NORMED).values):
-        frame = (j - 0.48, i - 0.46), 0.96, 0.92
-        ax.add_patch(Rectangle(*frame, fill=False, edgecolor=plots.COLOURS[0], linewidth=2))
-
-
-def _draw_seeds(ax, x, y, **line):
-    """One thin line a seed: their records fall at different losses."""
-    for seed in y.seed.values:
-        ax.plot(x.sel(seed=seed), y.sel(seed=seed), linewidth=0.9, alpha=0.7, **line)
-        line["label"] = None
 
 
 def _over_loss(ax, run, values):
@@ -146,13 +122,13 @@ def _over_loss(ax, run, values):
         kept = values.sel(algorithm=algorithm).where(x > 1)
         line["label"] += f", {_symbols(run)[run.config.own_norm(algorithm)]}"
         if bool(kept.notnull().any()):
-            _draw_seeds(ax, x.where(x > 1), kept, **line)
+            plots.seed_lines(ax, x.where(x > 1), kept, **line)
     plots.label(ax, LOSS, log="x")
     ax.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # 2 and not 2 x 10^0
 
 
 def _draw_stationarity(ax, run):
-    _over_loss(ax, run, own(run, run.stationarity))
+    _over_loss(ax, run, q.own(run, run.stationarity))
     ax.set_yticks(np.arange(0, 1.1, 0.2))
     ax.axhline(1.0, **plots.THEORY)
     beta = r"$\beta = \langle\theta,-g\rangle\,/\,\|\theta\|\|g\|_*$"
@@ -161,7 +137,7 @@ def _draw_stationarity(ax, run):
 
 
 def _draw_gap(ax, run):
-    _over_loss(ax, run, own(run, run.bregman_gap))
+    _over_loss(ax, run, q.own(run, run.bregman_gap))
     gap = r"Bregman gap $\|\tilde\theta\|^2(1-\beta)$"
     plots.label(ax, y=gap, title="Bregman gap of the own norm", log="y")
 
@@ -194,7 +170,7 @@ def _draw_weights(ax, run):
 
 def _draw_rates(ax, run):
     """How fast the own margins come to the largest possible."""
-    short = 1 - own_ratio(run)
+    short = 1 - q.own_ratio(run)
     for algorithm, line in _lines(run).items():
         values = short.sel(algorithm=algorithm)
         values = values.where((values > 0) & (values < 1)).dropna("step", how="all")
@@ -210,11 +186,11 @@ def _draw_rate(ax, config, steps, at):
     late = steps[steps >= max(steps[-1] / 100, 2)].astype(float)
     if not len(late):
         return
-    if RATE.applies(config):
-        power = RATE.theory(config)
+    if q.RATE.applies(config):
+        power = q.RATE.theory(config)
         label = {-1.0: "$1/t$", -0.5: r"$1/\sqrt{t}$"}[power]
         plots.guide(ax, late, 2 * at * (late[0] / late[-1]) ** power, power, label)
-    elif LOGARITHM.applies(config):
+    elif q.LOGARITHM.applies(config):
         ax.plot(late, 1.2 * at * np.log(late[-1]) / np.log(late), label=r"$1/\log t$", **plots.THEORY)
 
 
@@ -224,8 +200,8 @@ def _draw_adam(ax, run):
     share, x = (run.geometric_margin / scale).sel(algorithm="adam"), -run.log_loss.sel(algorithm="adam")
     for norm in [name for name in ("l2", "linf") if name in run.norm.values]:
         y = share.sel(norm=norm)
-        _draw_seeds(ax, x.where(y > 0), y.where(y > 0), color=_colour(run, norm), label=SYMBOLS[norm])
-    if (place := SWITCH.predicted(run.config)) is not None:
+        plots.seed_lines(ax, x.where(y > 0), y.where(y > 0), color=_colour(run, norm), label=SYMBOLS[norm])
+    if (place := q.SWITCH.predicted(run.config)) is not None:
         ax.axvline(place, label=rf"$\log(1/\varepsilon)$ = {place:.1f}", **plots.THEORY)
     title = "Adam changes the margin where gradients fall below its constant"
     plots.label(ax, LOSS, label, title, xlim=(0, None), ylim=(0, 1.05), legend="lower right")
@@ -259,7 +235,7 @@ def _draw_accuracy(ax, run):
 
 
 def _knows_optimum(run):
-    return bool(np.isfinite(own(run, run.optimum)).any())
+    return bool(np.isfinite(q.own(run, run.optimum)).any())
 
 
 FIGURES = {
@@ -281,7 +257,7 @@ def margin_table(run: Run) -> str:
     """
     known = bool(np.isfinite(run.optimum).any())
     share = last(run.geometric_margin) / (run.optimum if known else 1)
-    columns = {"log(1/L)": -last(run.log_loss), "beta": last(own(run, run.stationarity))}
+    columns = {"log(1/L)": -last(run.log_loss), "beta": last(q.own(run, run.stationarity))}
     columns |= {"test": last(run.test_accuracy)}
     columns |= {f"{norm} margin": share.sel(norm=norm) for norm in run.norm.values.tolist()}
     medians = ((name, values.median("seed").values) for name, values in columns.items())

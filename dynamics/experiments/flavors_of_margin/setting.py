@@ -1,4 +1,4 @@
-"""The settings of Tsilivis et al. 2025, arXiv:2410.22069: networks on synthetic data or images, predictors."""
+"""Settings of Tsilivis et al. 2025, arXiv:2410.22069: networks on synthetic data, on images; predictors."""
 
 import functools
 from dataclasses import dataclass, replace
@@ -7,13 +7,12 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from dynamics import results
 from dynamics import observables as o
+from dynamics import results
 from dynamics.data import images, teachers
 from dynamics.data.rescaled import Rescaled
 from dynamics.data.shared import Shared
 from dynamics.descent import norms
-from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged, Training, in_precision
 from dynamics.laws import max_margin
 from dynamics.models.activations import Activation
@@ -21,7 +20,8 @@ from dynamics.models.homogeneous import Homogeneous
 from dynamics.models.linear import DiagonalLinear, Linear
 from dynamics.observables.steepest import BINS
 from dynamics.problem import Problem
-from dynamics.study.config import RunConfig, setting
+from dynamics.study.config import setting
+from dynamics.study.quantities import at_each
 from dynamics.study.rules import RulesConfig
 
 TIMED = ("parameter_norm", "geometric_margin", "soft_margin", "stationarity", "bregman_gap")
@@ -32,7 +32,7 @@ TEACHER, ORTHOGONAL = {"data": ["relu_teacher"]}, {"data": ["orthogonal"]}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flavors(RulesConfig, RunConfig):
+class Flavors(RulesConfig):
     """Several update rules side by side on separable data, and the norms that margins are measured in."""
 
     rescale: bool = setting(
@@ -80,14 +80,10 @@ class Flavors(RulesConfig, RunConfig):
         `optimum` (algorithm, seed, norm) is the largest margin that the model can have, where it is known.
         """
         always, end = self.observed()
-        how = {"observe": always, "observe_end": end, "batch_size": self.batch_size or None}
-        how |= {"steps": self.steps, "when": self.recording_times()}
-        found = yield {
-            name: Job(self.problem(name), self.update_rule(name), **how) for name in self.algorithms
-        }
+        found = yield self.each(self.problem, observe=always, observe_end=end)
         dataset = results.join(found, "algorithm")
         about = "largest margin that the model can have"
-        return dataset.assign(optimum=_in_each_norm(dataset, self.optimum, about))
+        return dataset.assign(optimum=at_each(dataset, ("algorithm", "seed"), "norm", self.optimum, about))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +118,7 @@ class Networks(Flavors):
         return always | {"alignment": o.alignment}, end
 
     def optimum(self, one: xr.Dataset, norm: str) -> float:
-        """The largest margin of one run's model in a norm, where it is known: of deep linear ones."""
+        """The largest margin that one run's model can have: known if it is linear."""
         if self.activation != "linear" or len(set(self.widths)) > 1:
             return np.nan
         return max_margin.deep_linear(_rows(one), norm, len(self.widths) + 1, self.widths[0])
@@ -133,7 +129,7 @@ class Networks(Flavors):
         if not self.certificate:
             return dataset
         about = "KKT certificate: 1 at the largest margin of the tangent features"
-        found = _in_each_norm(dataset.isel(step=-1), self.certified, about)
+        found = at_each(dataset.isel(step=-1), ("algorithm", "seed"), "norm", self.certified, about)
         return dataset.assign(certificate=found).drop_vars("signed_tangents")
 
     def certified(self, one: xr.Dataset, norm: str) -> float:
@@ -261,20 +257,6 @@ def _rows(one):
     if not np.all(np.isfinite(rows)):
         raise ValueError("rows must be finite")
     return rows
-
-
-def _in_each_norm(dataset, number, about):
-    """A number of every algorithm and seed in every norm, NaN where none is known."""
-
-    def known(*at):
-        try:
-            return number(dataset.sel(algorithm=at[0], seed=at[1]), at[2])
-        except ValueError:  # of a norm for which there is no closed form and no program
-            return np.nan
-
-    dims = ("algorithm", "seed", "norm")
-    places = np.meshgrid(*(dataset[dim].values for dim in dims), indexing="ij")
-    return xr.DataArray(np.vectorize(known, otypes=[float])(*places), dims=dims, attrs={"long_name": about})
 
 
 @functools.lru_cache(maxsize=256)
