@@ -209,6 +209,23 @@ def test_colours_of_a_feature_map():
     assert isinstance(figure, Figure)
 
 
+def test_frames_stand_around_their_cells():
+    _, axes = plots.new_figure(1, 1, 3, 3)
+    values = xr.DataArray(np.eye(3), dims=("a", "b"), coords={"a": [1, 2, 3], "b": [1, 2, 3]})
+    plots.matrix(axes[0, 0], values, framed=[[0, 0, 1], [0, 0, 0], [1, 0, 0]])
+    corners = [(patch.get_y(), patch.get_x()) for patch in axes[0, 0].patches]
+    np.testing.assert_allclose(corners, [(-0.46, 1.52), (1.54, -0.48)])
+
+
+def test_a_line_a_seed_and_one_label():
+    _, axes = plots.new_figure(1, 1, 3, 3)
+    values = xr.DataArray([[1.0, 2.0], [3.0, 4.0]], dims=("seed", "step"), coords={"seed": [4, 7]})
+    plots.seed_lines(axes[0, 0], -values, values, label="x", color="red")
+    for line, x in zip(axes[0, 0].lines, ([-1, -2], [-3, -4]), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), x)
+    assert axes[0, 0].get_legend_handles_labels()[1] == ["x"]
+
+
 def test_band_is_median_and_quartiles():
     _, axes = plots.new_figure(1, 1, 3, 3)
     values = np.arange(20.0).reshape(5, 4) ** 2

@@ -264,6 +264,22 @@ def test_a_field_of_another_value_is_refused():
     assert "attack_steps: steps (for attack pgd); by default 4" in Attacked.__doc__
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Several(Config):
+    rules: tuple[str, ...] = setting(("gd",), "rules")
+    rate: float = setting(0.5, "a rate", of={"rules": ["adam", "sign"]})
+
+
+def test_a_field_of_one_of_several_values():
+    assert Several(rules=("gd", "adam"), rate=0.1).rate == 0.1
+    with pytest.raises(
+        ValueError, match=r"^rate is for rules 'adam' or 'sign', got rate=0.1 and rules='gd'$"
+    ):
+        Several(rate=0.1)
+    assert Several.of_old({"rules": ["gd", "sign"], "rate": 0.1})[1] == {"rules": ["gd", "sign"], "rate": 0.1}
+    assert Several.of_old({"rules": ["gd"], "rate": 0.1})[1] == {"rules": ["gd"]}
+
+
 def test_none_is_the_word_for_derived():
     assert Attacked().test_radius is None
     assert Attacked.from_dict(json.loads(json.dumps(Attacked().to_dict()))) == Attacked()

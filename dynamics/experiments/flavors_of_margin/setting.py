@@ -190,7 +190,7 @@ class Synthetic(Flavors):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network(Networks, Synthetic):
+class Network(Synthetic, Networks):
     """Homogeneous networks on synthetic data."""
 
     def optimum(self, one: xr.Dataset, norm: str) -> float:
