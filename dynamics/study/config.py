@@ -123,10 +123,8 @@ class Config:
         What is no field of it, or means nothing beside the others, is left out. For `derived` fields 0 said
         what None says.
         """
-        given = dict(values) | {name: values[name] or None for name in derived if name in values}
-        every = {f.name: f.default for f in dataclasses.fields(cls)} | given
-        fields = [f.name for f in dataclasses.fields(cls) if f.name in given and _means(f, every)]
-        return cls.__name__, {name: given[name] for name in fields}
+        given = {name: values[name] or None for name in derived if name in values}
+        return cls.__name__, kept(cls, dict(values) | given)
 
     def to_dict(self) -> dict[str, Any]:
         """Field values, JSON-ready."""
@@ -281,11 +279,6 @@ def _check_beside(field, value, config):
             if one is not None and bound is not None and not COMPARE[name](one, bound):
                 worst = max(value) if isinstance(value, tuple) and name in ("high", "below") else one
                 raise ValueError(f"{field.name} must be {WORDS[name]} {other}={bound:g}, got {worst:g}")
-
-
-def _means(field, values):
-    """Whether a field means something beside these values of others."""
-    return all(values.get(name, of[0]) in of for name, of in field.metadata.get("of", {}).items())
 
 
 def _check_meant(field, value, config):
