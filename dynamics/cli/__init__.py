@@ -142,7 +142,7 @@ def _dispatch(argv: list[str]) -> int:
     listed.add_argument(
         "--table",
         metavar="DIR",
-        help="as a table in Markdown: of the verdicts in DIR/NAME/verdicts.json, or the notebooks DIR/NAME.ipynb",
+        help="a Markdown table: of the verdicts in DIR/NAME/verdicts.json, or the notebooks DIR/NAME.ipynb",
     )
     for name, text in (
         ("run", "train an experiment for many seeds, draw it, judge its claims"),

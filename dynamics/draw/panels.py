@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int, Real
 
-from dynamics.draw.style import COLOURS, GREY, THEORY
+from dynamics.draw.style import COLOURS, GREY, THEORY, legend_below
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -120,14 +120,12 @@ def alignment_curves(
         group = groups.index(list(np.flatnonzero(own_first[r])))
         shown.append(COLOURS[group % len(COLOURS)])
         ax.plot(steps, first[:, r, j], color=shown[-1], linewidth=0.7, alpha=0.7)
-    ends = list((predicted or {}).values())
     for mask, colour, line in ((mine, COLOURS[0], COLOURS[6]), (~mine, GREY, GREY)):
         if mask.any():
             pairs = alignment.transpose(0, 2, 3, 1)[mask]
             low, middle, high = np.nanquantile(pairs, [0.25, 0.5, 0.75], axis=0)
             ax.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
             ax.plot(steps, middle, color=line, linewidth=1.6)
-            ends += [middle[-1]] if mask is mine else []
     lines = {
         "own features, by group": _sample(list(dict.fromkeys(shown))[:4]),
         "other features": _sample([GREY]),
@@ -138,10 +136,10 @@ def alignment_curves(
     time_axis(ax, steps)
     ax.set_ylabel(r"alignment $\cos(w_r, \mu_j)$")
     ax.set_ylim(min(-0.25, float(np.nanmin(first)) * 1.1), 1.05)
-    # own features end above the legend, or below it
-    place = "center right" if any(value > 0.5 for value in ends) else "upper left"
+    # curves and theory may be anywhere in the panel
     side_by_side = {tuple: HandlerTuple(ndivide=None, pad=0)}
-    ax.legend(lines.values(), lines.keys(), loc=place, handler_map=side_by_side)
+    handles, labels = list(lines.values()), list(lines)
+    legend_below(ax, 1, handles=handles, labels=labels, handler_map=side_by_side)
 
 
 def _sample(colours):

@@ -161,6 +161,14 @@ class Claims(Sequence[Claim]):
         common = {"source": source, "runs": runs, "where": where or {}, "applies": applies, "needs": needs}
         return lambda id, statement: Statement(self, id, statement, common)
 
+    def hold(self, *claims: tuple) -> None:
+        """Take in claims, row by row: what `about` gave, id, statement, quantity, band and ablation.
+
+        Raises: ValueError: as `add`.
+        """
+        for about, id, statement, *decided in claims:
+            about(id, statement).holds(*decided)
+
     def add(self, claim: Claim) -> Claim:
         """Take a claim in.
 

@@ -117,15 +117,13 @@ class Config:
         return kind(**shared | other)
 
     @classmethod
-    def kept(cls, values: Mapping[str, Any], *derived: str) -> tuple[str, dict[str, Any]]:
+    def of_old(cls, values: Mapping[str, Any], *derived: str) -> tuple[str, dict[str, Any]]:
         """This setting's name and fields, of those of a result from before it was a setting of its own.
 
         What is no field of it, or means nothing beside the others, is left out. For `derived` fields 0 said
         what None says.
         """
-        every = {f.name: f.default for f in dataclasses.fields(cls)} | dict(values)
-        fields = [f for f in dataclasses.fields(cls) if f.name in values and _means(f, every)]
-        old = {field.name: values[field.name] for field in fields}
+        old = kept(cls, values)
         return cls.__name__, old | {name: old[name] or None for name in derived if name in old}
 
     def to_dict(self) -> dict[str, Any]:
@@ -278,14 +276,9 @@ def _check_beside(field, value, config):
         if isinstance(bound, tuple):
             bound = (min if name in ("high", "below") else max)(bound, default=None)
         for one in value if isinstance(value, tuple) else (value,):
-            if bound is not None and not COMPARE[name](one, bound):
+            if one is not None and bound is not None and not COMPARE[name](one, bound):
                 worst = max(value) if isinstance(value, tuple) and name in ("high", "below") else one
                 raise ValueError(f"{field.name} must be {WORDS[name]} {other}={bound:g}, got {worst:g}")
-
-
-def _means(field, values):
-    """Whether a field means something beside these values of others."""
-    return all(values.get(name, of[0]) in of for name, of in field.metadata.get("of", {}).items())
 
 
 def _check_meant(field, value, config):

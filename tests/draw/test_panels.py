@@ -53,19 +53,21 @@ def arm(config, supervision):
 
 def made(supervision, **changes):
     """A Dataset as `run` returns it."""
-    config = EXPERIMENT.Config(**SIZES | {"supervision": supervision} | changes)
+    images = "data" in changes
+    fields = changes if images else SIZES | changes
+    config = EXPERIMENT.configs["Images" if images else "Clusters"](supervision=supervision, **fields)
     names = ["binary", "fine"] if supervision == "both" else [supervision]
-    parts = [arm(config, name) for name in names]
+    sizes = EXPERIMENT.Config(supervision=supervision, **SIZES)
+    parts = [arm(sizes if images else config, name) for name in names]
     joined = xr.concat(parts, xr.IndexVariable("supervision", names), join="outer", data_vars="all")
-    if config.on_images:
+    if images:
         joined = joined[["training_loss", "pgd_accuracy", "universal_accuracy"]].drop_dims(
             "neuron", errors="ignore"
         )
-    attrs = {"experiment": EXPERIMENT.name, "config": json.dumps(config.to_dict())}
-    return joined.assign_attrs(attrs), config
+    return EXPERIMENT.signed(joined, config), config
 
 
-IMAGES = {"data": "digits", "model": "mlp", "num_test": 50, "num_points": 10}
+IMAGES = {"data": "digits", "num_samples": 80, "num_test": 50, "num_points": 10, "radii": (0.0, 2.0, 4.0)}
 KINDS = {
     "binary": ("binary", {}),
     "fine": ("fine", {}),

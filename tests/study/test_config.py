@@ -304,7 +304,7 @@ class Narrow(Config):
     ],
 )
 def test_a_setting_keeps_what_it_has_of_the_fields_of_another_time(values, kept):
-    name, fields = Narrow.kept(values, "size")
+    name, fields = Narrow.of_old(values, "size")
     assert (name, fields) == ("Narrow", kept)
     Narrow.from_dict(fields)
 
