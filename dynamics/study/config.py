@@ -124,8 +124,8 @@ class Config:
         What is no field of it, or means nothing beside the others, is left out. For `derived` fields 0 said
         what None says.
         """
-        old = kept(cls, values)
-        return cls.__name__, old | {name: old[name] or None for name in derived if name in old}
+        given = {name: values[name] or None for name in derived if name in values}
+        return cls.__name__, kept(cls, dict(values) | given)
 
     def to_dict(self) -> dict[str, Any]:
         """Field values, JSON-ready."""

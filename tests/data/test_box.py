@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics import experiments
+from dynamics import experiments, save
+from dynamics.cli import main
 from dynamics.data import box as boxes
 from dynamics.data.coarse import BinaryClasses
 from dynamics.data.images import load
@@ -189,7 +190,8 @@ def test_robust_accuracy_of_gaussian_features_is_that_of_attacks_without_a_box(t
         data=str(tmp_path / "a.npz"), classes=(0, 1), num_samples=40, num_test=40, kernel="linear", kept=kept,
         features=(), times=(), radius=radius,
     )  # fmt: skip
-    found = experiment.run(config, seeds=1).kept_robust.values[0]
+    dataset = experiment.run(config, seeds=1)
+    found = dataset.kept_robust.values[0]
     draw = load(config.data, num_train=40, num_test=40).sample(named_key(seed_key(0), "data"))
     train, label, test, sign = map(np.asarray, (draw.train.x, draw.train.y, draw.test.x, draw.test.y))
     values, vectors = np.linalg.eigh(train @ train.T)
@@ -199,3 +201,9 @@ def test_robust_accuracy_of_gaussian_features_is_that_of_attacks_without_a_box(t
     # of the last of them, all features, the box of images would hide much
     moved = np.clip(test - radius * sign[:, None] * np.sign(w), np.minimum(test, 0), np.maximum(test, 1))
     assert np.mean(sign * (moved @ w) > 0) > accuracy + 0.1
+    # and what is kept is drawn and reported where the file is no more
+    (tmp_path / "a.npz").unlink()
+    save(dataset, tmp_path / "result.nc")
+    assert main(["plot", str(tmp_path)]) == 0
+    assert (tmp_path / "overview.png").exists()
+    assert main(["report", str(tmp_path)]) == 0

@@ -131,3 +131,12 @@ def test_a_setting_but_for_fields_that_do_not_matter():
     assert set_as(Own(points=9), Own(), "points")
     assert not set_as(Own(points=9), Own(), "height")
     assert not set_as(Own(height=2.0, points=9), Own(), "points")
+
+
+def test_claims_row_by_row_are_those_in_two_halves():
+    one, rows = (Claims({"main": CheckRun(Own())}) for _ in range(2))
+    about = {"source": "here", "where": {"arm": "a"}}
+    given = (lambda run: run.x, at_least(1.0), LESS)
+    one.about("main", **about)("first", "x is large").holds(*given)
+    rows.hold((rows.about("main", **about), "first", "x is large", *given))
+    assert list(one) == list(rows)

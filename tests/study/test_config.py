@@ -342,3 +342,39 @@ def test_another_default_keeps_meaning_and_range():
     with pytest.raises(ValueError, match="count must be an integer at least 0 and at most 100, got 101"):
         Other(count=101)
     assert Sample().count == 1
+
+
+def test_help_of_a_setting_of_two_bases_shows_the_fields_of_both():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Other(Config):
+        tall: int = setting(2, "a height")
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Both(Narrow, Other):
+        """Both."""
+
+    assert {"kind", "size", "count", "tall"} <= {
+        line.split(":")[0].strip() for line in Both.__doc__.splitlines()
+    }
+
+
+def test_what_is_derived_is_no_more_than_its_size():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Limited(Config):
+        most: int = setting(3, "the most")
+        some: int | None = setting(None, "none: derived", high="most")
+
+    assert Limited().some is None
+    with pytest.raises(ValueError, match="some must be at most most=3, got 4"):
+        Limited(some=4)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Beside(Config):
+    size: float | None = setting(None, "a size; none: derived", above=0)
+    start: typing.Literal["one", "two"] = setting("one", "a start", of={"size": [None]})
+
+
+def test_what_means_something_beside_a_derived_field_is_kept():
+    assert Beside.of_old({"size": 0.0, "start": "two"}, "size")[1] == {"size": None, "start": "two"}
+    assert Beside.of_old({"size": 1.0, "start": "two"}, "size")[1] == {"size": 1.0}

@@ -8,6 +8,7 @@ from dynamics.experiments.feature_averaging.quantities import GROWTH, LABEL_LAW,
 from dynamics.experiments.feature_averaging.setting import PRESETS
 from dynamics.laws.feature_averaging import mixed_radius
 from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, last
+from dynamics.study.quantities import exponent_over
 
 PAPER = PRESETS["paper"]
 BARE = replace(PAPER, attack_steps=0, records=2)  # certificates at the end, nothing on the way
@@ -129,7 +130,7 @@ CLAIMS.hold(
     (_fine(T2, lambda c: c.readout == "max_logit" and bands.certified("fine", 3.5)(c)), "A6-radius",
      "fine labels: the mean certified max-logit radius is sqrt(d/2)/sqrt(1 + k/n), less the noise's "
      "E[max of k/2 normals]/sqrt 2",
-     q.radius, bands.near_radius("fine", 0.23 / 38.2, 0.67 / 38.2), COARSE),
+     q.radius, bands.near_radius("fine", 0.23 / 38.2, 0.67 / 38.2), CORRELATED),
     (_fine("sum-of-logits readout, exact geometry", bands.paper_size), "A7-sum-radius",
      "fine labels: the sum-of-logits readout is certified at about sqrt(d/(1 + k/2)) only, not sqrt(d/2)",
      q.sum_radius, bands.above_floor, CORRELATED),
@@ -152,15 +153,15 @@ CLAIMS.hold(
      q.worst_error(q.own_growth, GROWTH["fine"]), at_most(0.02, 0.0), MOMENTUM),
     (CLAIMS.about(*(f"k_{k}_binary" for k in CLUSTERS), source=f"{T1}: radius of order sqrt(d/k)"),
      "A9-exponent-k-binary", "binary labels: the radius falls with the number of clusters as k^(-1/2)",
-     q.radius_exponent("num_clusters"), around(-0.5, absolute=0.03),
+     exponent_over(lambda c: c.num_clusters, q.radius), around(-0.5, absolute=0.03),
      Ablation("fine labels instead of binary ones", {"supervision": "fine"})),
     (CLAIMS.about(*(f"k_{k}_fine" for k in CLUSTERS), source=f"{T2}: radius of order sqrt(d)"),
      "A9-exponent-k-fine", "fine labels: the max-logit radius hardly depends on the number of clusters",
-     q.radius_exponent("num_clusters"), between(-0.05, 0.0, 0.0),
+     exponent_over(lambda c: c.num_clusters, q.radius), between(-0.05, 0.0, 0.0),
      Ablation("binary labels instead of fine ones", {"supervision": "binary"})),
     (CLAIMS.about(*(f"d_{d}" for d in DIMS), source=f"{T1}: radius of order sqrt(d/k)"),
      "A10-exponent-d", "binary labels: the radius grows with the dimension as d^(1/2)",
-     q.radius_exponent("dim"), around(0.5, absolute=0.03),
+     exponent_over(lambda c: c.dim, q.radius), around(0.5, absolute=0.03),
      Ablation("centres of norm sqrt(512) in every dimension", {"centre_norm": 512**0.5})),
     (CLAIMS.about(*(f"labels_{g}" for g in LABELS), source="granularity law, closed form"), "A11-labels",
      "G fine labels: the max-logit radius is sqrt(G d/(2k)), up to 7 % below and 3 % above",

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.experiments.feature_averaging.setting import Clusters, Images
-from dynamics.study import Law, Run, last, power_law
+from dynamics.study import Law, Run, last
 from dynamics.study.quantities import side_by_side, value_at
 
 PAIRS = ("neuron", "feature")
@@ -102,16 +102,6 @@ def robustness_gain(place: float):
         return accuracy.sel(supervision="fine") - accuracy.sel(supervision="binary")
 
     return gain
-
-
-def radius_exponent(size: str):
-    """Exponent of a field in the radius; each run has one supervision."""
-
-    def exponent(runs: Mapping[str, Run]) -> xr.DataArray:
-        sizes = [getattr(run.config, size) for run in runs.values()]
-        return power_law(sizes, side_by_side({name: radius(run) for name, run in runs.items()}), "run")
-
-    return exponent
 
 
 def worst_error(quantity: Callable, law: Law):

@@ -36,7 +36,7 @@ class Supervised(TrainingConfig):
     num_samples: int = setting(1000, "training samples n", low=1)
     num_test: int = setting(1000, "test samples", low=1)
     num_points: int = setting(100, "test points that PGD attacks (certificates: all)", low=1, high="num_test")
-    learning_rate: float = setting(3e-3, "step size eta", above=0)
+    learning_rate: float = 3e-3
     train_radius: float = setting(0.0, "l2 radius of adversarial training; 0: standard", low=0)
     train_attack_steps: int = setting(5, "PGD steps of adversarial training", low=1)
     readout: Readout = setting("max_logit", "binary readout of the fine network", of=FINE)
@@ -142,11 +142,11 @@ class Clusters(Supervised):
 class Images(OnImages, Supervised):
     """Images and a multilayer network, labels odd or even, or all classes."""
 
-    data: str = setting("mnist", "mnist, digits, or a path of image or feature files")
+    data: str = "mnist"
     num_labels: Literal[2] | None = setting(None, "labels of the fine network: 2; none: all classes")
     hidden: tuple[int, ...] = setting((512,), "hidden widths", low=1)
-    num_samples: int = setting(4000, "training samples n", low=1)
-    readout: Readout = setting("softmax_group", "binary readout of the fine network", of=FINE)
+    num_samples: int = 4000
+    readout: Readout = "softmax_group"
     radii: tuple[float, ...] = setting(
         (0.0, 0.4, 0.8, 1.2, 1.6, 2.0), "l2 radii of the evaluation", low=0, filled=True, increasing=True
     )

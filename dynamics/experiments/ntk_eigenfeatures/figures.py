@@ -25,7 +25,10 @@ ATTACKS = {
     "other_network": ("made from another network", plots.COLOURS[2]),
     "random_signs": ("random signs", plots.GREY),
 }
-NETWORKS = {"standard": "standard network", "lazy": "lazy network", "cnn": "convolutional network"}
+NETWORKS = {
+    "net_clean": ("network, clean", CLEAN, {"linestyle": ":"}),
+    "net_robust": ("network, under attack", ROBUST, {"linestyle": ":"}),
+}
 DOTS = {"marker": ".", "markersize": 4}
 
 
@@ -81,13 +84,11 @@ def _pair(dim, title, x):
     """Both accuracies along one dimension, beside those of networks or of the best rule on one block."""
 
     def draw(ax, run):
-        config, networks = run.config, [("net", "network, ", {"linestyle": ":"})]
-        for name, who, style in [
-            (dim, "", DOTS),
-            *(networks if dim == "time" and "net_clean" in run else []),
-        ]:
-            for what, colour, words in (("clean", CLEAN, "clean"), ("robust", ROBUST, "under attack")):
-                plots.curve(ax, run[f"{name}_{what}"], dim, color=colour, label=who + words, **style)
+        drawn = {f"{dim}_clean": ("clean", CLEAN, DOTS), f"{dim}_robust": ("under attack", ROBUST, DOTS)}
+        for name, (words, colour, style) in (drawn | (NETWORKS if dim == "time" else {})).items():
+            if name in run:
+                plots.curve(ax, run[name], dim, color=colour, label=words, **style)
+        config = run.config
         blocks = isinstance(config, setting.Features) and config.norm == "linf" and config.robust_dim
         if dim == "kept" and blocks:
             for radius, words, colour in ((0.0, "clean", "black"), (config.radius, "under attack", "0.5")):
@@ -138,7 +139,8 @@ def _draw_width(run):
 
 def _draw_evolution(run):
     figure, axes = plots.panels(3, 3.2, 3.4)
-    _title(figure, run, f"{NETWORKS[run.config.network]}, width {run.config.hidden}", _data(run.config))
+    network = run.config.network.replace("cnn", "convolutional")
+    _title(figure, run, f"{network} network, width {run.config.hidden}", _data(run.config))
     for name, colour in TRAININGS.items():
         arm = run.at(training=name)
         plots.curve(axes[0], arm.accuracy, "step", color=colour, label=f"{name}, clean")
@@ -171,8 +173,7 @@ def _draw_clusters(run):
         height = float(radii.isel(num_clusters=-1).median()) * (counts[0] / counts[-1]) ** power
         plots.guide(ax, counts, height, power, r"$k^{-1/2}$")
     plots.label(ax, "clusters $k$", r"flip radius over $\sqrt{d}$", log="xy", legend="best")
-    ax.set_xticks(counts, [f"{k:g}" for k in counts])
-    ax.minorticks_off()
+    plots.ticks(ax, counts)
     heights = np.arange(np.floor(10 * float(radii.min())), np.ceil(10 * float(radii.max())) + 1) / 10
     ax.set_yticks(heights, [f"{h:.1f}" for h in heights])
     return figure
@@ -223,10 +224,8 @@ def architectures(run: Run) -> "matplotlib.figure.Figure | None":
         return None
     figure, (left, right) = plots.panels(2, 4.3, 3.5)
     _title(figure, run, _data(run.config), f"against the {_kernel(run.config)}")
-    for number, other in enumerate(run.other.values.tolist()):
-        colour, one = plots.COLOURS[number % len(plots.COLOURS)], run.at(other=other)
-        plots.curve(left, one.overlap, "leading", color=colour, marker=".", label=other)
-        plots.curve(right, _ranked(one.agreement, "mode"), "mode", color=colour, linewidth=0.7, label=other)
+    plots.curves(left, run.overlap, "leading", "other", marker=".")
+    plots.curves(right, _ranked(run.agreement, "mode"), "mode", "other", linewidth=0.7)
     how = {"log": "x", "ylim": (0, 1.02), "legend": "lower left"}
     plots.label(left, "leading eigenvectors", "overlap of their spaces", **how)
     ends = {"xlim": (1, run.sizes["mode"])}
@@ -241,8 +240,8 @@ def gradients(run: Run) -> "matplotlib.figure.Figure | None":
         return None
     columns = -(-run.sizes["shown"] // 2)
     figure, axes = plots.new_figure(2, columns, 1.9 * columns, 4.2)
-    words = f"input gradients of eigenfeatures, {_data(run.config)}; {_kernel(run.config)}"
-    figure.suptitle(words, fontsize=9)
+    about = f"{_data(run.config)}; {_kernel(run.config)}"
+    figure.suptitle(f"input gradients of eigenfeatures, {about}", fontsize=9)
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, i in zip(axes.flat, run.shown.values, strict=False):

@@ -113,18 +113,15 @@ CLEAN, ROBUST = (
     for name in ("clean", "robust")
 )
 GRADIENTS = Law(
-    "gradient_exponent",
-    "exponent of the width in 1 - cosine of input gradients",
+    "gradient_exponent", "exponent of the width in 1 - cosine of input gradients",
     lambda run: power_law(run.width, 1 - run.gradient_cosine, "width"),
     theory=lambda config: -0.5,
     domain=lambda config: config.doubled or "networks that do not start at 0 never come near the kernel",
     recorded=lambda config: isinstance(config, Width) and len(config.widths) > 1,
-)
+)  # fmt: skip
 FLIP = Law(
-    "flip_exponent",
-    "local exponent of the flip radius in k, between the two largest k",
-    _last_two,
+    "flip_exponent", "local exponent of the flip radius in k, between the two largest k", _last_two,
     theory=lambda config: -0.5,
     recorded=lambda config: isinstance(config, Centres) and len(config.clusters) > 1,
-)
+)  # fmt: skip
 LAWS = (CLEAN, ROBUST, GRADIENTS, FLIP)

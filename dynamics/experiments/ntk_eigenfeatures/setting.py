@@ -60,7 +60,7 @@ class Blocks(Config):
 class Images(OnImages):
     """Images of two classes."""
 
-    data: str = setting("mnist", "mnist, digits, or a path of images")
+    data: str = "mnist"
     classes: tuple[int, ...] = setting((3, 8), "labels of the two classes, -1 and +1", low=0, distinct=True)
     num_samples: int = setting(600, "training samples n", low=2)
     num_test: int = setting(200, "test samples", low=1)
@@ -194,7 +194,7 @@ class ImageEvolution(Moving, Images):
 class Centres(Kernel):
     """The kernel interpolant of orthogonal centres, alternately labelled."""
 
-    bias_std: float = setting(0.0, "sigma_b", low=0)
+    bias_std: float = 0.0
     clusters: tuple[int, ...] = setting(
         (4, 8, 16, 32, 64), "numbers k of clusters", low=2, high="dim", filled=True, **RISING
     )
@@ -246,8 +246,7 @@ def _features(config: Spectrum) -> Staged:
         shown = tuple(range(min(8, config.num_samples)))
         end["feature_gradients"] = kernel_part.feature_gradients.given(kernel=own, shown=shown)
     if config.compare:
-        stds = (WEIGHT_STD, config.bias_std)
-        others = tuple(kernel_part.kernel(*KERNELS[name], *stds) for name in config.compare)
+        others = tuple(kernel_part.kernel(*KERNELS[k], WEIGHT_STD, config.bias_std) for k in config.compare)
         leading = tuple(k for k in (1, 2, 5, 10, 20) if k <= config.num_samples)
         end["overlap"] = kernel_part.overlap.given(kernel=own, others=others, leading=leading)
         end["agreement"] = kernel_part.agreement.given(kernel=own, others=others)
@@ -295,17 +294,13 @@ def _evolution(config: Moving) -> dict[str, Job]:
         "kernel_attacked": o.ntk.given(attack=pgd, **shown),
         "kernel_clean": o.ntk.given(**shown),
     }
-    how = {"steps": config.steps, "observe": observe, "when": config.recording_times()}
-    how["batch_size"] = config.batch_size or None
-    adversaries = {"standard": None, "fgsm": FGSM(config.radius, **size), "pgd": pgd}
-    return {
-        training: Job(
-            Problem(inputs, model, init_scale=scale, adversary=adversary),
-            named("gd", config.learning_rate),
-            **how,
-        )
-        for training, adversary in adversaries.items()
-    }
+    how = {"steps": config.steps, "when": config.recording_times(), "batch_size": config.batch_size or None}
+
+    def job(adversary):
+        problem = Problem(inputs, model, init_scale=scale, adversary=adversary)
+        return Job(problem, named("gd", config.learning_rate), observe=observe, **how)
+
+    return {"standard": job(None), "fgsm": job(FGSM(config.radius, **size)), "pgd": job(pgd)}
 
 
 def _clusters(config: Centres) -> Staged:

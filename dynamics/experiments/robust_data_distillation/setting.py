@@ -250,7 +250,7 @@ class Networks(Learned):
         }
         arms = {}
         for arm, found in sets.items():
-            parts = {width: trained[f"{arm}_{width}"] for width in self.widths}
+            parts = {str(m): trained[f"{arm}_{m}"] for m in self.widths}
             joined = results.without_steps(results.by_number(parts, "width", self.widths))
             joined = joined.assign_attrs({name: found.attrs[name] for name in ("problem", "descent")})
             arms[arm] = joined.assign(first_nonfinite_step=found.first_nonfinite_step)
