@@ -147,7 +147,9 @@ class Synthetic(Flavors):
     data: Literal["linear", "relu_teacher", "orthogonal", "point"] = setting(
         "relu_teacher", "who labels Gaussian inputs; or orthogonal points, or one point"
     )
-    dim: int = setting(10, "input dimension d", low=1, of={"data": [*DRAWN["data"], "orthogonal"]})
+    dim: int = setting(
+        10, "input dimension d", low=1, high=100_000, of={"data": [*DRAWN["data"], "orthogonal"]}
+    )
     num_samples: int = setting(20, "training samples n", low=1, of=DRAWN)
     num_test: int = setting(1000, "test samples", low=1, of=DRAWN)
     teacher_units: Literal["normal", "uniform"] = setting(
@@ -157,8 +159,8 @@ class Synthetic(Flavors):
         1.0, "share of the inputs that a unit sees", above=0, high=1, of=TEACHER
     )
     tie: Literal[-1, 1] = setting(1, "label where both units of the teacher are inactive", of=TEACHER)
-    num_positive: int = setting(6, "points labelled +1", low=0, of=ORTHOGONAL)
-    num_negative: int = setting(2, "points labelled -1", low=0, of=ORTHOGONAL)
+    num_positive: int = setting(6, "points labelled +1", low=0, high=1000, of=ORTHOGONAL)
+    num_negative: int = setting(2, "points labelled -1", low=0, high=1000, of=ORTHOGONAL)
     radius: float = setting(2.0, "norm R of the points", above=0, of=ORTHOGONAL)
     point: tuple[float, ...] = setting(
         (3.0, -1.0, 0.5, 2.0), "the one input, labelled +1", of={"data": ["point"]}
