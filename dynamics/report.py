@@ -71,6 +71,7 @@ def page(
         summary=summary,
         figures=[{"name": n, "source": embedded(f)} for n, f in figures.items() if f is not None],
         reproduce=_reproduce(experiment, dataset, command),
+        preset=_preset(experiment, config),
         settings=_settings(experiment, config, () if shown is None else shown.grid.axes),
     )
 
@@ -150,13 +151,18 @@ def _verdict(verdict):
     }
 
 
+def _preset(experiment, config):
+    """The name of the first preset of a config's setting; "": there is none."""
+    return next((n for n, preset in experiment.presets.items() if type(preset) is type(config)), "")
+
+
 def _settings(experiment, config, varied):
-    small = experiment.presets["small"]
+    usual = experiment.presets.get(_preset(experiment, config), type(config)())
     rows = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         text = "varied" if field.name in varied else _text(value)
-        changed = field.name in varied or value != getattr(small, field.name)
+        changed = field.name in varied or value != getattr(usual, field.name)
         rows.append(
             {"name": field.name, "value": text, "meaning": field.metadata["about"], "changed": changed}
         )

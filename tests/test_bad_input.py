@@ -22,7 +22,7 @@ from dynamics import cli, experiments, results, startup
 from dynamics.cli import main, work
 from dynamics.engine.progress import Progress
 from dynamics.files import read_json, write_json, write_text
-from dynamics.study.config import annotation
+from dynamics.study.config import annotation, required
 
 NAME = "feature_averaging"
 EXPERIMENT = experiments.get(NAME)
@@ -151,7 +151,7 @@ def numbers(limits):
 
 def wrong_texts(name):
     """Command-line words that the field must refuse, read off its type and limits."""
-    kind, limits = annotation(Config, name), numbers(FIELDS[name].metadata["limits"])
+    kind, limits = required(annotation(Config, name)), numbers(FIELDS[name].metadata["limits"])
     flag = "--" + name.replace("_", "-")
     if kind is bool:
         return [f"{flag}=maybe"]
@@ -176,7 +176,7 @@ def wrong_texts(name):
 
 def wrong_values(name):
     """Python values that the field must refuse."""
-    kind, limits = annotation(Config, name), numbers(FIELDS[name].metadata["limits"])
+    kind, limits = required(annotation(Config, name)), numbers(FIELDS[name].metadata["limits"])
     entry = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
     if typing.get_origin(entry) is typing.Literal:
         values = ["nonsense", 7, None, True, np.array([1, 2])]
@@ -191,7 +191,7 @@ def wrong_values(name):
         values += [limits[side] for side in ("above", "below") if side in limits]
     if typing.get_origin(kind) is tuple:
         values = [(1, value) for value in values] + [3, "12", None]
-    return values
+    return values if kind is annotation(Config, name) else [value for value in values if value is not None]
 
 
 FIELD_CASES = [(name, word) for name in FIELDS for word in wrong_texts(name)]
@@ -232,11 +232,20 @@ JOINT = [
     ({"num_labels": 1}, "num_labels"),
     ({"num_samples": 10, "batch_size": 11}, "batch_size"),
     ({"num_points": 1001}, "num_points"),
-    ({"model": "mlp"}, "model"),
-    ({"data": "mnist", "num_samples": 4500, "num_test": 501}, "num_samples"),
+    ({"supervision": "binary", "readout": "sum_logit"}, "readout is for supervision"),
+    ({"power": 2}, "power is for activation"),
+    ({"mixing": 0.9}, "mixing is for start"),
+    ({"start": "mixed"}, "start is for supervision"),
+    ({"start": "mixed", "supervision": "fine", "num_labels": 5}, "start is for num_labels"),
+]
+OF_IMAGES = [
+    ({"num_samples": 4500, "num_test": 501}, "num_samples"),
     ({"data": "digits", "num_samples": 1797}, "num_samples"),
-    ({"data": "mnist", "num_labels": 5}, "num_labels"),
-    ({"data": "no/such/path"}, "data"),
+    ({"num_labels": 5}, "num_labels"),
+    ({"box": "0,1"}, "box is for the inputs of a data file"),
+    ({"radii": ""}, "radii must not be empty"),
+    ({"data": "no/such/path"}, "no/such/path does not exist"),
+    ({"dim": 5}, "--dim; it is a setting of the presets small, paper"),
 ]
 
 
@@ -248,6 +257,11 @@ def test_joint_constraint(settings, word, scene, capsys):
         Config(**settings)
     assert "\n" not in str(caught.value)
     assert str(caught.value) in sentence
+
+
+@pytest.mark.parametrize(("settings", "word"), OF_IMAGES)
+def test_what_images_cannot_be(settings, word, scene, capsys):
+    assert word in refused(["run", NAME, "--preset", "mnist", *flags(settings)], scene, capsys)
 
 
 def test_normalising_adam(scene, capsys):
@@ -314,7 +328,8 @@ def removed(name):
 RUN, DONE, ARM = ["run", NAME], "done/result.nc", "stopped/checkpoint/binary/"
 STATE, RECORD = ARM + "chunk-*/state.npz", ARM + "chunk-*/record-0000"
 SHARED = [*RUN, "--distributed", "--out", "new"]
-FEW = flags({"num_samples": 30, "num_test": 20, "num_points": 5})
+FEW = flags({"num_samples": 30, "num_test": 20, "num_points": 5, "batch_size": 0})
+IMAGES = [*RUN, "--preset", "mnist"]
 OTHER = [
     (["run", "feature_averagin"], "did you mean feature_averaging", None),
     (["run", "zzz"], "zzz", None),
@@ -376,14 +391,14 @@ OTHER = [
     ([*RUN, "--out", "text/below"], "cannot be written to", None),
     ([*RUN, "--out", "/proc/no/where"], "cannot be written to", None),
     ([*RUN, "--out", "n" * 300], "too long", None),
-    ([*RUN, "--data", "text", *FEW], "text has no known format", None),
-    ([*RUN, "--data", "text", *FEW, "--out", "new/nested/folder"], "text has no known format", None),
-    ([*RUN, "--data", "text", *FEW, "--out", "empty", "--checkpoint"], "text has no known format", None),
-    ([*RUN, "--data", "train-images-idx3-ubyte", *FEW], "train-images-idx3-ubyte", None),
-    ([*RUN, "--data", "train-images-idx3-ubyte", *FEW], "labels", lambda f: whole_images_alone(f)),
-    ([*RUN, "--data", "nan.npz", *FEW], "nan.npz", None),
-    ([*RUN, "--data", "few.npz", *FEW], "num_train", None),
-    ([*RUN, "--data", "empty", *FEW], "empty", None),
+    ([*IMAGES, "--data", "text", *FEW], "text has no known format", None),
+    ([*IMAGES, "--data", "text", *FEW, "--out", "new/nested/folder"], "text has no known format", None),
+    ([*IMAGES, "--data", "text", *FEW, "--out", "empty", "--checkpoint"], "text has no known format", None),
+    ([*IMAGES, "--data", "train-images-idx3-ubyte", *FEW], "train-images-idx3-ubyte", None),
+    ([*IMAGES, "--data", "train-images-idx3-ubyte", *FEW], "labels", lambda f: whole_images_alone(f)),
+    ([*IMAGES, "--data", "nan.npz", *FEW], "nan.npz", None),
+    ([*IMAGES, "--data", "few.npz", *FEW], "num_train", None),
+    ([*IMAGES, "--data", "empty", *FEW], "empty", None),
     (["check", "nope"], "no experiment 'nope'", None),
     (["check"], "NAME", None),
     (["check", NAME, "--claims", "A99"], "no claim 'A99'", None),
@@ -483,7 +498,7 @@ class TestPython:
         assert COMPILED[compiled:] == []
 
     def test_config_of_another_kind(self):
-        with pytest.raises(TypeError, match="Config"):
+        with pytest.raises(TypeError, match="Clusters or Images"):
             EXPERIMENT.run({"steps": 3})
 
     def test_strategy(self):
@@ -558,7 +573,7 @@ def process(argv, *, before="", after="", **environment):
 
 def test_in_a_process_of_its_own(scene):
     before = snapshot(scene)
-    done = process(["run", NAME, "--data", "text", *FEW, "--out", "new"])
+    done = process([*IMAGES, "--data", "text", *FEW, "--out", "new"])
     assert done.returncode == 2
     assert done.stderr.startswith(b"dynamics: ")
     assert done.stderr.count(b"\n") == 1

@@ -56,8 +56,8 @@ def test_commands_run_in_the_order_they_are_printed(tmp_path, python):
     (tmp_path / "my_experiment.py").write_text(own)
     for line in COMMANDS:
         python(["-m", *shlex.split(line)], tmp_path)
-    assert (tmp_path / "runs" / "fine" / "overview.png").exists()
-    assert (tmp_path / "runs" / "sign" / "overview.png").exists()
+    assert (tmp_path / "runs" / "four" / "overview.png").exists()
+    assert (tmp_path / "verdicts.json").exists()
     assert (tmp_path / "runs" / "sweep" / "report.html").exists()
 
 

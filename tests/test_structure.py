@@ -87,7 +87,7 @@ def test_a_papers_folder_keeps_to_its_rooms(folder):
         module = here if path.stem == "__init__" else f"{here}.{path.stem}"
         used = {".".join(name.split(".")[:3]) for name in imports()[module]}
         assert not used & others, path
-        assert text.count("\n") <= 450, path
+        assert text.count("\n") <= 400, path
         assert not path.stem.startswith("_") or path.stem == "__init__"
         for word in (r"\bsimulate\(", r"\bfrom_dict\(", r"\bjson\.loads\("):
             assert not re.search(word, text), (path, word)

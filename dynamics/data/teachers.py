@@ -138,7 +138,7 @@ def orthogonal(dim: int, num_positive: int, num_negative: int, radius: int | flo
         raise ValueError(
             f"orthogonal points need 1 to dim={dim} of them, got {num_positive} and {num_negative}"
         )
-    return FixedPoints(radius * np.eye(dim)[:count], (1,) * num_positive + (-1,) * num_negative)
+    return FixedPoints(radius * np.eye(count, dim), (1,) * num_positive + (-1,) * num_negative)
 
 
 def _labelled(key, step, sizes, output, features, signs, tie):

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int, Real
 
-from dynamics.draw.style import COLOURS, GREY, THEORY
+from dynamics.draw.style import COLOURS, GREY, THEORY, legend_below
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -58,6 +58,13 @@ def curve(ax: "matplotlib.axes.Axes", values: xr.DataArray, dim: str, **line: An
     """A variable of dimensions (seed, `dim`) as a `band` over the coordinate of that dimension."""
     values = values.transpose("seed", dim)
     band(ax, values[dim].values, values.values, **line)
+
+
+def seed_lines(ax: "matplotlib.axes.Axes", x: xr.DataArray, values: xr.DataArray, **line: Any) -> None:
+    """One thin line a seed, against numbers of its own: of other seeds records lie at other places."""
+    for seed in values.seed.values:
+        ax.plot(x.sel(seed=seed), values.sel(seed=seed), **{"linewidth": 0.9, "alpha": 0.7} | line)
+        line["label"] = None
 
 
 def curves(
@@ -120,14 +127,12 @@ def alignment_curves(
         group = groups.index(list(np.flatnonzero(own_first[r])))
         shown.append(COLOURS[group % len(COLOURS)])
         ax.plot(steps, first[:, r, j], color=shown[-1], linewidth=0.7, alpha=0.7)
-    ends = list((predicted or {}).values())
     for mask, colour, line in ((mine, COLOURS[0], COLOURS[6]), (~mine, GREY, GREY)):
         if mask.any():
             pairs = alignment.transpose(0, 2, 3, 1)[mask]
             low, middle, high = np.nanquantile(pairs, [0.25, 0.5, 0.75], axis=0)
             ax.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
             ax.plot(steps, middle, color=line, linewidth=1.6)
-            ends += [middle[-1]] if mask is mine else []
     lines = {
         "own features, by group": _sample(list(dict.fromkeys(shown))[:4]),
         "other features": _sample([GREY]),
@@ -138,10 +143,10 @@ def alignment_curves(
     time_axis(ax, steps)
     ax.set_ylabel(r"alignment $\cos(w_r, \mu_j)$")
     ax.set_ylim(min(-0.25, float(np.nanmin(first)) * 1.1), 1.05)
-    # own features end above the legend, or below it
-    place = "center right" if any(value > 0.5 for value in ends) else "upper left"
+    # curves and theory may be anywhere in the panel
     side_by_side = {tuple: HandlerTuple(ndivide=None, pad=0)}
-    ax.legend(lines.values(), lines.keys(), loc=place, handler_map=side_by_side)
+    handles, labels = list(lines.values()), list(lines)
+    legend_below(ax, 1, handles=handles, labels=labels, handler_map=side_by_side)
 
 
 def _sample(colours):
@@ -209,6 +214,7 @@ def matrix(
     columns: Sequence[str] | None = None,
     dark: Any = None,
     bar: Mapping[str, Any] | None = None,
+    framed: Any = None,
     **image: Any,
 ) -> "matplotlib.image.AxesImage":
     """A matrix as an image, its rows and columns named, with texts in its cells.
@@ -219,8 +225,11 @@ def matrix(
       rows, columns: names; by default the coordinates.
       dark: where letters are white; by default where values are above half of the largest.
       bar: keywords of the colour bar; None: none.
+      framed: around which cells there is a frame; None: none.
       image: keywords of `imshow`.
     """
+    from matplotlib.patches import Rectangle
+
     shown = ax.imshow(values.values, **{"aspect": "auto", "interpolation": "nearest"} | image)
     names = [values[dim].values.astype(str).tolist() for dim in values.dims]
     ax.set_yticks(range(values.shape[0]), rows or names[0])
@@ -234,6 +243,9 @@ def matrix(
         spine.set_visible(True)
     if bar is not None:
         ax.figure.colorbar(shown, ax=ax, **{"shrink": 0.9} | bar)
+    for i, j in np.argwhere(np.asarray(framed)) if framed is not None else ():
+        frame = {"fill": False, "edgecolor": COLOURS[0], "linewidth": 2}
+        ax.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, **frame))
     return shown
 
 

@@ -100,13 +100,13 @@ def side_by_side(
     return figure
 
 
-def legend_below(ax: "matplotlib.axes.Axes", columns: int = 2) -> None:
-    """The legend below the label of the x-axis, whatever the panel's height."""
+def legend_below(ax: "matplotlib.axes.Axes", columns: int = 2, **legend: Any) -> None:
+    """The legend below the label of the x-axis, whatever the panel's height; `legend`: its keywords."""
     from matplotlib.transforms import ScaledTranslation
 
     down = ScaledTranslation(0, -BELOW / 72, ax.figure.dpi_scale_trans)
     place = {"bbox_to_anchor": (0.0, 0.0), "bbox_transform": ax.transAxes + down, "borderaxespad": 0}
-    ax.legend(loc="upper left", ncols=columns, **place)
+    ax.legend(loc="upper left", ncols=columns, **place, **legend)
 
 
 def legends(axes: Iterable["matplotlib.axes.Axes"]) -> None:

@@ -33,5 +33,6 @@ def number_table(
         return missing if number != number else format(float(number), form)
 
     numbers = zip(*(values for _, values in columns), strict=True)
-    rows = [[f"{value:g}", *map(text, row)] for value, row in zip(index, numbers, strict=True)]
+    names = (value if isinstance(value, str) else f"{value:g}" for value in index)
+    rows = [[name, *map(text, row)] for name, row in zip(names, numbers, strict=True)]
     return text_table([[head, *(name for name, _ in columns)], *rows])

@@ -34,7 +34,7 @@ from dynamics.engine.checks import seed_list
 from dynamics.engine.execution import Execution
 from dynamics.engine.simulate import Interrupted
 from dynamics.engine.stages import Training, carry_out
-from dynamics.study.claim import Claims, Run
+from dynamics.study.claim import Ablation, Claims, Run
 from dynamics.study.config import Config
 from dynamics.study.law import Law
 from dynamics.study.verdict import Verdict, judge
@@ -290,22 +290,22 @@ class Experiment:
                 )
         made: dict[tuple, xr.Dataset] = {}
 
-        def run(name: str, change: Mapping[str, Any]) -> Run:
+        def run(name: str, change: Ablation | None = None) -> Run:
             wanted = self.claims.runs[name]
-            config = dataclasses.replace(wanted.config, **change)
+            config = change.of(wanted.config) if change else wanted.config
             chosen = tuple(listed[: wanted.max_seeds])
             more = (seed for seed in itertools.count() if seed not in chosen)
             chosen += tuple(itertools.islice(more, max(wanted.min_seeds - len(chosen), 0)))
             if (config, chosen) not in made:
-                say(f"run {len(made) + 1}: {name}" + (f" with {dict(change)}" if change else ""))
+                say(f"run {len(made) + 1}: {name}" + (f" with {change.told()}" if change else ""))
                 made[config, chosen] = self.run(config, seeds=chosen, **execution)
             return Run(config, made[config, chosen])
 
         verdicts = []
         for claim in asked:
-            verdict = judge(claim, {name: run(name, {}) for name in claim.runs})
+            verdict = judge(claim, {name: run(name) for name in claim.runs})
             if ablations:
-                broken = judge(claim, {name: run(name, claim.ablation.change) for name in claim.runs})
+                broken = judge(claim, {name: run(name, claim.ablation) for name in claim.runs})
                 outcome = {"holds": broken.holds, "measured": broken.measured}
                 outcome |= {"needs": broken.needs} if broken.holds is None else {}
                 verdict = dataclasses.replace(verdict, ablation=verdict.ablation | outcome)

@@ -7,7 +7,10 @@ from dynamics.observables.base import observable
 
 @observable(about="training loss")
 def training_loss(params, problem, draw):
-    """Mean loss over the (unperturbed) training samples, or its sum where the problem takes that."""
+    """Mean loss over the (unperturbed) training samples, or its sum where the problem takes that.
+
+    What a problem adds to it, `terms` and `penalty`, is not in it.
+    """
     return problem.loss_at(params, draw, "train")
 
 

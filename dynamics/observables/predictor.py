@@ -1,10 +1,15 @@
 """What a network computes, its parameters, and its tangent features."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
+from dynamics.keys import seed_key
 from dynamics.observables.base import observable
-from dynamics.problem import first_layers
+from dynamics.problem import Problem, first_layers
 
 
 @observable(("point",), about="output")
@@ -21,6 +26,14 @@ def outputs(params, problem, draw, points="train"):
 def parameters(params, problem, draw):
     """The parameters in one vector, in the order of `jax.tree.leaves`."""
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(first_layers.plain(params))])
+
+
+def network(problem: Problem, vector: Float[Array, " parameters"]) -> Callable[[Array], Array]:
+    """The network of recorded `parameters`, as a function of its inputs."""
+    shapes = jax.eval_shape(lambda key: problem.init(key, key), seed_key(0))
+    unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))[1]
+    params = unravel(jnp.asarray(vector))
+    return jax.jit(lambda x: problem.apply(params, x))
 
 
 @observable(("dim",), about="weights of the linear predictor")

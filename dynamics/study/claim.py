@@ -67,11 +67,24 @@ class Ablation(NamedTuple):
 
     Attributes:
       about: what is taken away, in words.
-      change: config fields replaced in every run that the claim rests on.
+      change: config fields replaced in every run that the claim rests on; or a config, perhaps of another
+        setting, in place of each.
     """
 
     about: str
-    change: Mapping[str, Any]
+    change: Mapping[str, Any] | Config
+
+    def of(self, config: Config) -> Config:
+        """What is run in place of a config."""
+        return self.change if isinstance(self.change, Config) else dataclasses.replace(config, **self.change)
+
+    def told(self) -> dict[str, Any]:
+        """The change, of a whole config its setting and what is not its default."""
+        if not isinstance(self.change, Config):
+            return dict(self.change)
+        values = {f.name: (getattr(self.change, f.name), f.default) for f in dataclasses.fields(self.change)}
+        own = {name: value for name, (value, default) in values.items() if value != default}
+        return {"setting": type(self.change).__name__} | own
 
 
 Given = Any
@@ -161,6 +174,14 @@ class Claims(Sequence[Claim]):
         common = {"source": source, "runs": runs, "where": where or {}, "applies": applies, "needs": needs}
         return lambda id, statement: Statement(self, id, statement, common)
 
+    def hold(self, *claims: tuple) -> None:
+        """Take in claims, row by row: what `about` gave, id, statement, quantity, band and ablation.
+
+        Raises: ValueError: as `add`.
+        """
+        for about, id, statement, *decided in claims:
+            about(id, statement).holds(*decided)
+
     def add(self, claim: Claim) -> Claim:
         """Take a claim in.
 
@@ -170,7 +191,8 @@ class Claims(Sequence[Claim]):
             raise ValueError(f"there are two claims {claim.id}")
         for name in claim.runs:
             fields = {field.name for field in dataclasses.fields(self.runs[name].config)}
-            if unknown := set(claim.ablation.change) - fields:
+            changed = () if isinstance(claim.ablation.change, Config) else claim.ablation.change
+            if unknown := set(changed) - fields:
                 raise ValueError(
                     f"{claim.id}: its ablation changes {min(unknown)}, which {name} does not have"
                 )

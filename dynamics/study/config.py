@@ -57,7 +57,8 @@ def setting(
       distinct: they must be different.
       filled: there must be at least one.
       of: values of other fields beside which alone it means something, `{"attack": ["pgd"]}`: beside others
-        it must be its default. It does not apply to a class without that field.
+        it must be its default. Of a tuple one such entry is enough. It does not apply to a class without that
+        field.
     """
     limits = {"low": low, "high": high, "above": above, "below": below}
     given = {name: value for name, value in limits.items() if value is not None}
@@ -117,16 +118,14 @@ class Config:
         return kind(**shared | other)
 
     @classmethod
-    def kept(cls, values: Mapping[str, Any], *derived: str) -> tuple[str, dict[str, Any]]:
+    def of_old(cls, values: Mapping[str, Any], *derived: str) -> tuple[str, dict[str, Any]]:
         """This setting's name and fields, of those of a result from before it was a setting of its own.
 
         What is no field of it, or means nothing beside the others, is left out. For `derived` fields 0 said
         what None says.
         """
-        every = {f.name: f.default for f in dataclasses.fields(cls)} | dict(values)
-        fields = [f for f in dataclasses.fields(cls) if f.name in values and _means(f, every)]
-        old = {field.name: values[field.name] for field in fields}
-        return cls.__name__, old | {name: old[name] or None for name in derived if name in old}
+        given = {name: values[name] or None for name in derived if name in values}
+        return cls.__name__, kept(cls, dict(values) | given)
 
     def to_dict(self) -> dict[str, Any]:
         """Field values, JSON-ready."""
@@ -230,7 +229,7 @@ def kept(cls: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
 
     def meant(name):
         of = known[name].metadata["of"]
-        return all(values.get(other, known[other].default) in allowed for other, allowed in of.items())
+        return all(_among(values.get(other, known[other].default), allowed) for other, allowed in of.items())
 
     return {name: value for name, value in values.items() if name in known and meant(name)}
 
@@ -278,25 +277,25 @@ def _check_beside(field, value, config):
         if isinstance(bound, tuple):
             bound = (min if name in ("high", "below") else max)(bound, default=None)
         for one in value if isinstance(value, tuple) else (value,):
-            if bound is not None and not COMPARE[name](one, bound):
+            if one is not None and bound is not None and not COMPARE[name](one, bound):
                 worst = max(value) if isinstance(value, tuple) and name in ("high", "below") else one
                 raise ValueError(f"{field.name} must be {WORDS[name]} {other}={bound:g}, got {worst:g}")
-
-
-def _means(field, values):
-    """Whether a field means something beside these values of others."""
-    return all(values.get(name, of[0]) in of for name, of in field.metadata.get("of", {}).items())
 
 
 def _check_meant(field, value, config):
     """Refuse a value of a field that means nothing beside what others are."""
     for name, meant in field.metadata.get("of", {}).items():
-        if value != field.default and getattr(config, name, meant[0]) not in meant:
+        if value != field.default and not _among(getattr(config, name, meant[0]), meant):
             words = " or ".join(_plain(one) for one in meant)
             raise ValueError(
                 f"{field.name} is for {name} {words}, got {field.name}={_plain(value)} and "
                 f"{name}={_plain(getattr(config, name))}"
             )
+
+
+def _among(value, meant):
+    """Whether a value, or an entry of a list, is one of those meant."""
+    return not set(value).isdisjoint(meant) if isinstance(value, tuple | list) else value in meant
 
 
 def _plain(value):

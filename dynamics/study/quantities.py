@@ -4,6 +4,7 @@ A quantity is a plain function of a Dataset, in the words of xarray: `lambda run
 helpers are what several papers need; each says what becomes of values that are missing.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -127,6 +128,15 @@ def exponent_over(
     return exponent
 
 
+def largest_of(quantity: Callable[[Any], xr.DataArray]) -> Callable[[Mapping[str, Any]], xr.DataArray]:
+    """Of several runs, the largest of a quantity, of the seeds that all have; NaN if one is missing."""
+
+    def largest(runs):
+        return side_by_side({name: quantity(run) for name, run in runs.items()}).max("run", skipna=False)
+
+    return largest
+
+
 def largest_ratio(quantity: Callable[[Any], xr.DataArray]) -> Callable[[Mapping[str, Any]], xr.DataArray]:
     """Of several runs, the largest ratio of a quantity to that of the run before; NaN if one is missing."""
 
@@ -147,6 +157,30 @@ def side_by_side(parts: dict[str, xr.DataArray], dim: str = "run") -> xr.DataArr
         compat="override",
     )
     return whole
+
+
+def at_each(
+    dataset: xr.Dataset, dims: Sequence[str], by: str, number: Callable[[xr.Dataset, Any], float], about: str
+) -> xr.DataArray:
+    """A number for all coordinates of some dimensions, and all values of one more.
+
+    Args:
+      number: given the slice at the coordinates, and the value; NaN stands where it raises ValueError.
+      about: what it is, for an axis.
+    """
+
+    def known(one, value):
+        try:
+            return number(one, value)
+        except ValueError:
+            return np.nan
+
+    places = itertools.product(*(dataset[dim].values for dim in dims))
+    slices = (dataset.sel(dict(zip(dims, place, strict=True))) for place in places)
+    found = [known(one, value) for one in slices for value in dataset[by].values.tolist()]
+    whole = (*dims, by)
+    shape = [dataset.sizes[dim] for dim in whole]
+    return xr.DataArray(np.reshape(found, shape), dims=whole, attrs={"long_name": about})
 
 
 def value_at(values: xr.DataArray, dim: str, place: float) -> xr.DataArray:

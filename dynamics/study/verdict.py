@@ -70,7 +70,7 @@ def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
         holds=holds,
         needs=needs,
         tolerance={"low": _finite(band.low), "high": _finite(band.high), "over": band.over},
-        ablation={"about": claim.ablation.about, "change": dict(claim.ablation.change), "holds": None},
+        ablation={"about": claim.ablation.about, "change": claim.ablation.told(), "holds": None},
     )
 
 

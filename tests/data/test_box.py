@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics import experiments
+from dynamics import experiments, save
+from dynamics.cli import main
 from dynamics.data import box as boxes
 from dynamics.data.coarse import BinaryClasses
 from dynamics.data.images import load
@@ -74,7 +75,8 @@ def test_what_is_no_box_is_refused(box):
 # settings by experiment, of every part that attacks what a file holds
 CASES = {
     "feature_averaging": [
-        {"num_samples": 8, "num_test": 8, "num_points": 4, "radii": (0.0, 1.0), "train_radius": 0.1}
+        {"setting": "Images", "hidden": (4,), "num_samples": 8, "num_test": 8, "num_points": 4,
+         "radii": (0.0, 1.0), "train_radius": 0.1}
     ],
     "robust_feature_learning": [
         {"num_samples": 4, "num_test": 8, "attack": attack} for attack in ("one_step", "pgd")
@@ -83,8 +85,9 @@ CASES = {
         {"num_samples": (8,), "num_test": 8, "num_points": 4, "width": (4,), "radius": 0.1}
     ],
     "ntk_eigenfeatures": [
-        {"part": "features", "num_samples": 8, "num_test": 8, "features": (0,), "kept": (1,)},
-        {"part": "evolution", "num_samples": 8, "num_test": 8, "kernel_points": 4},
+        {"setting": "ImageFeatures", "num_samples": 8, "num_test": 8, "features": (0,), "kept": (1,)},
+        {"setting": "ImageEvolution", "network": "standard", "num_samples": 8, "num_test": 8,
+         "kernel_points": 4},
     ],
     "kernels_data_physics": [
         {"num_images": 12, "num_test_images": 8, "support": (4, 12)},
@@ -168,12 +171,6 @@ def test_settings_of_the_box_are_refused_where_they_mean_nothing(files, name):
             of_file(name, box=(0.0, 1.0))
 
 
-@pytest.mark.parametrize(("name", "part"), [("ntk_eigenfeatures", "clusters")])
-def test_parts_that_read_no_file_refuse_a_box(files, name, part):
-    with pytest.raises(ValueError, match=f"none with part='{part}'"):
-        experiments.get(name).Config(part=part, data=str(files / "floats.npz"), box=(0.0, 1.0))
-
-
 def test_data_made_of_others_keep_their_box(files):
     data = load(files / "bytes.npz", num_train=8, num_test=8)
     assert data.box == Shared(BinaryClasses(data)).box == (0.0, 1.0)
@@ -189,11 +186,12 @@ def test_robust_accuracy_of_gaussian_features_is_that_of_attacks_without_a_box(t
     x = np.random.default_rng(0).normal(size=(80, 12)) + (2 * y - 1)[:, None] * slope[None]
     np.savez(tmp_path / "a.npz", x=x, y=y)
     experiment, radius, kept = experiments.get("ntk_eigenfeatures"), 1.0, (1, 12)
-    config = experiment.Config(
+    config = experiment.configs["ImageFeatures"](
         data=str(tmp_path / "a.npz"), classes=(0, 1), num_samples=40, num_test=40, kernel="linear", kept=kept,
         features=(), times=(), radius=radius,
     )  # fmt: skip
-    found = experiment.run(config, seeds=1).kept_robust.values[0]
+    dataset = experiment.run(config, seeds=1)
+    found = dataset.kept_robust.values[0]
     draw = load(config.data, num_train=40, num_test=40).sample(named_key(seed_key(0), "data"))
     train, label, test, sign = map(np.asarray, (draw.train.x, draw.train.y, draw.test.x, draw.test.y))
     values, vectors = np.linalg.eigh(train @ train.T)
@@ -203,3 +201,9 @@ def test_robust_accuracy_of_gaussian_features_is_that_of_attacks_without_a_box(t
     # of the last of them, all features, the box of images would hide much
     moved = np.clip(test - radius * sign[:, None] * np.sign(w), np.minimum(test, 0), np.maximum(test, 1))
     assert np.mean(sign * (moved @ w) > 0) > accuracy + 0.1
+    # and what is kept is drawn and reported where the file is no more
+    (tmp_path / "a.npz").unlink()
+    save(dataset, tmp_path / "result.nc")
+    assert main(["plot", str(tmp_path)]) == 0
+    assert (tmp_path / "overview.png").exists()
+    assert main(["report", str(tmp_path)]) == 0

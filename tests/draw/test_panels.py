@@ -53,19 +53,21 @@ def arm(config, supervision):
 
 def made(supervision, **changes):
     """A Dataset as `run` returns it."""
-    config = EXPERIMENT.Config(**SIZES | {"supervision": supervision} | changes)
+    images = "data" in changes
+    fields = changes if images else SIZES | changes
+    config = EXPERIMENT.configs["Images" if images else "Clusters"](supervision=supervision, **fields)
     names = ["binary", "fine"] if supervision == "both" else [supervision]
-    parts = [arm(config, name) for name in names]
+    sizes = EXPERIMENT.Config(supervision=supervision, **SIZES)
+    parts = [arm(sizes if images else config, name) for name in names]
     joined = xr.concat(parts, xr.IndexVariable("supervision", names), join="outer", data_vars="all")
-    if config.on_images:
+    if images:
         joined = joined[["training_loss", "pgd_accuracy", "universal_accuracy"]].drop_dims(
             "neuron", errors="ignore"
         )
-    attrs = {"experiment": EXPERIMENT.name, "config": json.dumps(config.to_dict())}
-    return joined.assign_attrs(attrs), config
+    return EXPERIMENT.signed(joined, config), config
 
 
-IMAGES = {"data": "digits", "model": "mlp", "num_test": 50, "num_points": 10}
+IMAGES = {"data": "digits", "num_samples": 80, "num_test": 50, "num_points": 10, "radii": (0.0, 2.0, 4.0)}
 KINDS = {
     "binary": ("binary", {}),
     "fine": ("fine", {}),
@@ -205,6 +207,23 @@ def test_colours_of_a_feature_map():
     assert image.get_clim() == (-0.5, 0.5)
     assert {text.get_text() for text in axes[0, 0].texts} >= {"0.50", "-0.25"}
     assert isinstance(figure, Figure)
+
+
+def test_frames_stand_around_their_cells():
+    _, axes = plots.new_figure(1, 1, 3, 3)
+    values = xr.DataArray(np.eye(3), dims=("a", "b"), coords={"a": [1, 2, 3], "b": [1, 2, 3]})
+    plots.matrix(axes[0, 0], values, framed=[[0, 0, 1], [0, 0, 0], [1, 0, 0]])
+    corners = [(patch.get_y(), patch.get_x()) for patch in axes[0, 0].patches]
+    np.testing.assert_allclose(corners, [(-0.46, 1.52), (1.54, -0.48)])
+
+
+def test_a_line_a_seed_and_one_label():
+    _, axes = plots.new_figure(1, 1, 3, 3)
+    values = xr.DataArray([[1.0, 2.0], [3.0, 4.0]], dims=("seed", "step"), coords={"seed": [4, 7]})
+    plots.seed_lines(axes[0, 0], -values, values, label="x", color="red")
+    for line, x in zip(axes[0, 0].lines, ([-1, -2], [-3, -4]), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), x)
+    assert axes[0, 0].get_legend_handles_labels()[1] == ["x"]
 
 
 def test_band_is_median_and_quartiles():

@@ -74,7 +74,7 @@ def test_claim_over_several_runs_holds_and_its_ablation_does_not(sweeps, claim):
 
 def test_what_is_said_of_a_label_a_cluster_is_not_said_of_fewer():
     claims = {claim.id: claim for claim in EXPERIMENT.claims}
-    for labels, applies in ((0, True), (10, True), (5, False)):
+    for labels, applies in ((None, True), (10, True), (5, False)):
         config = EXPERIMENT.Config(num_labels=labels, supervision="fine")
         assert claims["A5-diagonal"].applies(config) is applies
         assert claims["A6-radius"].applies(config) is applies
@@ -185,6 +185,30 @@ def test_claims_about_a_radius_are_judged_where_it_is_certified(change, radii):
         assert not judged & {"A4-radius", "A4-radius-tight", "A4-radius-spread", "A6-radius"}
     elif change == {"supervision": "binary"}:
         assert "A4-radius" in judged
+
+
+@pytest.mark.parametrize(
+    ("then", "setting", "now"),
+    [
+        ({"data": "clusters", "num_positive": 0, "num_labels": 0, "centre_norm": 0.0, "hidden": [5]},
+         "Clusters", {}),
+        ({"num_positive": 3, "num_labels": 4, "centre_norm": 2.0, "keep_weights": True, "box": []},
+         "Clusters", {"num_positive": 3, "num_labels": 4, "centre_norm": 2.0}),
+        ({"supervision": "binary", "readout": "sum_logit", "activation": "relu", "power": 2.0}, "Clusters",
+         {"supervision": "binary"}),
+        ({"supervision": "fine", "start": "mixed", "mixing": 0.9, "num_labels": 0}, "Clusters",
+         {"supervision": "fine", "start": "mixed", "mixing": 0.9}),
+        ({"supervision": "fine", "start": "decoupled", "mixing": 0.5, "num_labels": 0}, "Clusters",
+         {"supervision": "fine", "start": "mixed", "mixing": 0.0}),
+        ({"start": "random", "mixing": 0.9}, "Clusters", {}),
+        ({"data": "digits", "num_labels": 0, "model": "mlp", "hidden": [7], "num_samples": 9, "dim": 4},
+         "Images", {"data": "digits", "hidden": (7,), "num_samples": 9}),
+        ({"data": "mnist", "num_labels": 2, "width": 3}, "Images", {"num_labels": 2}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("written", [None, "Config"])
+def test_results_of_one_setting_for_both_are_read(written, then, setting, now):
+    assert EXPERIMENT.read(then, written) == EXPERIMENT.configs[setting](**now)
 
 
 @pytest.fixture(scope="module")

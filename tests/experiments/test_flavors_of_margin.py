@@ -226,27 +226,31 @@ def test_float32_or_float64_as_the_config_says():
 
 
 OTHER = {
-    "optax and norms": {"algorithms": ("shampoo", "l1.5")},
-    "newton-schulz": {"algorithms": ("spectral",), "newton_schulz": 5, "momentum": 0.9},
-    "digits": {"data": "digits", "num_samples": 30, "num_test": 40, "algorithms": ("gd",)},
-    "deep": {"widths": (6, 5), "activation": "leaky_relu", "algorithms": ("spectral",)},
-    "diagonal": {"model": "diagonal", "data": "linear", "algorithms": ("gd",)},
-    "certificate": {"certificate": True, "algorithms": ("gd",), "steps": 300},
-    "mixed rules": {
-        "algorithms": ("gd", "sign"),
-        "step_rule": ("raw", "normalized"),
-        "learning_rate": (0.1, 0.01),
-    },
-    "minibatches": {"batch_size": 5, "algorithms": ("gd",)},
-    "logistic": {"loss": "logistic", "shared_data": True, "algorithms": ("coordinate",)},
+    "optax and norms": ("small", {"algorithms": ("shampoo", "l1.5")}),
+    "newton-schulz": ("small", {"algorithms": ("spectral",), "newton_schulz": 5, "momentum": 0.9}),
+    "digits": ("digits", {"data": "digits", "classes": (0, 1), "algorithms": ("gd",)}),
+    "deep": ("small", {"widths": (6, 5), "activation": "leaky_relu", "algorithms": ("spectral",)}),
+    "diagonal": ("linear", {"model": "diagonal", "init_scale": 0.3, "algorithms": ("gd",)}),
+    "certificate": ("small", {"certificate": True, "algorithms": ("gd",), "steps": 300}),
+    "mixed rules": (
+        "small",
+        {"algorithms": ("gd", "sign"), "step_rule": ("raw", "normalized"), "learning_rate": (0.1, 0.01)},
+    ),
+    "minibatches": ("small", {"batch_size": 5, "algorithms": ("gd",)}),
+    "logistic": ("small", {"loss": "logistic", "shared_data": True, "algorithms": ("coordinate",)}),
+    "orthogonal": ("orthogonal", {"num_positive": 3, "num_negative": 1, "radius": 1.0, "steps": 200}),
+    "point": ("point", {"point": (1.0, 2.0), "init_scale": 0.1}),
 }
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", OTHER)
 def test_what_makes_sense_runs(name):
-    small = {"widths": (8,), "steps": 30, "records": 4, "num_samples": 12, "num_test": 20} | OTHER[name]
-    config = dataclasses.replace(PRESETS["small"], **small)
+    preset, change = OTHER[name]
+    small = {"steps": 30, "records": 4}
+    small |= {} if preset == "linear" else {"widths": (8,)}
+    small |= {} if preset in ("orthogonal", "point") else {"num_samples": 12, "num_test": 20}
+    config = dataclasses.replace(PRESETS[preset], **small | change)
     run = EXPERIMENT.run(config, seeds=2)
     assert run.algorithm.values.tolist() == list(config.algorithms)
     assert (run.first_nonfinite_step == -1).all()
@@ -267,55 +271,110 @@ def test_what_makes_sense_runs(name):
     if name == "diagonal":
         rows = run.signed_inputs.sel(algorithm="gd").isel(seed=0).values
         assert float(run.optimum.sel(norm="l2")[0, 0]) == pytest.approx(max_margin.linear(rows, "l1")[0] / 2)
+    if name == "orthogonal":
+        np.testing.assert_allclose(run.optimum.sel(norm="l2"), 1 / (2 * (3**0.5 + 1)), rtol=1e-12)
+    if name == "point":
+        np.testing.assert_allclose(run.optimum.sel(norm="l1"), 0.5, rtol=1e-12)
 
 
 def test_the_sum_of_losses_is_minimised_and_rules_are_those_of_the_config():
     config = dataclasses.replace(PRESETS["teacher"], momentum=0.5, decay=0.1)
-    problem = module.problem(config, "l1.25")
+    problem = config.problem("l1.25")
     assert problem.reduction == "sum"
     assert isinstance(problem.data, teachers.ReluTeacher)
     assert problem.model.degree == 2
-    rule = module.update_rule(config, "l1.25")
+    assert dataclasses.replace(PRESETS["small"], power=3.0).network().degree == 4
+    rule = config.update_rule("l1.25")
     assert descent.objective(rule.recipe) == "log_loss"
     assert dict(rule.recipe.constants)["name"] == "l1.25"
     assert {"momentum", "decay", "cap", "learning_rate"} == set(rule.recipe.numbers)
-    digits = module.data(PRESETS["digits"], "gd")
+    digits = PRESETS["digits"].source()
     assert isinstance(digits, images.LabelledImages)
     assert digits.class_signs == (-1, 1)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("preset", "change", "message"),
     [
-        ({"algorithms": ()}, "algorithms must be different update rules"),
-        ({"algorithms": ("gd", "gd")}, "algorithms must be different update rules"),
-        ({"algorithms": ("sgd",)}, "descent must be one of .* got 'sgd'"),
+        ("small", {"algorithms": ()}, "algorithms must be one value or several different ones"),
+        ("small", {"algorithms": ("gd", "gd")}, "algorithms must be one value or several different ones"),
+        ("small", {"algorithms": ("sgd",)}, "descent must be one of .* got 'sgd'"),
         (
+            "small",
             {"learning_rate": (0.1, 0.2)},
             "learning_rate must be one value for all of the 4 algorithms or one each",
         ),
-        ({"step_rule": ("slow",)}, "step_rule must be"),
-        ({"norms": ("l0",)}, "norm must be l1"),
-        ({"activation": "gelu"}, "activation must be homogeneous"),
-        ({"widths": ()}, "at least one hidden layer"),
-        ({"data": "mnist", "classes": (2,)}, "classes must be two different labels"),
-        ({"data": "orthogonal", "num_positive": 20}, "orthogonal points need"),
-        ({"data": "point", "point": (0.0, 0.0)}, "an entry other than 0"),
-        ({"teacher_fraction": 0.01}, "one input of dim=10"),
-        ({"batch_size": 21}, "batch_size must be at most num_samples=20, got 21"),
-        ({"algorithms": ("adam",), "objective": "loss", "adam_eps": 0.0}, "adam_eps must be above 0"),
+        ("small", {"step_rule": ("slow",)}, "step_rule must be"),
+        ("small", {"norms": ("l0",)}, "norm must be l1"),
+        ("small", {"activation": "gelu"}, "activation must be one of relu, .* got 'gelu'"),
+        ("small", {"activation": "relu", "power": 3.0}, "power is for activation 'relu_power' or "),
+        ("small", {"widths": ()}, "widths must not be empty"),
+        ("small", {"adam_b2": 0.9}, "adam_b2 is for algorithms 'adam', got"),
+        ("small", {"tie": -1, "data": "linear"}, "tie is for data 'relu_teacher', got"),
+        ("digits", {"classes": (2,)}, "classes must be two different labels"),
+        ("digits", {"classes": (2, 2)}, "classes must be different values"),
+        ("orthogonal", {"num_positive": 20}, "orthogonal points need"),
+        ("point", {"point": (0.0, 0.0)}, "an entry other than 0"),
+        ("small", {"teacher_fraction": 0.01}, "fraction must leave each unit of the teacher an input of 10"),
+        ("small", {"batch_size": 21}, "batch_size must be at most train_count=20, got 21"),
+        ("adam", {"adam_eps": 0.0}, "adam_eps must be above 0"),
     ],
 )
-def test_bad_configs(change, message):
+def test_bad_configs(preset, change, message):
     with pytest.raises(ValueError, match=message) as caught:
-        dataclasses.replace(PRESETS["small"], **change)
+        dataclasses.replace(PRESETS[preset], **change)
     assert "\n" not in str(caught.value)
 
 
 def test_data_that_are_not_there_are_refused_where_they_are_loaded():
     config = dataclasses.replace(PRESETS["digits"], data="nowhere")
-    with pytest.raises(ValueError, match=r"data must be linear, .* or an existing path, got 'nowhere'"):
-        module.data(config, "gd")
+    with pytest.raises(ValueError, match="nowhere") as caught:
+        config.source()
+    assert "\n" not in str(caught.value)
+
+
+# every field of the one class that there was
+WAS = {
+    "steps": 10_000, "batch_size": 0, "shared_data": False, "records": 201, "spacing": "linear",
+    "data": "relu_teacher", "dim": 10, "num_samples": 20, "num_test": 1000, "teacher_units": "normal",
+    "teacher_fraction": 1.0, "tie": 1, "num_positive": 6, "num_negative": 2, "radius": 2.0,
+    "point": [3.0, -1.0, 0.5, 2.0], "classes": [2, 7], "rescale": False, "model": "network",
+    "widths": [100], "depth": 2, "activation": "relu_power", "power": 2.0, "init_scale": 0.3,
+    "loss": "exponential", "algorithms": ["gd", "sign", "coordinate", "spectral"],
+    "step_rule": ["log_decrease"], "learning_rate": [0.05], "momentum": 0.0, "decay": 0.0,
+    "newton_schulz": 0, "objective": "log_loss", "adam_eps": 1e-8, "adam_b1": 0.9, "adam_b2": 0.999,
+    "norms": ["l1", "l2", "linf", "spectral"], "certificate": False, "float64": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", [None, "Config"])
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ({}, module.Network()),
+        ({"activation": "relu", "init_scale": 0.1, "power": 3.0, "adam_eps": 1e-4}, PRESETS["relu"]),
+        (
+            {"data": "mnist", "num_samples": 100, "num_test": 500, "dim": 7, "tie": -1},
+            module.Images(),
+        ),
+        (
+            {"model": "linear", "data": "linear", "dim": 50, "widths": [64], "certificate": True},
+            module.Predictor(dim=50),
+        ),
+        ({"model": "diagonal", "data": "point", "dim": 50}, module.Predictor(model="diagonal", data="point")),
+        (
+            {"algorithms": ["adam", "gd"], "adam_eps": 1e-4},
+            module.Network(algorithms=("adam", "gd"), adam_eps=1e-4),
+        ),
+    ],
+)
+def test_results_of_before_settings_had_names_load(was, now, setting):
+    assert EXPERIMENT.read(WAS | was, setting) == now
+
+
+def test_a_linear_predictor_of_images_is_no_setting_any_more():
+    with pytest.raises(ValueError, match="no linear predictors of mnist any more"):
+        EXPERIMENT.read(WAS | {"data": "mnist", "model": "linear"})
 
 
 def recorded(steps, log_loss):

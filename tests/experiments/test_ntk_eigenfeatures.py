@@ -11,10 +11,10 @@ from scipy.optimize import brentq
 
 from dynamics import experiments, load, save
 from dynamics.experiments.ntk_eigenfeatures import setting as module
-from dynamics.experiments.ntk_eigenfeatures import transfer as transfer
 from dynamics.keys import named_key, seed_key
 from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.problem import Problem
+from dynamics.problem.starts import Pair
 from dynamics.study.claim import Run
 from dynamics.sweep import grid as grids
 from dynamics.sweep.figures import Shown
@@ -22,7 +22,7 @@ from dynamics.sweep.run import joined
 from kernels import closed_form
 
 EXPERIMENT = experiments.get("ntk_eigenfeatures")
-Config, PRESETS = EXPERIMENT.Config, EXPERIMENT.presets
+PRESETS = EXPERIMENT.presets
 IDS = [claim.id for claim in EXPERIMENT.claims]
 SEEDS = 4
 SHORT = ["A7-spectrum", "A7-radius"]
@@ -61,13 +61,13 @@ def test_claim_of_long_runs_holds_and_its_ablation_does_not(long, claim):
 
 
 def draw_of(config, seed):
-    return jax.jit(module.data(config).sample)(named_key(seed_key(seed), "data"))
+    return jax.jit(config.source.sample)(named_key(seed_key(seed), "data"))
 
 
 @pytest.fixture(scope="module")
 def tiny():
     """A run, and its config."""
-    config = Config(**TINY, times=(2.0,), ridges=(0.1,))
+    config = module.Features(**TINY, times=(2.0,), ridges=(0.1,))
     return config, EXPERIMENT.run(config, seeds=[1, 3])
 
 
@@ -133,7 +133,7 @@ def test_the_ledger_against_plain_numpy(tiny):
 
 @pytest.mark.exhaustive
 def test_flip_radii_by_a_root_finder():
-    found = EXPERIMENT.run(Config(part="clusters", clusters=(3, 6), dim=10, bias_std=0.2), seeds=2)
+    found = EXPERIMENT.run(module.Centres(clusters=(3, 6), dim=10, bias_std=0.2), seeds=2)
     with jax.enable_x64(True):
         for k in (3, 6):
             centres = np.sqrt(10) * np.eye(10)[:k]
@@ -155,11 +155,12 @@ def test_flip_radii_by_a_root_finder():
 
 @pytest.mark.exhaustive
 def test_networks_beside_the_kernel_and_attacks_across():
-    config = Config(**TINY | {"nonrobust_dim": 4}, net_width=8, times=(1, 4))
+    config = module.Networks(**TINY | {"nonrobust_dim": 4}, net_width=8, times=(1, 4))
     found = EXPERIMENT.run(config, seeds=1)
     assert found.net_robust.dims == ("seed", "time")
     assert (found.net_robust <= found.net_clean + 1e-12).all()
-    wide = Config(**TINY | {"nonrobust_dim": 4}, part="width", widths=(32,), radii=(0.0, 0.3), steps=20)
+    sizes = {"num_samples": 30, "num_test": 20, "nonrobust_dim": 4}
+    wide = module.Width(**sizes, widths=(32,), radii=(0.0, 0.3), steps=20)
     found = EXPERIMENT.run(wide, seeds=[5])
     still = found.attacked_accuracy.sel(radius=0.0)
     np.testing.assert_allclose(still, found.clean_accuracy.sel(learner="network").broadcast_like(still))
@@ -170,7 +171,7 @@ def test_networks_beside_the_kernel_and_attacks_across():
 
 @pytest.mark.parametrize("seed", [pytest.param(17, marks=pytest.mark.exhaustive), 2**32 - 1])
 def test_the_first_of_two_networks_is_that_of_any_run_of_the_seed(seed):
-    source = module.data(Config(**TINY))
+    source = module.Features(**TINY).source
     key = seed_key(seed)
 
     def weights(start):
@@ -178,16 +179,16 @@ def test_the_first_of_two_networks_is_that_of_any_run_of_the_seed(seed):
         params = jax.jit(problem.init)(named_key(key, "init"), named_key(key, "data"))
         return np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(params)])
 
-    first, second = (weights(transfer.Pair(seed, number)) for number in (0, 1))
+    first, second = (weights(Pair(seed, number)) for number in (0, 1))
     np.testing.assert_array_equal(first, weights(None))
     assert not np.isclose(first, second).all()
 
 
 @pytest.mark.exhaustive
 def test_the_kernel_while_training(flaws):
-    config = Config(
-        part="evolution", num_samples=20, num_test=20, nonrobust_dim=4, kernel_points=6, hidden=8, steps=4,
-        records=3, train_steps=2,
+    config = module.Evolution(
+        num_samples=20, num_test=20, nonrobust_dim=4, kernel_points=6, hidden=8, steps=4, records=3,
+        train_steps=2,
     )  # fmt: skip
     found = EXPERIMENT.run(config, seeds=2)
     assert found.kernel_attacked.sizes["row"] == 6
@@ -217,29 +218,64 @@ def test_images_and_other_kernels(flaws):
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("setting", "given", "sentence"),
     [
-        ({"data": "nowhere"}, "data must be spiked"),
-        ({"robust_dim": 0, "nonrobust_dim": 0}, "must not both be 0"),
-        ({"classes": (3, 3)}, "two different labels"),
-        ({"compare": ("relu 9",)}, "compare must name kernels"),
-        ({"num_samples": 100}, "features must be at most 99"),
-        ({"kept": (2, 1)}, "kept must increase"),
-        ({"part": "clusters", "dim": 32}, "clusters must be at most dim=32"),
-        ({"part": "width", "widths": ()}, "must not be empty"),
-        ({"widths": (3,)}, "even width"),
-        ({"batch_size": 500}, "batch_size must be at most"),
-        ({"part": "evolution", "kernel_points": 500}, "kernel_points must be at most"),
-        ({"part": "evolution", "network": "cnn"}, "network cnn needs images"),
-        ({"net_width": 4, "kernel": "rbf"}, "finite networks need the kernel relu or erf"),
-        ({"net_width": 4, "times": (0.5,)}, "times must be integers"),
-        ({"net_width": 4, "times": ()}, "net_width needs times"),
+        ("Features", {"robust_dim": 0, "nonrobust_dim": 0}, "must not both be 0"),
+        ("Features", {"num_samples": 100}, "features must be below num_samples=100, got 390"),
+        ("Features", {"num_samples": 395}, "kept must be at most num_samples=395, got 400"),
+        ("Features", {"kept": (2, 1)}, "kept must increase"),
+        ("Features", {"compare": ("relu 9",)}, "compare must be one of linear, rbf, relu 1"),
+        ("Features", {"kernel": "rbf", "depth": 2}, "depth is for kernel 'relu' or 'erf' or 'leaky_relu'"),
+        ("ImageFeatures", {"classes": (3, 3)}, "classes must be different values"),
+        ("ImageFeatures", {"classes": (1, 2, 3)}, "classes must be two labels, got 3"),
+        ("Networks", {"net_width": 3}, "even width"),
+        ("Networks", {"depth": 2}, "a doubled network needs depth 1"),
+        ("Networks", {"kernel": "rbf"}, "kernel must be one of relu, erf"),
+        ("Networks", {"times": (0.5,)}, "times must be an integer"),
+        ("Networks", {"times": ()}, "times must not be empty"),
+        ("Width", {"widths": ()}, "widths must not be empty"),
+        ("Width", {"widths": (3,)}, "even width"),
+        ("Evolution", {"batch_size": 500}, "batch_size must be at most"),
+        ("Evolution", {"kernel_points": 500}, "kernel_points must be at most"),
+        ("Evolution", {"network": "cnn"}, "network must be one of standard, lazy"),
+        ("Evolution", {"doubled": True}, "doubled is for network 'lazy'"),
+        ("Centres", {"dim": 32}, "clusters must be at most dim=32"),
     ],
 )
-def test_bad_configs_are_refused_in_one_sentence(given, sentence):
+def test_bad_configs_are_refused_in_one_sentence(setting, given, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
-        Config(**given)
+        EXPERIMENT.configs[setting](**given)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("then", "setting", "now"),
+    [
+        ({"part": "features", "kept": [1, 2], "widths": [3]}, "Features", {"kept": (1, 2)}),
+        ({"part": "features", "kernel": "rbf", "depth": 3}, "Features", {"kernel": "rbf"}),
+        ({"data": "digits", "box": [], "classes": [1, 2], "features": [0], "kept": [1], "robust_dim": 0},
+         "ImageFeatures", {"data": "digits", "classes": (1, 2), "features": (0,), "kept": (1,)}),
+        ({"net_width": 16, "times": [1.0, 10.0], "steps": 3}, "Networks",
+         {"net_width": 16, "times": (1, 10)}),
+        ({"part": "width", "doubled": False, "radius": 0.3}, "Width", {"doubled": False}),
+        ({"part": "evolution", "doubled": True, "network": "standard", "hidden": 8}, "Evolution",
+         {"hidden": 8}),
+        ({"part": "evolution", "doubled": True, "network": "lazy"}, "Evolution",
+         {"doubled": True, "network": "lazy"}),
+        ({"part": "evolution", "data": "mnist", "network": "cnn", "steps": 5}, "ImageEvolution",
+         {"steps": 5}),
+        ({"part": "clusters", "bias_std": 0.1, "dim": 64, "data": "mnist"}, "Centres",
+         {"bias_std": 0.1, "dim": 64}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("written", [None, "Config"])
+def test_results_of_parts_are_read(written, then, setting, now):
+    assert EXPERIMENT.read(then, written) == EXPERIMENT.configs[setting](**now)
+
+
+def test_a_part_that_is_no_more_says_so():
+    with pytest.raises(ValueError, match="networks of growing width on images"):
+        EXPERIMENT.read({"part": "width", "data": "mnist"})
 
 
 def test_every_claim_names_runs_that_exist_and_can_be_decided():

@@ -62,12 +62,15 @@ def field_words(kind, limits):
 
 def of_fields(name, experiment):
     """`run` and `sweep` with one field given a word that it must refuse."""
-    from dynamics.study.config import annotation
+    from dynamics.study.config import annotation, required
 
     for field in dataclasses.fields(experiment.Config):
-        kind, flag = annotation(experiment.Config, field.name), "--" + field.name.replace("_", "-")
+        declared, flag = annotation(experiment.Config, field.name), "--" + field.name.replace("_", "-")
+        kind = required(declared)
         limits = {s: bound for s, bound in field.metadata["limits"].items() if not isinstance(bound, str)}
         for word in field_words(kind, limits):
+            if kind is not declared and word.lower() == "none":  # which is a value of it
+                continue
             yield ["run", name, f"{flag}={word}"]
             if word == word.strip() != "" and "," not in word and kind is not bool:
                 yield ["sweep", name, "--vary", f"{field.name}={word}"]

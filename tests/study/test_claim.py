@@ -96,6 +96,26 @@ def test_what_is_refused():
         about("B", "").holds(lambda run: run.x, at_least(0.0), Ablation("narrow", {"width": 1}))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Apart(Config):
+    width: int = setting(2, "of another setting")
+    depth: int = setting(1, "another")
+
+
+def test_an_ablation_changes_fields_or_is_a_config_of_another_setting():
+    assert LESS.of(Own(points=5)) == Own(height=0.5, points=5)
+    assert LESS.told() == {"height": 0.5}
+    other = Ablation("wider", Apart(width=7))
+    assert other.of(Own()) == Apart(width=7)
+    assert other.told() == {"setting": "Apart", "width": 7}
+    made = (
+        Claims({"main": CheckRun(Own())})
+        .about("main", source="")("A", "")
+        .holds(lambda run: run.x.min("arm"), at_least(1.0), other)
+    )
+    assert judge(made, {"main": run()}).ablation["change"] == {"setting": "Apart", "width": 7}
+
+
 def test_a_run_is_its_dataset_and_can_be_copied():
     made = run()
     assert float(made.x.sum()) == 10
@@ -111,3 +131,12 @@ def test_a_setting_but_for_fields_that_do_not_matter():
     assert set_as(Own(points=9), Own(), "points")
     assert not set_as(Own(points=9), Own(), "height")
     assert not set_as(Own(height=2.0, points=9), Own(), "points")
+
+
+def test_claims_row_by_row_are_those_in_two_halves():
+    one, rows = (Claims({"main": CheckRun(Own())}) for _ in range(2))
+    about = {"source": "here", "where": {"arm": "a"}}
+    given = (lambda run: run.x, at_least(1.0), LESS)
+    one.about("main", **about)("first", "x is large").holds(*given)
+    rows.hold((rows.about("main", **about), "first", "x is large", *given))
+    assert list(one) == list(rows)

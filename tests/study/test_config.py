@@ -264,6 +264,22 @@ def test_a_field_of_another_value_is_refused():
     assert "attack_steps: steps (for attack pgd); by default 4" in Attacked.__doc__
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Several(Config):
+    rules: tuple[str, ...] = setting(("gd",), "rules")
+    rate: float = setting(0.5, "a rate", of={"rules": ["adam", "sign"]})
+
+
+def test_a_field_of_one_of_several_values():
+    assert Several(rules=("gd", "adam"), rate=0.1).rate == 0.1
+    with pytest.raises(
+        ValueError, match=r"^rate is for rules 'adam' or 'sign', got rate=0.1 and rules='gd'$"
+    ):
+        Several(rate=0.1)
+    assert Several.of_old({"rules": ["gd", "sign"], "rate": 0.1})[1] == {"rules": ["gd", "sign"], "rate": 0.1}
+    assert Several.of_old({"rules": ["gd"], "rate": 0.1})[1] == {"rules": ["gd"]}
+
+
 def test_none_is_the_word_for_derived():
     assert Attacked().test_radius is None
     assert Attacked.from_dict(json.loads(json.dumps(Attacked().to_dict()))) == Attacked()
@@ -304,7 +320,7 @@ class Narrow(Config):
     ],
 )
 def test_a_setting_keeps_what_it_has_of_the_fields_of_another_time(values, kept):
-    name, fields = Narrow.kept(values, "size")
+    name, fields = Narrow.of_old(values, "size")
     assert (name, fields) == ("Narrow", kept)
     Narrow.from_dict(fields)
 
@@ -326,3 +342,39 @@ def test_another_default_keeps_meaning_and_range():
     with pytest.raises(ValueError, match="count must be an integer at least 0 and at most 100, got 101"):
         Other(count=101)
     assert Sample().count == 1
+
+
+def test_help_of_a_setting_of_two_bases_shows_the_fields_of_both():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Other(Config):
+        tall: int = setting(2, "a height")
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Both(Narrow, Other):
+        """Both."""
+
+    assert {"kind", "size", "count", "tall"} <= {
+        line.split(":")[0].strip() for line in Both.__doc__.splitlines()
+    }
+
+
+def test_what_is_derived_is_no_more_than_its_size():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Limited(Config):
+        most: int = setting(3, "the most")
+        some: int | None = setting(None, "none: derived", high="most")
+
+    assert Limited().some is None
+    with pytest.raises(ValueError, match="some must be at most most=3, got 4"):
+        Limited(some=4)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Beside(Config):
+    size: float | None = setting(None, "a size; none: derived", above=0)
+    start: typing.Literal["one", "two"] = setting("one", "a start", of={"size": [None]})
+
+
+def test_what_means_something_beside_a_derived_field_is_kept():
+    assert Beside.of_old({"size": 0.0, "start": "two"}, "size")[1] == {"size": None, "start": "two"}
+    assert Beside.of_old({"size": 1.0, "start": "two"}, "size")[1] == {"size": 1.0}

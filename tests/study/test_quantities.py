@@ -20,7 +20,15 @@ from dynamics.study import (
     setting,
     slope,
 )
-from dynamics.study.quantities import exponent_over, largest_ratio, rank_correlation, side_by_side, value_at
+from dynamics.study.quantities import (
+    at_each,
+    exponent_over,
+    largest_of,
+    largest_ratio,
+    rank_correlation,
+    side_by_side,
+    value_at,
+)
 
 STEPS = [0, 10, 30, 100]
 
@@ -137,3 +145,23 @@ def test_the_largest_ratio_is_of_neighbours():
     columns = ([4.0, 8.0, 1.0], [2.0, 4.0, np.nan], [3.0, 1.0, 1.0])
     runs = {str(i): Run(Config(), xr.Dataset({"x": ("seed", x)})) for i, x in enumerate(columns)}
     np.testing.assert_allclose(largest_ratio(lambda run: run.x)(runs), [1.5, 0.5, np.nan])
+
+
+def test_the_largest_over_runs_is_of_the_seeds_that_all_have():
+    one = xr.Dataset({"x": ("seed", [1.0, 5.0, 2.0])}, {"seed": [0, 1, 2]})
+    other = xr.Dataset({"x": ("seed", [3.0, np.nan])}, {"seed": [0, 2]})
+    found = largest_of(lambda run: run.x)({"a": Run(Config(), one), "b": Run(Config(), other)})
+    np.testing.assert_array_equal(found, [3.0, np.nan])
+
+
+def test_a_number_of_each_slice_and_value():
+    def number(one, norm):
+        if norm == "l0":
+            raise ValueError("no such norm")
+        return float(one.x) * len(norm)
+
+    coords = {"arm": ["a", "b"], "seed": [3, 5], "norm": ["l2", "l0", "linf"]}
+    dataset = xr.Dataset({"x": (("arm", "seed"), [[1.0, 2.0], [3.0, 4.0]])}, coords)
+    found = at_each(dataset, ("arm", "seed"), "norm", number, "a size")
+    assert found.dims == ("arm", "seed", "norm")
+    np.testing.assert_array_equal(found[1], [[6, np.nan, 12], [8, np.nan, 16]])

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("untyped")
         ("num_clusters=2,4,8", "num_clusters", [2, 4, 8]),
         ("num_clusters=4:16:3:log", "num_clusters", [4, 8, 16]),
         ("activation=relu,gelu", "activation", ["relu", "gelu"]),
-        ("hidden=64,128", "hidden", [64, 128]),
+        ("radii=64,128", "radii", [64, 128]),
         ("use_bias=true,false", "use_bias", [True, False]),
     ],
 )
@@ -77,7 +77,11 @@ def test_refuses_an_axis(text, words):
         ({"num_clusters": [4]}, {"num_samples": "activation"}, "not a number"),
         ({"num_clusters": [4]}, {"num_samples": "num_clusters / 0"}, "cannot be computed"),
         ({"num_clusters": [4, 5]}, {"num_samples": "num_clusters / 3"}, "num_samples must be an integer"),
-        ({"num_labels": [11, 12]}, {}, "no point of the sweep is possible: num_labels must lie between"),
+        (
+            {"num_labels": [11, 12]},
+            {},
+            "no point of the sweep is possible: num_labels must be at most num_clusters",
+        ),
     ],
 )
 def test_refuses_a_grid(axes, ties, words):
@@ -95,7 +99,7 @@ def test_points_ties_and_what_does_not_go_together():
     made = grid.make(Config(), axes, ties, {"dim": 64})
     assert made.shape == (2, 3)
     assert [config is None for config in made.configs] == [False, False, True, False, False, False]
-    assert "num_labels must lie between" in made.refused
+    assert "num_labels must be at most num_clusters" in made.refused
     for (i, j), config in zip(made.indices, made.configs, strict=True):
         if config is not None:
             assert (config.num_clusters, config.num_labels) == ([4, 8][i], [2, 4, 8][j])

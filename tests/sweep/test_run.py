@@ -27,8 +27,8 @@ CASES = {
     ),
     "flavors_of_margin": (
         {"init_scale": [0.1, 0.5, 1.0]},
-        {"data": "linear", "model": "linear", "dim": 3, "num_samples": 5, "num_test": 5, "norms": ("l2",)}
-        | {"algorithms": ("sign",), "step_rule": ("loss_adaptive",), "learning_rate": (0.1,), **SMALL},
+        {"rescale": False, "dim": 3, "num_samples": 5, "num_test": 5, "norms": ("l2",)}
+        | {"algorithms": ("sign",), "learning_rate": (0.1,), **SMALL},
     ),
 }
 pytestmark = pytest.mark.usefixtures("untyped")
@@ -60,7 +60,8 @@ def assert_is_the_separate_runs(dataset, experiment, config, axes, seeds):
 def test_equals_the_separate_runs(name):
     axes, settings = CASES[name]
     experiment = experiments.get(name)
-    config = dataclasses.replace(experiment.presets["small"], **settings)
+    preset = "linear" if name == "flavors_of_margin" else "small"
+    config = dataclasses.replace(experiment.presets[preset], **settings)
     said = []
     dataset = experiment.sweep(axes, config, seeds=2, say=said.append)
     assert len(said) == 1  # one program for all points

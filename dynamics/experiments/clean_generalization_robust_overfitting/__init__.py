@@ -15,12 +15,12 @@ from dynamics.experiments.clean_generalization_robust_overfitting.setting import
 def old(values):
     """The setting and its fields of a result of the time when one config held all."""
     if values["data"] == "patches":
-        return Patches.kept(values, "signal", "noise", "init_scale", "radius")
+        return Patches.of_old(values, "signal", "noise", "init_scale", "radius")
     if values["data"] != "parity":
-        return Images.kept(values)
+        return Images.of_old(values)
     signal = values["signal"] or 0.1
     radius = values["radius"] or signal * (1 - values["gamma"][0])
-    return Construction.kept(values | {"signal": signal, "radius": radius})
+    return Construction.of_old(values | {"signal": signal, "radius": radius})
 
 
 EXPERIMENT = Experiment(

@@ -11,7 +11,7 @@ from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.feature_averaging import claims, figures
 from dynamics.experiments.feature_averaging.quantities import RADIUS
-from dynamics.experiments.feature_averaging.setting import PRESETS, train
+from dynamics.experiments.feature_averaging.setting import PRESETS, old, train
 
 EXPERIMENT = Experiment(
     name="feature_averaging",
@@ -21,6 +21,7 @@ EXPERIMENT = Experiment(
     about="gradient descent averages cluster features; finer labels decouple them",
     presets=PRESETS,
     train=train,
+    old=old,
     arms="supervision",
     claims=claims.CLAIMS,
     figures=figures.FIGURES,

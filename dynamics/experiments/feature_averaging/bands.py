@@ -4,18 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from dynamics.experiments.feature_averaging.quantities import (
-    GROWTH,
-    RADIUS,
-    SUM_RADIUS,
-    averaged_cosine,
-    class_sizes,
-    equal_classes,
-    growth_law,
-    masked_radius,
-    theorem,
-)
-from dynamics.experiments.feature_averaging.setting import certifies
+from dynamics.experiments.feature_averaging import quantities as q
+from dynamics.experiments.feature_averaging.setting import Images, certifies
 from dynamics.laws import feature_averaging as laws
 from dynamics.study import Band, Run, around, at_least, between
 
@@ -30,13 +20,14 @@ def on_clusters(supervision: str, deviations: float = 0.0):
     """
 
     def applies(config) -> bool:
+        if q.theorem(config) is not True or not config.trains(supervision):
+            return False
         one_each = supervision == "binary" or config.labels == config.num_clusters
-        awake = config.noise > 0  # neurons that start inactive on all their centres: noise activates them
-        setting = theorem(config) is True and awake and one_each and config.trains(supervision)
-        if not (setting and deviations):
-            return setting
+        # neurons may start inactive on all their centres: noise activates them
+        if not (deviations and one_each and config.noise > 0):
+            return one_each and config.noise > 0
         summed = supervision == "fine" and config.readout != "max_logit"
-        law = SUM_RADIUS if summed else RADIUS[supervision]
+        law = q.SUM_RADIUS if summed else q.RADIUS[supervision]
         return law.theory(config) >= deviations * config.noise
 
     return applies
@@ -55,15 +46,15 @@ def certified(supervision: str, deviations: float = 0.0):
 def sum_certified(config) -> bool:
     """Whether the radius of the sum of logits is there beside that of the largest."""
     there = on_clusters("fine")(config) and config.readout == "max_logit"
-    return there and certifies(config, "fine", "sum_logit") and equal_classes(config)
+    return there and certifies(config, "fine", "sum_logit") and q.equal_classes(config)
 
 
 def attack_reaches(config) -> bool:
     """Whether the sum of logits is certified below the radius that the attack is asked about."""
     if not sum_certified(config):
         return False
-    farthest = SUM_SHARES[1] * SUM_RADIUS.theory(config) + 2 * config.noise  # of all but one point in forty
-    return bool(farthest < masked_radius(config))
+    farthest = SUM_SHARES[1] * q.SUM_RADIUS.theory(config) + 2 * config.noise  # of all but one point in forty
+    return bool(farthest < q.masked_radius(config))
 
 
 def paper_size(config) -> bool:
@@ -73,16 +64,16 @@ def paper_size(config) -> bool:
 
 def attacked(config) -> bool:
     """Whether PGD goes so far, and not for longer, which would turn more."""
-    attacks = 0 < config.attack_steps <= 40 and max(config.evaluation_radii) >= masked_radius(config)
-    return attacks and paper_size(config)
+    few = 0 < config.attack_steps <= 40
+    return few and paper_size(config) and bool(max(config.evaluation_radii) >= q.masked_radius(config))
 
 
 def compares_images(name: str, radius: float):
     """Whether a run attacks both networks on these images, at radii around this one."""
 
     def applies(config) -> bool:
-        compares = config.data == name and config.supervision == "both" and bool(config.attack_steps)
-        return compares and min(config.evaluation_radii) <= radius <= max(config.evaluation_radii)
+        compares = isinstance(config, Images) and config.data == name and config.supervision == "both"
+        return compares and config.attack_steps > 0 and min(config.radii) <= radius <= max(config.radii)
 
     return applies
 
@@ -113,7 +104,7 @@ def unequal(config, variance: float) -> float:
 
 def grown(config, share: float) -> float:
     r"""$\langle w, \mu_j\rangle$ of a cluster with so many times n/k samples, over that of one with n/k."""
-    own, usual = growth_law(config, "binary", [max(share, 0.0) * config.steps, config.steps])
+    own, usual = q.growth_law(config, "binary", [max(share, 0.0) * config.steps, config.steps])
     return float(own / usual) if usual else share
 
 
@@ -135,7 +126,7 @@ def cosine_of_size(config, many: float, few: float) -> float:
     order.
     """
     plenty = config.num_samples >= 100 * config.num_clusters
-    size = (min if many > 0 else max)(class_sizes(config))
+    size = (min if many > 0 else max)(q.class_sizes(config))
     others = 2.5 * scatter(config) ** 2 if few > 0 and not plenty else 0.0
     share = 1 + (many if plenty else few) * spread(config)
     return grown(config, share) * (1 + others) * config.sizes.averaged_alignment(size)
@@ -146,22 +137,22 @@ def about_mean(config) -> Band:
 
     The cosines with the other label's centres have their share of the norm.
     """
-    sizes, classes = config.sizes, class_sizes(config)
+    sizes, classes = config.sizes, q.class_sizes(config)
     others = [
         opposite * (sizes.off_alignment(own) ** 2 + sizes.centre_error**2)
         for own, opposite in zip(classes, classes[::-1], strict=True)
     ]
-    law = averaged_cosine(config)
+    law = q.averaged_cosine(config)
     lost = unequal(config, scatter(config) ** 2) + 0.75 * np.average(others, weights=classes)
     return between(law * (1 - 0.0065 - lost), law * 1.0134, law)
 
 
 def below_zero(config) -> Band:
     """Within six standard errors of either class's law, and of what the first step overshoots."""
-    sizes, classes = config.sizes, class_sizes(config)
+    sizes, classes = config.sizes, q.class_sizes(config)
     depths = [sizes.off_alignment(size) for size in classes]
     error = 6 * sizes.centre_error
-    first_step = overshoot(*growth_law(config, "binary", [min(1, config.steps), config.steps]))
+    first_step = overshoot(*q.growth_law(config, "binary", [min(1, config.steps), config.steps]))
     low = min(depths) - error - sizes.averaged_alignment(min(classes)) * first_step
     return between(low, max(0.0, max(depths) + error))
 
@@ -192,7 +183,7 @@ def near_growth(supervision: str):
     """
 
     def band(config) -> Band:
-        sizes, exact, binary = config.sizes, GROWTH[supervision].theory(config), supervision == "binary"
+        sizes, exact, binary = config.sizes, q.GROWTH[supervision].theory(config), supervision == "binary"
         others = 1 if binary else config.labels - 1
         first, last = (laws.growth_speed(size, sizes.memorisation, others) for size in (0.0, exact))
         width = config.width if binary else config.group_width
@@ -210,7 +201,7 @@ def near_radius(supervision: str, below: float, above: float):
     """The law for the mean radius up to these shares, unequal clusters, and four standard errors."""
 
     def band(config) -> Band:
-        exact, error = RADIUS[supervision].theory(config), 4 * config.noise / config.num_test**0.5
+        exact, error = q.RADIUS[supervision].theory(config), 4 * config.noise / config.num_test**0.5
         lost = below + unequal(config, spread(config) ** 2)
         return between(exact * (1 - lost) - error, exact * (1 + above) + error, exact)
 
@@ -229,5 +220,5 @@ def near_geometry(config) -> Band:
 
 
 def above_floor(config) -> Band:
-    """In the paper's size from 24 to 26; the law without suppression, in proportion, is a floor only."""
-    return between(*(share * SUM_RADIUS.theory(config) for share in SUM_SHARES))
+    """In the paper's size from 24 to 26; the law without q.suppression, in proportion, is a floor only."""
+    return between(*(share * q.SUM_RADIUS.theory(config) for share in SUM_SHARES))

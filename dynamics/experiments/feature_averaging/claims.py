@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
-from dynamics.experiments.feature_averaging import bands, quantities
+from dynamics.experiments.feature_averaging import bands
+from dynamics.experiments.feature_averaging import quantities as q
 from dynamics.experiments.feature_averaging.quantities import GROWTH, LABEL_LAW, PAIRS
 from dynamics.experiments.feature_averaging.setting import PRESETS
 from dynamics.laws.feature_averaging import mixed_radius
 from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, last
+from dynamics.study.quantities import exponent_over
 
 PAPER = PRESETS["paper"]
 BARE = replace(PAPER, attack_steps=0, records=2)  # certificates at the end, nothing on the way
@@ -54,8 +56,7 @@ RUNS = {
 CLAIMS = Claims(RUNS)
 
 LARGE_INIT = Ablation(
-    "initial weights and biases of size 1/sqrt(d): lazy training",
-    {"init_scale": 3072**-0.5, "init_bias": 3072**-0.5},
+    "initial weights and biases of size 1/sqrt(d): lazy training", dict.fromkeys(LAZY, 3072**-0.5)
 )
 SIGN = Ablation(
     "sign descent (normalised, step 1e-4) instead of gradient descent",
@@ -68,229 +69,131 @@ PICKY = Ablation(
 )
 MOMENTUM = Ablation("momentum 0.9", {"descent": "momentum"})
 T1, T2 = "feature-averaging theorem", "feature-decoupling theorem"
+GEOMETRY, CONJECTURE = "exact geometry", "Min & Vidal 2024, conjecture"
 BINARY, FINE = {"supervision": "binary"}, {"supervision": "fine"}
 
-claim = CLAIMS.about("main", where=BINARY, source=f"{T1}, Figure 2(a)", applies=bands.on_clusters("binary"))
-claim(
-    "A1-block-mean",
-    "binary labels: the mean cosine of a neuron with its own class's centres is 1/sqrt(|J|(1 + k/n))",
-).holds(quantities.cosine, bands.about_mean, LARGE_INIT)
-claim("A1-block-min", "binary labels: no own-class cosine is far below the mean").holds(
-    lambda run: quantities.own_cosines(run).min(PAIRS),
-    lambda c: at_least(bands.cosine_of_size(c, -2.8, -4.0)),
-    LARGE_INIT,
-)
-claim("A1-block-max", "binary labels: no own-class cosine is far above the mean").holds(
-    lambda run: quantities.own_cosines(run).max(PAIRS),
-    lambda c: at_most(bands.cosine_of_size(c, 3.9, 4.5)),
-    PICKY,
-)
-claim(
-    "A1-off-block", "binary labels: cosines with the other class's centres are below 0, by about sigma/R"
-).holds(quantities.farthest_other_cosine, bands.below_zero, LARGE_INIT)
 
-binary = CLAIMS.about("main", where=BINARY, source=T1)
-fine = CLAIMS.about("main", where=FINE, source=T2)
-binary(
-    "A2-growth", "binary labels: <w, mu_j> of own centres follows (e^(c l) - 1)/c + l = eta R^2 t/(k m)"
-).holds(
-    quantities.own_growth,
-    bands.near_growth("binary"),
-    SIGN,
-    source=f"growth law derived from {T1}",
-    applies=bands.grows("binary"),
-)
-binary("A3-clean-binary", "binary labels: clean test accuracy is 1").holds(
-    lambda run: last(run.test_accuracy),
-    around(1.0),
-    Ablation("noise sigma = 10 instead of 1", {"noise": 10.0}),
-    applies=bands.on_clusters("binary", 5.0),
-)
-fine("A3-clean-fine", "fine labels: clean binary test accuracy of the readout is 1").holds(
-    lambda run: last(run.test_accuracy),
-    around(1.0),
-    Ablation("noise sigma = 20 instead of 1", {"noise": 20.0}),
-    applies=bands.on_clusters("fine", 5.0),
-)
-binary("A4-radius", "binary labels: the mean certified l2 radius is sqrt(d/k)/sqrt(1 + k/n)").holds(
-    quantities.radius,
-    bands.near_radius("binary", 0.31 / 17.44, 0.22 / 17.44),
-    SIGN,
-    source=f"{T1}, exact radius of the averaging classifier",
-    applies=bands.certified("binary", 3.5),
-)
-binary(
-    "A4-radius-tight", "binary labels: lower and upper bound of the radius agree to 1e-3 at every point"
-).holds(
-    quantities.bounds_gap,
-    at_most(1e-3, 0.0),
-    LARGE_INIT,
-    source="certificate",
-    applies=lambda c: bands.certified("binary")(c) and quantities.equal_classes(c),
-)
-binary(
-    "A4-radius-spread",
-    "binary labels: the radius varies over a cluster's test points with standard deviation sigma",
-).holds(
-    quantities.spread_within_clusters,
-    bands.near_noise,
-    Ablation("noise sigma = 20 instead of 1: many points lie on the wrong side", {"noise": 20.0}),
-    source="exact radius of the averaging classifier",
-    applies=bands.certified("binary", 3.5),
-    needs=bands.enough_tested,
-)
-fine("A5-diagonal", "fine labels: every neuron's cosine with its own centre is near 1/sqrt(1 + k/n)").holds(
-    lambda run: quantities.own_cosines(run).min(PAIRS),
-    bands.decoupled_cosine,
-    COARSE,
-    source=f"{T2}, Figure 2(b)",
-    applies=bands.on_clusters("fine"),
-)
-fine(
-    "A5-growth", "fine labels: z = <w_j, mu_j> follows (e^(c z) - 1)/c + (G-1) z = (G-1) eta R^2 t/(k h)"
-).holds(
-    quantities.own_growth,
-    bands.near_growth("fine"),
-    SIGN,
-    source=f"growth law derived from {T2}",
-    applies=bands.grows("fine"),
-)
-fine(
-    "A6-radius",
-    "fine labels: the mean certified max-logit radius is sqrt(d/2)/sqrt(1 + k/n), less the noise's "
-    "E[max of k/2 normals]/sqrt 2",
-).holds(
-    quantities.radius,
-    bands.near_radius("fine", 0.23 / 38.2, 0.67 / 38.2),
-    COARSE,
-    applies=lambda c: c.readout == "max_logit" and bands.certified("fine", 3.5)(c),
-)
+def _binary(source, applies):
+    """About the binary network of the main run."""
+    return CLAIMS.about("main", where=BINARY, source=source, applies=applies)
 
-fine(
-    "A7-sum-radius",
-    "fine labels: the sum-of-logits readout is certified at about sqrt(d/(1 + k/2)) only, not sqrt(d/2)",
-).holds(
-    quantities.sum_radius,
-    bands.above_floor,
-    CORRELATED,
-    source="sum-of-logits readout, exact geometry",
-    applies=bands.paper_size,
-)
-CLAIMS.about("attacked", where=FINE, source="Figure 3 (left), gradient masking", applies=bands.attacked)(
-    "A7-masked-pgd",
-    "fine labels: PGD at radius 30 sqrt(d/3072) leaves the sum-of-logits readout at least 85 % correct",
-).holds(quantities.masked_accuracy, at_least(0.85), COARSE, needs=bands.enough_attacked)
-fine(
-    "A7-sum-geometry",
-    "fine labels: the certified sum-of-logits radius is R (1 + q b)/sqrt(1 + q), with q opposite labels "
-    "at -b times the own neuron",
-).holds(
-    quantities.sum_radius_ratio,
-    bands.near_geometry,
-    CORRELATED,
-    source="exact geometry",
-    applies=bands.sum_certified,
-)
-fine(
-    "A7-attack-succeeds",
-    "fine labels: a constructed attack below 30 sqrt(d/3072) flips at least 90 % of the points",
-).holds(
-    quantities.share_below,
-    at_least(0.9),
-    Ablation("4 clusters instead of 10: the exact radius exceeds the attack's", {"num_clusters": 4}),
-    source="exact geometry",
-    applies=bands.attack_reaches,
-)
 
-CLAIMS.about(*GROWN, where=BINARY, source=f"growth law derived from {T1}")(
-    "A8-growth-binary", "binary labels: the growth law holds within 2 % at three other (k, d, m, eta, T)"
-).holds(quantities.worst_error(quantities.own_growth, GROWTH["binary"]), at_most(0.02, 0.0), MOMENTUM)
-CLAIMS.about(*GROWN, where=FINE, source=f"growth law derived from {T2}")(
-    "A8-growth-fine",
-    "fine labels: the growth law holds within 2 % at three other (k, d, h, eta, T), h = 2 among them",
-).holds(quantities.worst_error(quantities.own_growth, GROWTH["fine"]), at_most(0.02, 0.0), MOMENTUM)
-CLAIMS.about(*(f"k_{k}_binary" for k in CLUSTERS), source=f"{T1}: radius of order sqrt(d/k)")(
-    "A9-exponent-k-binary", "binary labels: the radius falls with the number of clusters as k^(-1/2)"
-).holds(
-    quantities.radius_exponent("num_clusters"),
-    around(-0.5, absolute=0.03),
-    Ablation("fine labels instead of binary ones", {"supervision": "fine"}),
-)
-CLAIMS.about(*(f"k_{k}_fine" for k in CLUSTERS), source=f"{T2}: radius of order sqrt(d)")(
-    "A9-exponent-k-fine", "fine labels: the max-logit radius hardly depends on the number of clusters"
-).holds(
-    quantities.radius_exponent("num_clusters"),
-    between(-0.05, 0.0, 0.0),
-    Ablation("binary labels instead of fine ones", {"supervision": "binary"}),
-)
-CLAIMS.about(*(f"d_{d}" for d in DIMS), source=f"{T1}: radius of order sqrt(d/k)")(
-    "A10-exponent-d", "binary labels: the radius grows with the dimension as d^(1/2)"
-).holds(
-    quantities.radius_exponent("dim"),
-    around(0.5, absolute=0.03),
-    Ablation("centres of norm sqrt(512) in every dimension", {"centre_norm": 512**0.5}),
-)
-CLAIMS.about(*(f"labels_{g}" for g in LABELS), source="granularity law, closed form")(
-    "A11-labels", "G fine labels: the max-logit radius is sqrt(G d/(2k)), up to 7 % below and 3 % above"
-).holds(
-    quantities.label_law_error,
-    between(*LABEL_LAW, 0.0),
-    Ablation("binary labels only, whatever G says", {"supervision": "binary"}),
-)
+def _fine(source, applies):
+    """About the fine network of the main run."""
+    return CLAIMS.about("main", where=FINE, source=source, applies=applies)
 
-claim = CLAIMS.about("mixed", where=FINE, source="Proposition 4.8, on a net of ours")
-claim(
-    "P4.8-accuracy",
-    "fine labels do not force decoupling: a net that mixes 90 % of the average has class accuracy 1",
-).holds(
-    lambda run: last(run.class_accuracy),
-    around(1.0),
-    Ablation("the average itself (t = 1): classes of one sign cannot be told apart", {"mixing": 1.0}),
-)
-claim(
-    "P4.8-radius", "and is still not robust: its max-logit radius is R/sqrt(2(1-t)^2 + 4t(1-t) + t^2 k)"
-).holds(
-    quantities.radius,
-    lambda c: around(mixed_radius(c.norm, c.num_clusters, c.mixing), relative=1e-3),
-    CORRELATED,
-    source="Proposition 4.8, closed form of a net of ours",
-)
-CLAIMS.about("large_init", where=BINARY, source="rich and lazy regimes")(
-    "A12-large-init",
-    "binary labels: initial weights of size 1/sqrt(d) destroy averaging (mean cosine below 0.15)",
-).holds(
-    quantities.cosine,
-    at_most(0.15),
-    Ablation("the small initialisation of the theorem", {"init_scale": 1e-5, "init_bias": 1e-5}),
-)
-CONJECTURE = "Min & Vidal 2024, conjecture"
-CLAIMS.about("prelu", where=BINARY, source=CONJECTURE)(
-    "A13-prelu-decouples",
-    "binary labels: with pReLU of power p = 3 every neuron takes one centre (cosine above 0.95)",
-).holds(
-    lambda run: quantities.nearest_cosines(run).min("neuron"),
-    at_least(0.95),
-    Ablation("p = 1, which is ReLU", {"power": 1.0}),
-)
-CLAIMS.about("prelu_1", where=BINARY, source=CONJECTURE)(
-    "A13-relu-averages", "binary labels: with ReLU (p = 1) no neuron takes one centre (cosines below 0.55)"
-).holds(
-    lambda run: quantities.nearest_cosines(run).max("neuron"),
-    at_most(0.55),
-    Ablation("p = 3", {"power": 3.0}),
-)
 
-for name, size, source in (
-    ("mnist", 0.8, "Figure 3 (middle), in order"),
-    ("mnist", 1.2, "Figure 3 (middle), in order"),
-    # 1.2 in proportion to the images' mean norms, 3.9 and 9.2
-    ("digits", 0.5, "Figure 3 (middle), in order, on other images"),
-):
-    CLAIMS.about(name, source=source, applies=bands.compares_images(name, size), needs=bands.enough_attacked)(
-        f"{name}-gain-{size}",
-        f"{name}: the 10-class net, read out as odd/even, beats the parity net by 0.1 at radius {size}",
-    ).holds(
-        quantities.robustness_gain(size),
-        at_least(0.1),
-        Ablation("the multi-class net sees the two binary labels only", {"num_labels": 2}),
-    )
+aligned = _binary(f"{T1}, Figure 2(a)", bands.on_clusters("binary"))
+masked = CLAIMS.about(
+    "attacked", where=FINE, source="Figure 3 (left), gradient masking", applies=bands.attacked,
+    needs=bands.enough_attacked,
+)  # fmt: skip
+mixed = CLAIMS.about("mixed", where=FINE, source="Proposition 4.8, on a net of ours")
+CLAIMS.hold(
+    (aligned, "A1-block-mean",
+     "binary labels: the mean cosine of a neuron with its own class's centres is 1/sqrt(|J|(1 + k/n))",
+     q.cosine, bands.about_mean, LARGE_INIT),
+    (aligned, "A1-block-min", "binary labels: no own-class cosine is far below the mean",
+     lambda run: q.own_cosines(run).min(PAIRS), lambda c: at_least(bands.cosine_of_size(c, -2.8, -4.0)),
+     LARGE_INIT),
+    (aligned, "A1-block-max", "binary labels: no own-class cosine is far above the mean",
+     lambda run: q.own_cosines(run).max(PAIRS), lambda c: at_most(bands.cosine_of_size(c, 3.9, 4.5)), PICKY),
+    (aligned, "A1-off-block",
+     "binary labels: cosines with the other class's centres are below 0, by about sigma/R",
+     q.farthest_other_cosine, bands.below_zero, LARGE_INIT),
+    (_binary(f"growth law derived from {T1}", bands.grows("binary")), "A2-growth",
+     "binary labels: <w, mu_j> of own centres follows (e^(c l) - 1)/c + l = eta R^2 t/(k m)",
+     q.own_growth, bands.near_growth("binary"), SIGN),
+    (_binary(T1, bands.on_clusters("binary", 5.0)), "A3-clean-binary",
+     "binary labels: clean test accuracy is 1", lambda run: last(run.test_accuracy), around(1.0),
+     Ablation("noise sigma = 10 instead of 1", {"noise": 10.0})),
+    (_fine(T2, bands.on_clusters("fine", 5.0)), "A3-clean-fine",
+     "fine labels: clean binary test accuracy of the readout is 1", lambda run: last(run.test_accuracy),
+     around(1.0), Ablation("noise sigma = 20 instead of 1", {"noise": 20.0})),
+    (_binary(f"{T1}, exact radius of the averaging classifier", bands.certified("binary", 3.5)), "A4-radius",
+     "binary labels: the mean certified l2 radius is sqrt(d/k)/sqrt(1 + k/n)",
+     q.radius, bands.near_radius("binary", 0.31 / 17.44, 0.22 / 17.44), SIGN),
+    (_binary("certificate", lambda c: bands.certified("binary")(c) and q.equal_classes(c)), "A4-radius-tight",
+     "binary labels: lower and upper bound of the radius agree to 1e-3 at every point",
+     q.bounds_gap, at_most(1e-3, 0.0), LARGE_INIT),
+    (CLAIMS.about("main", where=BINARY, source="exact radius of the averaging classifier",
+                  applies=bands.certified("binary", 3.5), needs=bands.enough_tested), "A4-radius-spread",
+     "binary labels: the radius varies over a cluster's test points with standard deviation sigma",
+     q.spread_within_clusters, bands.near_noise,
+     Ablation("noise sigma = 20 instead of 1: many points lie on the wrong side", {"noise": 20.0})),
+    (_fine(f"{T2}, Figure 2(b)", bands.on_clusters("fine")), "A5-diagonal",
+     "fine labels: every neuron's cosine with its own centre is near 1/sqrt(1 + k/n)",
+     lambda run: q.own_cosines(run).min(PAIRS), bands.decoupled_cosine, COARSE),
+    (_fine(f"growth law derived from {T2}", bands.grows("fine")), "A5-growth",
+     "fine labels: z = <w_j, mu_j> follows (e^(c z) - 1)/c + (G-1) z = (G-1) eta R^2 t/(k h)",
+     q.own_growth, bands.near_growth("fine"), SIGN),
+    (_fine(T2, lambda c: c.readout == "max_logit" and bands.certified("fine", 3.5)(c)), "A6-radius",
+     "fine labels: the mean certified max-logit radius is sqrt(d/2)/sqrt(1 + k/n), less the noise's "
+     "E[max of k/2 normals]/sqrt 2",
+     q.radius, bands.near_radius("fine", 0.23 / 38.2, 0.67 / 38.2), CORRELATED),
+    (_fine("sum-of-logits readout, exact geometry", bands.paper_size), "A7-sum-radius",
+     "fine labels: the sum-of-logits readout is certified at about sqrt(d/(1 + k/2)) only, not sqrt(d/2)",
+     q.sum_radius, bands.above_floor, CORRELATED),
+    (masked, "A7-masked-pgd",
+     "fine labels: PGD at radius 30 sqrt(d/3072) leaves the sum-of-logits readout at least 85 % correct",
+     q.masked_accuracy, at_least(0.85), COARSE),
+    (_fine(GEOMETRY, bands.sum_certified), "A7-sum-geometry",
+     "fine labels: the certified sum-of-logits radius is R (1 + q b)/sqrt(1 + q), with q opposite labels "
+     "at -b times the own neuron",
+     q.sum_radius_ratio, bands.near_geometry, CORRELATED),
+    (_fine(GEOMETRY, bands.attack_reaches), "A7-attack-succeeds",
+     "fine labels: a constructed attack below 30 sqrt(d/3072) flips at least 90 % of the points",
+     q.share_below, at_least(0.9),
+     Ablation("4 clusters instead of 10: the exact radius exceeds the attack's", {"num_clusters": 4})),
+    (CLAIMS.about(*GROWN, where=BINARY, source=f"growth law derived from {T1}"), "A8-growth-binary",
+     "binary labels: the growth law holds within 2 % at three other (k, d, m, eta, T)",
+     q.worst_error(q.own_growth, GROWTH["binary"]), at_most(0.02, 0.0), MOMENTUM),
+    (CLAIMS.about(*GROWN, where=FINE, source=f"growth law derived from {T2}"), "A8-growth-fine",
+     "fine labels: the growth law holds within 2 % at three other (k, d, h, eta, T), h = 2 among them",
+     q.worst_error(q.own_growth, GROWTH["fine"]), at_most(0.02, 0.0), MOMENTUM),
+    (CLAIMS.about(*(f"k_{k}_binary" for k in CLUSTERS), source=f"{T1}: radius of order sqrt(d/k)"),
+     "A9-exponent-k-binary", "binary labels: the radius falls with the number of clusters as k^(-1/2)",
+     exponent_over(lambda c: c.num_clusters, q.radius), around(-0.5, absolute=0.03),
+     Ablation("fine labels instead of binary ones", {"supervision": "fine"})),
+    (CLAIMS.about(*(f"k_{k}_fine" for k in CLUSTERS), source=f"{T2}: radius of order sqrt(d)"),
+     "A9-exponent-k-fine", "fine labels: the max-logit radius hardly depends on the number of clusters",
+     exponent_over(lambda c: c.num_clusters, q.radius), between(-0.05, 0.0, 0.0),
+     Ablation("binary labels instead of fine ones", {"supervision": "binary"})),
+    (CLAIMS.about(*(f"d_{d}" for d in DIMS), source=f"{T1}: radius of order sqrt(d/k)"),
+     "A10-exponent-d", "binary labels: the radius grows with the dimension as d^(1/2)",
+     exponent_over(lambda c: c.dim, q.radius), around(0.5, absolute=0.03),
+     Ablation("centres of norm sqrt(512) in every dimension", {"centre_norm": 512**0.5})),
+    (CLAIMS.about(*(f"labels_{g}" for g in LABELS), source="granularity law, closed form"), "A11-labels",
+     "G fine labels: the max-logit radius is sqrt(G d/(2k)), up to 7 % below and 3 % above",
+     q.label_law_error, between(*LABEL_LAW, 0.0),
+     Ablation("binary labels only, whatever G says", {"supervision": "binary"})),
+    (mixed, "P4.8-accuracy",
+     "fine labels do not force decoupling: a net that mixes 90 % of the average has class accuracy 1",
+     lambda run: last(run.class_accuracy), around(1.0),
+     Ablation("the average itself (t = 1): classes of one sign cannot be told apart", {"mixing": 1.0})),
+    (CLAIMS.about("mixed", where=FINE, source="Proposition 4.8, closed form of a net of ours"), "P4.8-radius",
+     "and is still not robust: its max-logit radius is R/sqrt(2(1-t)^2 + 4t(1-t) + t^2 k)",
+     q.radius, lambda c: around(mixed_radius(c.norm, c.num_clusters, c.mixing), relative=1e-3), CORRELATED),
+    (CLAIMS.about("large_init", where=BINARY, source="rich and lazy regimes"), "A12-large-init",
+     "binary labels: initial weights of size 1/sqrt(d) destroy averaging (mean cosine below 0.15)",
+     q.cosine, at_most(0.15),
+     Ablation("the small initialisation of the theorem", {"init_scale": 1e-5, "init_bias": 1e-5})),
+    (CLAIMS.about("prelu", where=BINARY, source=CONJECTURE), "A13-prelu-decouples",
+     "binary labels: with pReLU of power p = 3 every neuron takes one centre (cosine above 0.95)",
+     lambda run: q.nearest_cosines(run).min("neuron"), at_least(0.95),
+     Ablation("p = 1, which is ReLU", {"power": 1.0})),
+    (CLAIMS.about("prelu_1", where=BINARY, source=CONJECTURE), "A13-relu-averages",
+     "binary labels: with ReLU (p = 1) no neuron takes one centre (cosines below 0.55)",
+     lambda run: q.nearest_cosines(run).max("neuron"), at_most(0.55), Ablation("p = 3", {"power": 3.0})),
+    *((CLAIMS.about(name, source=source, applies=bands.compares_images(name, size),
+                    needs=bands.enough_attacked), f"{name}-gain-{size}",
+       f"{name}: the 10-class net, read out as odd/even, beats the parity net by 0.1 at radius {size}",
+       q.robustness_gain(size), at_least(0.1),
+       Ablation("the multi-class net sees the two binary labels only", {"num_labels": 2}))
+      for name, size, source in (
+          ("mnist", 0.8, "Figure 3 (middle), in order"),
+          ("mnist", 1.2, "Figure 3 (middle), in order"),
+          # 1.2 in proportion to the images' mean norms, 3.9 and 9.2
+          ("digits", 0.5, "Figure 3 (middle), in order, on other images"),
+      )),
+)  # fmt: skip

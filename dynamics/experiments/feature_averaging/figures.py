@@ -8,16 +8,8 @@ import numpy as np
 import xarray as xr
 
 from dynamics import plots
-from dynamics.experiments.feature_averaging.quantities import (
-    COSINE,
-    GROWTH,
-    RADIUS,
-    SUM_RADIUS,
-    class_sizes,
-    growth_law,
-    own_projection,
-    suppression,
-)
+from dynamics.experiments.feature_averaging import quantities as q
+from dynamics.experiments.feature_averaging.setting import Images
 from dynamics.laws import feature_averaging as laws
 from dynamics.problem.readouts import Readout
 from dynamics.study import Run
@@ -26,28 +18,28 @@ from dynamics.words import counted
 if TYPE_CHECKING:
     import matplotlib.figure
 
-_FACTOR = r"$c=1+k\sigma^2d/nR^2$"
 MASKED_BY = 1.1
 NAMES = {"binary": "binary labels", "fine": "fine labels"}
+SUMMED = plots.COLOURS[2]
 
 
-def _arms(dataset: xr.Dataset) -> dict[str, xr.Dataset]:
-    arms = {}
-    for name in dataset.supervision.values.tolist():
-        arm = dataset.sel(supervision=name)
-        if "own" in arm:
-            arm = arm.dropna("neuron", how="all", subset=["own"])
-        arms[name] = arm
-    return arms
+def _arms(run: Run) -> dict[str, xr.Dataset]:
+    arms = {name: run.dataset.sel(supervision=name) for name in run.supervision.values.tolist()}
+    return {k: a.dropna("neuron", how="all", subset=["own"]) if "own" in a else a for k, a in arms.items()}
+
+
+def _coloured(arms):
+    """Each network's colour, name and records."""
+    return [(colour, *arm) for colour, arm in zip(plots.COLOURS, arms.items(), strict=False)]
 
 
 def _draw_alignment(ax, config, name, arm):
     predicted = {}
-    if COSINE[name].applies(config):
-        for size in sorted(set(class_sizes(config))) if name == "binary" else (1,):
+    if q.COSINE[name].applies(config):
+        for size in sorted(set(q.class_sizes(config))) if name == "binary" else (1,):
             value = config.sizes.averaged_alignment(size)
             root = f"{size}\\,c" if name == "binary" else "c"
-            predicted[f"$1/\\sqrt{{{root}}}$ = {value:.3f},\n{_FACTOR}"] = value
+            predicted[rf"$1/\sqrt{{{root}}}$ = {value:.3f}," + "\n" + r"$c=1+k\sigma^2d/nR^2$"] = value
     own = arm.own.transpose("seed", "neuron", "feature").values
     plots.alignment_curves(ax, arm.step.values, arm.alignment.values, own, predicted)
     ax.set_title(f"{NAMES[name]}: alignment of each neuron")
@@ -59,62 +51,43 @@ def _draw_map(ax, config, name, arm, numbers=True):
 
 
 def _draw_growth(ax, config, arms):
-    for colour, (name, arm) in zip(plots.COLOURS, arms.items(), strict=False):
-        own = own_projection(arm).transpose("seed", "step")
-        plots.band(ax, arm.step.values, own.values, color=colour, label=NAMES[name])
-        if not GROWTH[name].applies(config):
-            continue
-        law = growth_law(config, name, arm.step.values)
-        ax.plot(
-            arm.step.values,
-            law,
-            label=f"law of {name}",
-            **plots.THEORY | {"dashes": (4, 2 + 2 * (name == "fine"))},
-        )
-    plots.time_axis(ax, arms[next(iter(arms))].step.values)
-    ax.set_ylabel(r"$\langle w_r, \mu_j\rangle$, own features")
-    ax.set_title("growth of own features")
-    ax.legend(loc="upper left")
+    for colour, name, arm in _coloured(arms):
+        plots.curve(ax, q.own_projection(arm), "step", color=colour, label=NAMES[name])
+        if q.GROWTH[name].applies(config):
+            dashes = {"dashes": (4, 2 + 2 * (name == "fine"))}
+            law = q.growth_law(config, name, arm.step.values)
+            ax.plot(arm.step.values, law, label=f"law of {name}", **plots.THEORY | dashes)
+    plots.time_axis(ax, arm.step.values)
+    y, title = r"$\langle w_r, \mu_j\rangle$, own features", "growth of own features"
+    plots.label(ax, y=y, title=title, legend="upper left")
 
 
 def _draw_robustness(ax, config, arms):
     top = max(config.evaluation_radii)
-    fine_grid = np.linspace(0, top, 200)
-    for colour, (name, arm) in zip(plots.COLOURS, arms.items(), strict=False):
+    grid = np.linspace(0, top, 200)
+    for colour, name, arm in _coloured(arms):
         readout = "" if name == "binary" else f", {config.readout}"
-        if "certified_radius" in arm and np.isfinite(arm.certified_radius).any():
-            shares = plots.survival(_attacked_points(config, arm.certified_radius).values, fine_grid)
-            plots.band(ax, fine_grid, shares, color=colour, label=f"{NAMES[name]}{readout}: certified")
-        if "pgd_accuracy" in arm:
-            middle = arm.pgd_accuracy.median("seed")
-            style = {"color": colour, "marker": "o", "markersize": 3.5, "markerfacecolor": "white"}
-            line = "none" if "certified_radius" in arm else "-"
-            masked = " (masked)" if _is_masked(config, arm, "") else ""
-            label = f"{NAMES[name]}{readout}: PGD-{config.attack_steps}{masked}"
-            ax.plot(arm.radius.values, middle, linestyle=line, label=label, **style)
-        if name == "fine" and "certified_radius_sum_logit" in arm:
-            points = _attacked_points(config, arm.certified_radius_sum_logit)
-            shares = plots.survival(points.values, fine_grid)
-            plots.band(
-                ax, fine_grid, shares, color=plots.COLOURS[2], label="fine labels, sum_logit: certified"
-            )
-        if (
-            name == "fine"
-            and "pgd_accuracy_sum_logit" in arm
-            and config.readout != "sum_logit"
-            and not config.on_images
-        ):
-            middle = arm.pgd_accuracy_sum_logit.median("seed")
-            style = {"color": plots.COLOURS[2], "marker": "^", "markersize": 3.5, "markerfacecolor": "white"}
-            masked = " (masked)" if _is_masked(config, arm, "_sum_logit") else ""
-            label = f"fine labels, sum_logit: PGD-{config.attack_steps}{masked}"
-            ax.plot(arm.radius.values, middle, linestyle="none", label=label, **style)
-    _draw_radius_theory(ax, config, arms, fine_grid)
-    ax.set_xlim(0, top)
-    ax.set_ylim(-0.02, 1.02)
-    ax.set_xlabel(r"$\ell_2$ radius $\epsilon$")
-    ax.set_ylabel("robust test accuracy")
-    ax.set_title("robust accuracy against radius")
+        _draw_readout(ax, config, arm, grid, "", f"{NAMES[name]}{readout}", color=colour, marker="o")
+        summed = name == "fine" and config.readout != "sum_logit" and not isinstance(config, Images)
+        if summed:
+            label = "fine labels, sum_logit"
+            _draw_readout(ax, config, arm, grid, "_sum_logit", label, color=SUMMED, marker="^")
+    _draw_radius_theory(ax, config, arms, grid)
+    x, title = r"$\ell_2$ radius $\epsilon$", "robust accuracy against radius"
+    plots.label(ax, x, "robust test accuracy", title, xlim=(0, top), ylim=(-0.02, 1.02))
+
+
+def _draw_readout(ax, config, arm, grid, suffix, label, **style):
+    """Of one readout, the certified share of points as a line and PGD's as marks, or its line alone."""
+    certified, pgd = arm.get(f"certified_radius{suffix}"), arm.get(f"pgd_accuracy{suffix}")
+    if certified is not None and np.isfinite(certified).any():
+        shares = plots.survival(_attacked_points(config, certified).values, grid)
+        plots.band(ax, grid, shares, color=style["color"], label=f"{label}: certified")
+    if pgd is not None:
+        line = "none" if suffix or certified is not None else "-"
+        masked = " (masked)" if _is_masked(config, arm, suffix) else ""
+        style |= {"linestyle": line, "label": f"{label}: PGD-{config.attack_steps}{masked}"}
+        ax.plot(arm.radius.values, pgd.median("seed"), markersize=3.5, markerfacecolor="white", **style)
 
 
 def _attacked_points(config, radii):
@@ -128,56 +101,38 @@ def _is_masked(config, arm, suffix) -> bool:
     pgd = arm.get(f"pgd_accuracy{suffix}")
     if proven is None or pgd is None or proven.isnull().all():
         return False
-    half = _half_radius(pgd)
-    reached = float(pgd.radius.max()) if math.isinf(half) else half
+    reached = min(_half_radius(pgd), float(pgd.radius.max()))
     return reached > MASKED_BY * float(np.median(_attacked_points(config, proven)))
 
 
 def _draw_radius_theory(ax, config, arms, grid):
-    if "binary" in arms and (radius := RADIUS["binary"].predicted(config)) is not None:
-        law = laws.robust_accuracy(grid, radius, config.noise)
-        ax.plot(
-            grid,
-            law,
-            label=rf"binary: $\Phi((\bar r-\epsilon)/\sigma)$, $\bar r=R/\sqrt{{kc}}$ = {radius:.1f}",
-            **plots.THEORY,
-        )
+    if "binary" in arms and (radius := q.RADIUS["binary"].predicted(config)) is not None:
+        label = rf"binary: $\Phi((\bar r-\epsilon)/\sigma)$, $\bar r=R/\sqrt{{kc}}$ = {radius:.1f}"
+        ax.plot(grid, laws.robust_accuracy(grid, radius, config.noise), label=label, **plots.THEORY)
         ax.axvline(radius, **plots.THEORY | {"linewidth": 0.8})
-    if "fine" in arms and (radius := RADIUS["fine"].predicted(config)) is not None:
+    if "fine" in arms and (radius := q.RADIUS["fine"].predicted(config)) is not None:
         half = config.norm * math.sqrt(config.labels / (2 * config.num_clusters))
         share = "1/2" if config.labels == config.num_clusters else "G/2k"
-        ax.axvline(
-            radius,
-            label=rf"fine: $R\sqrt{{{share}}}$ = {half:.1f} less noise: {radius:.1f}",
-            **plots.THEORY | {"color": "0.5"},
-        )
+        label = rf"fine: $R\sqrt{{{share}}}$ = {half:.1f} less noise: {radius:.1f}"
+        ax.axvline(radius, label=label, **plots.THEORY | {"color": "0.5"})
 
 
 def _draw_training(ax, arms):
-    for colour, (name, arm) in zip(plots.COLOURS, arms.items(), strict=False):
-        loss = arm.training_loss.transpose("seed", "step").values
-        plots.band(ax, arm.step.values, loss, color=colour, label=NAMES[name])
-    plots.time_axis(ax, arms[next(iter(arms))].step.values)
-    ax.set_yscale("log")
-    ax.set_ylabel("mean training loss")
-    ax.set_title("training")
-    ax.legend(loc="lower left")
-
-
-def _legend_beside(ax):
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.4, labelspacing=0.8)
+    for colour, name, arm in _coloured(arms):
+        plots.curve(ax, arm.training_loss, "step", color=colour, label=NAMES[name])
+    plots.time_axis(ax, arm.step.values)
+    plots.label(ax, y="mean training loss", title="training", log="y", legend="lower left")
 
 
 @plots.styled
 def overview(run: Run) -> "matplotlib.figure.Figure":
     """Alignment curves, final maps, growth and robust accuracy of each supervision in one picture."""
-    dataset = run.dataset
-    config, arms = run.config, _arms(dataset)
-    if "alignment" not in dataset:
-        figure, axes = plots.new_figure(1, 2, 8.5, 3.8)
-        _draw_training(axes[0, 0], arms)
-        _draw_robustness(axes[0, 1], config, arms)
-        axes[0, 1].legend(loc="lower left")
+    config, arms = run.config, _arms(run)
+    if "alignment" not in run:
+        figure, (left, right) = plots.panels(2, 4.25, 3.8)
+        _draw_training(left, arms)
+        _draw_robustness(right, config, arms)
+        right.legend(loc="lower left")
     else:
         columns = len(arms) + 1
         figure, axes = plots.new_figure(2, columns, max(3.2 * columns, 8.0), 7.0)
@@ -188,76 +143,58 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
         _draw_robustness(axes[1, -1], config, arms)
         handles, labels = axes[1, -1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, title="robust accuracy")
-    source = (
-        f"{config.data}"
-        if config.on_images
-        else f"k={config.num_clusters}, d={config.dim}, n={config.num_samples}"
-    )
-    seeds = counted(dataset.sizes["seed"], "seed")
-    figure.suptitle(
-        f"Feature averaging (Li et al. 2025): {source}, {seeds}, {config.descent}",
-        fontsize=10.5,
-    )
+    sized = not isinstance(config, Images)
+    source = f"k={config.num_clusters}, d={config.dim}, n={config.num_samples}" if sized else config.data
+    about = f"{source}, {counted(run.sizes['seed'], 'seed')}, {config.descent}"
+    figure.suptitle(f"Feature averaging (Li et al. 2025): {about}", fontsize=10.5)
+    return figure
+
+
+def _each(run, draw, height):
+    """A panel for each network; None without neurons to align."""
+    if "alignment" not in run:
+        return None
+    arms = _arms(run)
+    figure, axes = plots.panels(len(arms), 4.6, height)
+    for ax, (name, arm) in zip(axes, arms.items(), strict=True):
+        draw(ax, run.config, name, arm)
     return figure
 
 
 @plots.styled
 def alignment(run: Run) -> "matplotlib.figure.Figure | None":
     """Alignment of each neuron with each feature over time; None without neurons to align."""
-    dataset = run.dataset
-    if "alignment" not in dataset:
-        return None
-    config, arms = run.config, _arms(dataset)
-    figure, axes = plots.new_figure(1, len(arms), 4.6 * len(arms), 3.4)
-    for ax, (name, arm) in zip(axes[0], arms.items(), strict=True):
-        _draw_alignment(ax, config, name, arm)
-    return figure
+    return _each(run, _draw_alignment, 3.4)
 
 
 @plots.styled
 def feature_maps(run: Run) -> "matplotlib.figure.Figure | None":
     """Figure 2: cosine of each neuron with each feature at the end; None without neurons to align."""
-    dataset = run.dataset
-    if "alignment" not in dataset:
-        return None
-    config, arms = run.config, _arms(dataset)
-    figure, axes = plots.new_figure(1, len(arms), 4.6 * len(arms), 3.7)
-    for ax, (name, arm) in zip(axes[0], arms.items(), strict=True):
-        _draw_map(ax, config, name, arm)
-    return figure
+    return _each(run, _draw_map, 3.7)
 
 
 @plots.styled
 def robust_accuracy(run: Run) -> "matplotlib.figure.Figure | None":
     """Figure 3: robust accuracy against radius, certified and under PGD, with the theory's radii."""
-    dataset = run.dataset
-    config, arms = run.config, _arms(dataset)
-    if "pgd_accuracy" not in dataset and "certified_radius" not in dataset:
+    if "pgd_accuracy" not in run and "certified_radius" not in run:
         return None
-    figure, axes = plots.new_figure(1, 1, 6.8, 3.6)
-    _draw_robustness(axes[0, 0], config, arms)
-    _legend_beside(axes[0, 0])
+    figure, (ax,) = plots.panels(1, 6.8, 3.6)
+    _draw_robustness(ax, run.config, _arms(run))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.4, labelspacing=0.8)
     return figure
 
 
 @plots.styled
 def growth(run: Run) -> "matplotlib.figure.Figure | None":
     """Inner products with own features over time against the growth laws."""
-    dataset = run.dataset
-    if "projection" not in dataset:
+    if "projection" not in run:
         return None
-    figure, axes = plots.new_figure(1, 1, 4.6, 3.4)
-    _draw_growth(axes[0, 0], run.config, _arms(dataset))
+    figure, (ax,) = plots.panels(1, 4.6, 3.4)
+    _draw_growth(ax, run.config, _arms(run))
     return figure
 
 
-FIGURES = {
-    "overview": overview,
-    "alignment": alignment,
-    "feature_maps": feature_maps,
-    "robust_accuracy": robust_accuracy,
-    "growth": growth,
-}
+FIGURES = {draw.__name__: draw for draw in (overview, alignment, feature_maps, robust_accuracy, growth)}
 
 
 def robustness_table(run: Run) -> str:
@@ -267,52 +204,35 @@ def robustness_table(run: Run) -> str:
     points prove half of them wrong; there PGD reports robustness that is not. The theory of `sum_logit`
     takes the suppression of opposite neurons from the trained network.
     """
-    dataset = run.dataset
-    config, arms = run.config, _arms(dataset)
+    own = run.config.readout
     rows = [("network", "certified mean", "sd", "min", "PGD 50 %", "universal 50 %", "theory", "")]
-    for name, arm in arms.items():
-        readouts = (
-            [""]
-            if name == "binary"
-            else [config.readout, *(r for r in get_args(Readout) if r != config.readout)]
-        )
-        for readout in readouts:
-            suffix = "" if readout in ("", config.readout) else f"_{readout}"
-            row = _table_row(config, arm, name, readout, suffix)
-            if row is not None:
-                rows.append(row)
-    if len(rows) == 1:
-        return ""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
+    for name, arm in _arms(run).items():
+        for readout in [""] if name == "binary" else dict.fromkeys([own, *get_args(Readout)]):
+            suffix = "" if readout in ("", own) else f"_{readout}"
+            if f"certified_radius{suffix}" in arm or f"pgd_accuracy{suffix}" in arm:
+                rows.append(_table_row(run.config, arm, name, readout, suffix))
+    return plots.text_table(rows)
 
 
 def _table_row(config, arm, name, readout, suffix):
     certified = arm.get(f"certified_radius{suffix}")
-    pgd, universal = arm.get(f"pgd_accuracy{suffix}"), arm.get("universal_accuracy")
-    if certified is None and pgd is None:
-        return None
     numbers = [math.nan] * 3
     if certified is not None:
         numbers = [float(f(certified)) for f in (np.mean, lambda c: c.std("point").mean(), np.min)]
-    half = _half_radius(pgd)
-    moved = _half_radius(universal) if not suffix else math.nan
-    theory = _theory(config, arm, name, readout)
+    half = _half_radius(arm.get(f"pgd_accuracy{suffix}"))
+    moved = _half_radius(arm.get("universal_accuracy")) if not suffix else math.nan
+    numbers += [half, moved, _theory(config, arm, name, readout)]
+    cells = ["-" if math.isnan(v) else "> grid" if math.isinf(v) else f"{v:.2f}" for v in numbers]
     masked = "masked" if _is_masked(config, arm, suffix) else ""
-    cells = [
-        "-" if math.isnan(v) else ("> grid" if math.isinf(v) else f"{v:.2f}")
-        for v in (*numbers, half, moved, theory)
-    ]
     return (f"{NAMES[name]} {readout}".strip(), *cells, masked)
 
 
 def _theory(config, arm, name, readout) -> float:
     """The closed form of a readout's radius; NaN where there is none."""
-    if readout == "sum_logit" and SUM_RADIUS.applies(config):
-        pushed = float(suppression(arm[["projection", "own"]].mean("seed")).fillna(0))
+    if readout == "sum_logit" and q.SUM_RADIUS.applies(config):
+        pushed = float(q.suppression(arm[["projection", "own"]].mean("seed")).fillna(0))
         return config.sizes.sum_logit_radius(config.labels, max(pushed, 0.0))
-    law = RADIUS[name].predicted(replace(config, readout=readout) if readout else config)
+    law = q.RADIUS[name].predicted(replace(config, readout=readout) if readout else config)
     return math.nan if law is None else law
 
 
@@ -324,7 +244,6 @@ def _half_radius(accuracy):
     below = np.flatnonzero(mean <= 0.5)
     if below.size == 0:
         return math.inf
-    i = below[0]
-    if i == 0:
+    if (i := below[0]) == 0:
         return 0.0
-    return float(radius[i - 1] + (mean[i - 1] - 0.5) / (mean[i - 1] - mean[i]) * (radius[i] - radius[i - 1]))
+    return float(np.interp(-0.5, -mean[i - 1 : i + 1], radius[i - 1 : i + 1]))

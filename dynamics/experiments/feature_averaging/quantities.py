@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import xarray as xr
 
-from dynamics.data.clusters import granular_classes
-from dynamics.experiments.feature_averaging.setting import positive_labels
-from dynamics.study import Law, Run, last, power_law
+from dynamics.experiments.feature_averaging.setting import Clusters, Images
+from dynamics.study import Law, Run, last
 from dynamics.study.quantities import side_by_side, value_at
 
 PAIRS = ("neuron", "feature")
@@ -105,16 +104,6 @@ def robustness_gain(place: float):
     return gain
 
 
-def radius_exponent(size: str):
-    """Exponent of a field in the radius; each run has one supervision."""
-
-    def exponent(runs: Mapping[str, Run]) -> xr.DataArray:
-        sizes = [getattr(run.config, size) for run in runs.values()]
-        return power_law(sizes, side_by_side({name: radius(run) for name, run in runs.items()}), "run")
-
-    return exponent
-
-
 def worst_error(quantity: Callable, law: Law):
     """Largest relative distance from a law over runs, whether it holds for them or is expected not to."""
     return lambda runs: side_by_side(
@@ -149,7 +138,7 @@ def class_sizes(config) -> tuple[int, int]:
 
 def equal_labels(config) -> bool:
     """Whether every fine label has as many clusters as the others."""
-    return len(set(Counter(granular_classes(config.signs, config.labels)).values())) == 1
+    return len(set(Counter(config.classes).values())) == 1
 
 
 def equal_classes(config) -> bool:
@@ -166,9 +155,8 @@ def _unless(reasons: Mapping[str, Callable]):
 
 
 THEOREM = {
-    "the data are images": lambda c: c.on_images,
+    "the data are images": lambda c: isinstance(c, Images),
     "the activation is not ReLU": lambda c: c.activation != "relu",
-    "the second layer is trained": lambda c: c.train_output,
     "the training is adversarial": lambda c: c.train_radius > 0,
     "the centres are not orthogonal": lambda c: c.correlation != 0,
     "the initial weights are written down": lambda c: c.start != "random",
@@ -209,44 +197,28 @@ def _laws(name: str, label: str, quantity: Callable, **theories) -> dict[str, La
             f"{label}, {supervision} labels",
             lambda run: quantity(run).sel(supervision=supervision),
             *theory,
-            recorded=lambda config: config.trains(supervision),
+            recorded=lambda config: isinstance(config, Clusters) and config.trains(supervision),
         )
 
     return {supervision: law(supervision, *theory) for supervision, theory in theories.items()}
 
 
 COSINE = _laws(
-    "cosine",
-    "cosine with own centres",
-    cosine,
-    binary=(averaged_cosine, descends),
+    "cosine", "cosine with own centres", cosine, binary=(averaged_cosine, descends),
     fine=(lambda c: c.sizes.averaged_alignment(1), decouples),
-)
+)  # fmt: skip
 GROWTH = _laws(
-    "growth",
-    r"$\langle w_r, \mu_j\rangle$ of own centres",
-    own_growth,
+    "growth", r"$\langle w_r, \mu_j\rangle$ of own centres", own_growth,
     binary=(lambda c: float(growth_law(c, "binary", [c.steps])[0]), descends),
     fine=(lambda c: float(growth_law(c, "fine", [c.steps])[0]), descends),
-)
+)  # fmt: skip
 RADIUS = _laws(
-    "radius",
-    r"certified $\ell_2$ radius",
-    radius,
-    fine=(
-        lambda c: c.sizes.decoupled_radius(c.labels, positive_labels(c)),
-        granular,
-        lambda c: _radius_exponents(c, num_clusters=-0.5 if c.num_labels else 0.0, num_labels=0.5),
-    ),
-    binary=(
-        lambda c: c.sizes.averaged_radius(),
-        descends,
-        lambda c: _radius_exponents(c, num_clusters=-0.5),
-    ),
-)
+    "radius", r"certified $\ell_2$ radius", radius,
+    fine=(lambda c: c.sizes.decoupled_radius(c.labels, c.positive_labels), granular,
+          lambda c: _radius_exponents(c, num_clusters=-0.5 if c.num_labels else 0.0, num_labels=0.5)),
+    binary=(lambda c: c.sizes.averaged_radius(), descends, lambda c: _radius_exponents(c, num_clusters=-0.5)),
+)  # fmt: skip
 SUM_RADIUS = _laws(
-    "sum_radius",
-    r"certified $\ell_2$ radius of the sum of logits",
-    sum_radius,
+    "sum_radius", r"certified $\ell_2$ radius of the sum of logits", sum_radius,
     fine=(lambda c: c.sizes.sum_logit_radius(c.labels), symmetric),
-)["fine"]
+)["fine"]  # fmt: skip

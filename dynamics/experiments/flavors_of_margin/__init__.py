@@ -7,7 +7,7 @@ Neural Networks", arXiv:2410.22069.
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.flavors_of_margin import claims, figures
-from dynamics.experiments.flavors_of_margin.setting import PRESETS, train
+from dynamics.experiments.flavors_of_margin.setting import PRESETS, old, train
 
 EXPERIMENT = Experiment(
     name="flavors_of_margin",
@@ -16,6 +16,7 @@ EXPERIMENT = Experiment(
     about="steepest descent in a norm maximises the margin of that norm",
     presets=PRESETS,
     train=train,
+    old=old,
     arms="algorithm",
     claims=claims.CLAIMS,
     figures=figures.FIGURES,

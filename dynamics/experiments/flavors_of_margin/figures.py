@@ -6,48 +6,42 @@ import numpy as np
 import xarray as xr
 
 from dynamics import plots
-from dynamics.experiments.flavors_of_margin.quantities import (
-    LOGARITHM,
-    RATE,
-    SWITCH,
-    increments,
-    own,
-    own_norms,
-    own_ratio,
-)
-from dynamics.study import Run
+from dynamics.experiments.flavors_of_margin import quantities as q
+from dynamics.study import Run, last
 from dynamics.words import counted
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
-SYMBOLS = {"l1": r"\ell_1", "l2": r"\ell_2", "linf": r"\ell_\infty", "spectral": r"\mathrm{op}"}
-NAMES = {
-    "gd": "gradient descent",
-    "sign": "sign descent",
-    "coordinate": "coordinate descent",
-    "spectral": "spectral descent",
-}
+SYMBOLS = {"l1": r"$\ell_1$", "l2": r"$\ell_2$", "linf": r"$\ell_\infty$", "spectral": r"$\mathrm{op}$"}
+NAMES = {name: f"{name} descent" for name in ("sign", "coordinate", "spectral")} | {"gd": "gradient descent"}
+NORMED = ("algorithm", "norm")
+LOSS = r"$\log(1/\mathcal{L})$"
+THIN = plots.THEORY | {"linewidth": 0.9}
 
 
 def _name(algorithm: str) -> str:
     return NAMES.get(algorithm, algorithm)
 
 
-def _symbol(norm: str) -> str:
-    return f"${SYMBOLS[norm]}$" if norm in SYMBOLS else norm
+def _symbols(run: Run) -> dict[str, str]:
+    """How each norm is written."""
+    return {norm: SYMBOLS.get(norm, norm) for norm in run.norm.values.tolist()}
 
 
 def _colour(run: Run, norm: str) -> str:
     return plots.COLOURS[run.norm.values.tolist().index(norm) % len(plots.COLOURS)]
 
 
-def _line(run: Run, algorithm: str) -> dict:
-    """Colour of the norm that an algorithm descends in; algorithms of one norm differ in their dots."""
-    config = run.config
-    mine = config.own_norm(algorithm)
-    alike = [name for name in run.algorithm.values.tolist() if config.own_norm(name) == mine]
-    return {"color": _colour(run, mine), "linestyle": ("-", ":", "-.")[alike.index(algorithm) % 3]}
+def _lines(run: Run) -> dict[str, dict]:
+    """Of each algorithm the colour of the norm that it descends in; of one norm they differ in their dots."""
+    lines, seen = {}, []
+    for algorithm in run.algorithm.values.tolist():
+        mine = run.config.own_norm(algorithm)
+        dots = ("-", ":", "-.")[seen.count(mine) % 3]
+        lines[algorithm] = {"color": _colour(run, mine), "linestyle": dots, "label": _name(algorithm)}
+        seen.append(mine)
+    return lines
 
 
 def _scale(run: Run) -> tuple[xr.DataArray, str]:
@@ -59,252 +53,158 @@ def _scale(run: Run) -> tuple[xr.DataArray, str]:
         return run.optimum, "margin / largest possible"
     if run.config.rescale:
         return run.geometric_margin.max("step"), "margin / largest of the run"
-    return run.geometric_margin.isel(step=-1).max("algorithm"), "margin / best at the end"
+    return last(run.geometric_margin).max("algorithm"), "margin / best at the end"
 
 
-def _draw_margins(ax, config, run, algorithm):
+def _draw_margins(ax, run, algorithm):
     scale, label = _scale(run)
-    mine = config.own_norm(algorithm)
-    for norm in run.norm.values.tolist():
-        at = {"algorithm": algorithm, "norm": norm}
-        size = scale.sel({k: v for k, v in at.items() if k in scale.dims})
-        one = run.sel(at)
-        line = {"color": _colour(run, norm), "linewidth": 2.2 if norm == mine else 1.1}
-        _draw_positive(ax, one.geometric_margin / size, **line)
+    mine = run.config.own_norm(algorithm)
+    for norm in _symbols(run):
+        line, at = {"color": _colour(run, norm)}, {"algorithm": algorithm, "norm": norm}
+        width = 2.2 if norm == mine else 1.1
+        _draw_positive(ax, (run.geometric_margin / scale).sel(at), linewidth=width, **line)
         if norm == mine:
-            _draw_positive(ax, one.soft_margin / size, **line | {"linestyle": ":", "linewidth": 1.4})
-    ax.axhline(1.0, **plots.THEORY | {"linewidth": 0.9})
-    _log_steps(ax, run)
-    ax.set_yscale("log")
-    ax.set_ylabel(label)
-    ax.set_title(_name(algorithm))
+            _draw_positive(ax, (run.soft_margin / scale).sel(at), linestyle=":", linewidth=1.4, **line)
+    ax.axhline(1.0, **THIN)
+    plots.log_steps(ax, run.step.values)
+    plots.label(ax, y=label, title=_name(algorithm), log="y")
 
 
 def _draw_positive(ax, values, **line):
     """The band of what is positive in every seed: a margin below 0 is no margin yet."""
-    values = values.transpose("seed", "step")
-    kept = (values > 0).all("seed")
-    if bool(kept.any()):
-        plots.band(ax, values.step.values[kept.values], values.values[:, kept.values], **line)
+    kept = values.isel(step=np.flatnonzero((values > 0).all("seed")))
+    if kept.size:
+        plots.curve(ax, kept, "step", **line)
 
 
 def _legend_of_norms(figure, run):
     from matplotlib.lines import Line2D
 
     lines = [
-        Line2D([], [], color=_colour(run, norm), label=_symbol(norm)) for norm in run.norm.values.tolist()
+        *({"color": _colour(run, norm), "label": symbol} for norm, symbol in _symbols(run).items()),
+        {"color": plots.GREY, "linewidth": 2.2, "label": "own norm"},
+        {"color": plots.GREY, "linestyle": ":", "label": "its soft margin"},
+        THIN | {"label": _scale(run)[1].split(" / ")[1]},
     ]
-    lines.append(Line2D([], [], color=plots.GREY, linewidth=2.2, label="own norm"))
-    lines.append(Line2D([], [], color=plots.GREY, linestyle=":", label="its soft margin"))
-    most = _scale(run)[1].split(" / ")[1]
-    lines.append(Line2D([], [], **plots.THEORY | {"linewidth": 0.9}, label=most))
-    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
-
-
-def _log_steps(ax, run):
-    steps = run.step.values
-    ax.set_xlabel("step $t$")
-    if len(steps) > 2 and steps[-1] > 10:
-        ax.set_xscale("log")
-        ax.set_xlim(max(steps[1], 1), steps[-1])
+    handles = [Line2D([], [], **line) for line in lines]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(lines))
 
 
 def _draw_matrix(ax, run):
     scale, label = _scale(run)
-    values = (run.geometric_margin.isel(step=-1) / scale).median("seed").transpose("algorithm", "norm").values
-    shown = np.where(values > 0, values, np.nan)
-    image = ax.imshow(np.log10(shown), cmap="viridis", vmin=-2, vmax=0, aspect="auto")
-    below = "min" if (shown < 1e-2).any() else "neither"
-    ax.figure.colorbar(image, ax=ax, label=rf"$\log_{{10}}$ ({label})", shrink=0.9, extend=below)
-    ax.set_xlabel("margin in the norm")
-    ax.set_title("margin at the end (median over seeds)")
-    texts = np.vectorize(lambda value: f"{value:.2g}" if np.isfinite(value) else "-", otypes=[str])(values)
-    _annotate(ax, run, texts, np.where(shown > 0.3, "black", "white"))
+    values = (last(run.geometric_margin) / scale).median("seed").transpose(*NORMED)
+    shown = values.where(values > 0)
+    texts = np.vectorize(lambda one: f"{one:.2g}" if np.isfinite(one) else "-", otypes=[str])(values)
+    bar = {"label": rf"$\log_{{10}}$ ({label})", "extend": "min" if (shown < 1e-2).any() else "neither"}
+    how = {"columns": [*_symbols(run).values()], "dark": ~(shown > 0.3), "bar": bar}
+    plots.matrix(ax, np.log10(shown), texts, **how, cmap="viridis", vmin=-2, vmax=0)
+    plots.label(ax, "margin in the norm", title="margin at the end (median over seeds)")
 
 
-def _annotate(ax, run, texts, colours):
-    """Name the rows and columns of a matrix of algorithms and norms, and write into its cells."""
-    ax.set_xticks(range(run.sizes["norm"]), [_symbol(norm) for norm in run.norm.values.tolist()])
-    ax.set_yticks(range(run.sizes["algorithm"]), run.algorithm.values.tolist())
-    for i, j in np.ndindex(texts.shape):
-        ax.text(j, i, texts[i, j], ha="center", va="center", fontsize=8, color=colours[i, j])
-    for spine in ax.spines.values():
-        spine.set_visible(True)
+def _draw_decreases(ax, run):
+    """The share of records between which each soft margin falls, once the loss is below 1."""
+    change = q.increments(run, run.soft_margin)
+    falls = (change < -1e-9).where(change.notnull()).mean(["seed", "step"]).transpose(*NORMED)
+    framed = (q.own_norms(run) == run.norm).transpose(*NORMED)
+    top = max(0.05, float(falls.max()))
+    texts = np.vectorize(lambda share: f"{share:.2g}" if share else "never", otypes=[str])(falls)
+    how = {"columns": [*_symbols(run).values()], "dark": falls > top / 2, "framed": framed}
+    bar = {"label": "share of records"}
+    plots.matrix(ax, falls, texts, **how, bar=bar, cmap="magma_r", vmin=0, vmax=top)
+    plots.label(ax, "soft margin in the norm", title="how often the soft margin falls after separation")
 
 
-def _draw_stationarity(ax, run, gap=False):
+def _over_loss(ax, run, values):
     from matplotlib.ticker import LogFormatter
 
-    values = own(run, run.bregman_gap if gap else run.stationarity)
-    for algorithm in run.algorithm.values.tolist():
+    for algorithm, line in _lines(run).items():
         x = -run.log_loss.sel(algorithm=algorithm)
         kept = values.sel(algorithm=algorithm).where(x > 1)
-        if not bool(kept.notnull().any()):
-            continue
-        # records fall at different losses in different seeds: one thin line each
-        for i, seed in enumerate(run.seed.values.tolist()):
-            label = f"{_name(algorithm)}, {_symbol(run.config.own_norm(algorithm))}" if i == 0 else None
-            ax.plot(
-                x.sel(seed=seed).where(x.sel(seed=seed) > 1), kept.sel(seed=seed),
-                linewidth=0.9, alpha=0.7, label=label, **_line(run, algorithm),
-            )  # fmt: skip
-    ax.set_xscale("log")
+        line["label"] += f", {_symbols(run)[run.config.own_norm(algorithm)]}"
+        if bool(kept.notnull().any()):
+            plots.seed_lines(ax, x.where(x > 1), kept, **line)
+    plots.label(ax, LOSS, log="x")
     ax.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # 2 and not 2 x 10^0
-    ax.set_xlabel(r"$\log(1/\mathcal{L})$")
-    if gap:
-        ax.set_yscale("log")
-        ax.set_ylabel(r"Bregman gap $\|\tilde\theta\|^2(1-\beta)$")
-    else:
-        ax.set_ylim(0, 1.6)
-        ax.set_yticks(np.arange(0, 1.1, 0.2))
-        ax.axhline(1.0, **plots.THEORY)
-        ax.set_ylabel(r"$\beta = \langle\theta,-g\rangle\,/\,\|\theta\|\|g\|_*$")
-    ax.set_title("Bregman gap of the own norm" if gap else "stationarity in the own norm")
-    if not gap:
-        ax.legend(loc="upper left")
+
+
+def _draw_stationarity(ax, run):
+    _over_loss(ax, run, q.own(run, run.stationarity))
+    ax.set_yticks(np.arange(0, 1.1, 0.2))
+    ax.axhline(1.0, **plots.THEORY)
+    beta = r"$\beta = \langle\theta,-g\rangle\,/\,\|\theta\|\|g\|_*$"
+    title = "stationarity in the own norm"
+    plots.label(ax, y=beta, title=title, ylim=(0, 1.6), legend="upper left")
+
+
+def _draw_gap(ax, run):
+    _over_loss(ax, run, q.own(run, run.bregman_gap))
+    gap = r"Bregman gap $\|\tilde\theta\|^2(1-\beta)$"
+    plots.label(ax, y=gap, title="Bregman gap of the own norm", log="y")
 
 
 @plots.styled
 def overview(run: Run) -> "matplotlib.figure.Figure":
     """Margins of each algorithm in every norm over time, at the end, and how stationary each is."""
-    config = run.config
     algorithms = run.algorithm.values.tolist()
     figure, axes = plots.panels(len(algorithms) + 2, 3.2, 3.1)
     for ax, algorithm in zip(axes, algorithms, strict=False):
-        _draw_margins(ax, config, run, algorithm)
+        _draw_margins(ax, run, algorithm)
     _draw_matrix(axes[-2], run)
     _draw_stationarity(axes[-1], run)
-    seeds = counted(run.sizes["seed"], "seed")
     _legend_of_norms(figure, run)
-    figure.suptitle(
-        f"Flavors of margin: {config.data}, {config.model}, {seeds} (lines: medians, bands: quartiles)",
-        fontsize=10,
-    )
+    what = f"{run.config.data}, {run.config.model}, {counted(run.sizes['seed'], 'seed')}"
+    figure.suptitle(f"Flavors of margin: {what} (lines: medians, bands: quartiles)", fontsize=10)
     return figure
 
 
-@plots.styled
-def margin_matrix(run: Run) -> "matplotlib.figure.Figure":
-    """Which algorithm has how large a margin in which norm, and in which its soft margin ever falls."""
-    figure, axes = plots.new_figure(1, 2, 9.4, 3.8)
-    _draw_matrix(axes[0, 0], run)
-    _draw_decreases(axes[0, 1], run)
-    return figure
-
-
-def _draw_decreases(ax, run):
-    """The share of records between which each soft margin falls, once the loss is below 1."""
-    from matplotlib.patches import Rectangle
-
-    change = increments(run, run.soft_margin)
-    falls = (
-        (change < -1e-9).where(change.notnull()).mean(["seed", "step"]).transpose("algorithm", "norm").values
-    )
-    top = max(0.05, float(np.nanmax(falls)))
-    image = ax.imshow(falls, cmap="magma_r", vmin=0, vmax=top, aspect="auto")
-    ax.figure.colorbar(image, ax=ax, label="share of records", shrink=0.9)
-    ax.set_xlabel("soft margin in the norm")
-    ax.set_title("how often the soft margin falls after separation")
-    texts = np.vectorize(lambda share: f"{share:.2g}" if share else "never", otypes=[str])(falls)
-    _annotate(ax, run, texts, np.where(falls > top / 2, "white", "black"))
-    for i, j in np.argwhere((own_norms(run) == run.norm).transpose("algorithm", "norm").values):
-        frame = (j - 0.48, i - 0.46), 0.96, 0.92
-        ax.add_patch(Rectangle(*frame, fill=False, edgecolor=plots.COLOURS[0], linewidth=2))
-
-
-@plots.styled
-def stationarity(run: Run) -> "matplotlib.figure.Figure":
-    """Alignment with the steepest direction and Bregman gap against log(1/L)."""
-    figure, axes = plots.new_figure(1, 2, 9.2, 3.8)
-    _draw_stationarity(axes[0, 0], run)
-    _draw_stationarity(axes[0, 1], run, gap=True)
-    return figure
-
-
-@plots.styled
-def weights(run: Run) -> "matplotlib.figure.Figure":
+def _draw_weights(ax, run):
     """Histograms of the final weights."""
-    figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
-    ax = axes[0, 0]
     edges = np.append(run.bin.values, 1.0)
-    for algorithm in run.algorithm.values.tolist():
+    for algorithm, line in _lines(run).items():
         shares = run.magnitudes.sel(algorithm=algorithm).mean("seed").values
-        line = {"label": _name(algorithm), "linewidth": 1.4} | _line(run, algorithm)
-        ax.stairs(np.maximum(shares, 1e-6), edges, baseline=1e-6, **line)
-    ax.set_yscale("log")
-    ax.set_ylim(1e-5, 30)
-    ax.set_xlabel(r"$|\theta_i|\,/\,\max_j|\theta_j|$")
-    ax.set_ylabel("share of parameters")
-    ax.set_title("weights at the end (mean over seeds)")
+        ax.stairs(np.maximum(shares, 1e-6), edges, baseline=1e-6, linewidth=1.4, **line)
+    size, title = r"$|\theta_i|\,/\,\max_j|\theta_j|$", "weights at the end (mean over seeds)"
+    plots.label(ax, size, "share of parameters", title, log="y", ylim=(1e-5, 30))
     ax.legend(loc="upper center", ncols=2)
-    return figure
 
 
-@plots.styled
-def rates(run: Run) -> "matplotlib.figure.Figure | None":
-    """How fast the own margins come to the largest possible; None where that is not known."""
-    short = 1 - own_ratio(run)
-    if not bool(np.isfinite(own(run, run.optimum)).any()):
-        return None
-    figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
-    ax = axes[0, 0]
-    for algorithm in run.algorithm.values.tolist():
+def _draw_rates(ax, run):
+    """How fast the own margins come to the largest possible."""
+    short = 1 - q.own_ratio(run)
+    for algorithm, line in _lines(run).items():
         values = short.sel(algorithm=algorithm)
-        values = values.where((values > 0) & (values < 1)).transpose("seed", "step")
-        values = values.dropna("step", how="all")
+        values = values.where((values > 0) & (values < 1)).dropna("step", how="all")
         if values.size:
-            line = _line(run, algorithm)
-            plots.band(ax, values.step.values, values.values, label=_name(algorithm), **line)
-    _draw_rate(ax, run.config, run.step.values, short)
-    _log_steps(ax, run)
-    ax.set_yscale("log")
-    ax.set_ylabel("1 - own margin / largest possible")
-    ax.set_title("rate of the margin")
-    ax.legend(loc="lower left")
-    return figure
+            plots.curve(ax, values, "step", **line)
+    _draw_rate(ax, run.config, run.step.values, float(last(short).median()))
+    plots.log_steps(ax, run.step.values)
+    ylabel = "1 - own margin / largest possible"
+    plots.label(ax, y=ylabel, title="rate of the margin", log="y", legend="lower left")
 
 
-def _draw_rate(ax, config, steps, short):
+def _draw_rate(ax, config, steps, at):
     late = steps[steps >= max(steps[-1] / 100, 2)].astype(float)
     if not len(late):
         return
-    at = float(short.isel(step=-1).median())
-    if RATE.applies(config):
-        power = RATE.theory(config)
+    if q.RATE.applies(config):
+        power = q.RATE.theory(config)
         label = {-1.0: "$1/t$", -0.5: r"$1/\sqrt{t}$"}[power]
-        ax.plot(late, 2 * at * (late / late[-1]) ** power, label=label, **plots.THEORY)
-    elif LOGARITHM.applies(config):
+        plots.guide(ax, late, 2 * at * (late[0] / late[-1]) ** power, power, label)
+    elif q.LOGARITHM.applies(config):
         ax.plot(late, 1.2 * at * np.log(late[-1]) / np.log(late), label=r"$1/\log t$", **plots.THEORY)
 
 
-@plots.styled
-def adam(run: Run) -> "matplotlib.figure.Figure | None":
-    """Margins of Adam in l2 and linf against log(1/L), with log(1/eps); None for a run without Adam."""
-    config = run.config
-    if "adam" not in config.algorithms:
-        return None
+def _draw_adam(ax, run):
+    """Margins of Adam in l2 and linf against log(1/L), with log(1/eps)."""
     scale, label = _scale(run)
-    one = run.sel(algorithm="adam")
-    figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
-    ax = axes[0, 0]
-    for norm in [name for name in ("l2", "linf") if name in one.norm.values]:
-        size = scale.sel({k: v for k, v in {"algorithm": "adam", "norm": norm}.items() if k in scale.dims})
-        values = one.geometric_margin.sel(norm=norm) / size
-        for i, seed in enumerate(one.seed.values.tolist()):
-            x, y = -one.log_loss.sel(seed=seed), values.sel(seed=seed)
-            ax.plot(
-                x.where(y > 0), y.where(y > 0), color=_colour(run, norm), linewidth=0.9, alpha=0.7,
-                label=_symbol(norm) if i == 0 else None,
-            )  # fmt: skip
-    if (place := SWITCH.predicted(config)) is not None:
+    share, x = (run.geometric_margin / scale).sel(algorithm="adam"), -run.log_loss.sel(algorithm="adam")
+    for norm in [name for name in ("l2", "linf") if name in run.norm.values]:
+        y = share.sel(norm=norm)
+        plots.seed_lines(ax, x.where(y > 0), y.where(y > 0), color=_colour(run, norm), label=SYMBOLS[norm])
+    if (place := q.SWITCH.predicted(run.config)) is not None:
         ax.axvline(place, label=rf"$\log(1/\varepsilon)$ = {place:.1f}", **plots.THEORY)
-    ax.set_xlim(left=0)
-    ax.set_ylim(0, 1.05)
-    ax.set_xlabel(r"$\log(1/\mathcal{L})$")
-    ax.set_ylabel(label)
-    ax.set_title("Adam changes the margin where gradients fall below its constant")
-    ax.legend(loc="lower right")
-    return figure
+    title = "Adam changes the margin where gradients fall below its constant"
+    plots.label(ax, LOSS, label, title, xlim=(0, None), ylim=(0, 1.05), legend="lower right")
 
 
 @plots.styled
@@ -315,45 +215,38 @@ def neurons(run: Run) -> "matplotlib.figure.Figure | None":
     algorithms = run.algorithm.values.tolist()
     figure, axes = plots.panels(len(algorithms), 3.2 if len(algorithms) == 3 else 4.4, 3.2)
     for ax, algorithm in zip(axes, algorithms, strict=True):
-        best = (
-            np.abs(run.alignment.sel(algorithm=algorithm)).max("neuron").transpose("feature", "seed", "step")
-        )
+        best = np.abs(run.alignment.sel(algorithm=algorithm)).max("neuron")
         for j in range(best.sizes["feature"]):
-            label = f"teacher direction {j + 1}"
-            plots.band(ax, run.step.values, best.values[j], color=plots.COLOURS[j], label=label)
-        _log_steps(ax, run)
-        ax.set_ylim(0, 1.05)
-        ax.set_ylabel(r"$\max_r |\cos(w_r, u_j)|$")
-        ax.set_title(_name(algorithm))
-        ax.legend(loc="lower right")
+            line = {"color": plots.COLOURS[j], "label": f"teacher direction {j + 1}"}
+            plots.curve(ax, best.isel(feature=j), "step", **line)
+        plots.log_steps(ax, run.step.values)
+        cosine = r"$\max_r |\cos(w_r, u_j)|$"
+        plots.label(ax, y=cosine, title=_name(algorithm), ylim=(0, 1.05), legend="lower right")
     return figure
 
 
-@plots.styled
-def accuracy(run: Run) -> "matplotlib.figure.Figure":
+def _draw_accuracy(ax, run):
     """Test accuracy over time."""
-    figure, axes = plots.new_figure(1, 1, 5.2, 3.8)
-    ax = axes[0, 0]
     trained = run.sel(step=run.step > 0) if run.sizes["step"] > 1 else run
-    for algorithm in run.algorithm.values.tolist():
-        values = trained.test_accuracy.sel(algorithm=algorithm).transpose("seed", "step").values
-        plots.band(ax, trained.step.values, values, label=_name(algorithm), **_line(run, algorithm))
-    _log_steps(ax, run)
-    ax.set_ylabel("test accuracy")
-    ax.set_title("generalisation")
-    ax.legend(loc="lower right")
-    return figure
+    for algorithm, line in _lines(run).items():
+        plots.curve(ax, trained.test_accuracy.sel(algorithm=algorithm), "step", **line)
+    plots.log_steps(ax, run.step.values)
+    plots.label(ax, y="test accuracy", title="generalisation", legend="lower right")
+
+
+def _knows_optimum(run):
+    return bool(np.isfinite(q.own(run, run.optimum)).any())
 
 
 FIGURES = {
     "overview": overview,
-    "margin_matrix": margin_matrix,
-    "stationarity": stationarity,
-    "weights": weights,
-    "rates": rates,
-    "adam": adam,
+    "margin_matrix": plots.side_by_side(4.7, 3.8, _draw_matrix, _draw_decreases),
+    "stationarity": plots.side_by_side(4.6, 3.8, _draw_stationarity, _draw_gap),
+    "weights": plots.side_by_side(5.2, 3.8, _draw_weights),
+    "rates": plots.side_by_side(5.2, 3.8, _draw_rates, where=_knows_optimum),
+    "adam": plots.side_by_side(5.2, 3.8, _draw_adam, where=lambda run: "adam" in run.config.algorithms),
     "neurons": neurons,
-    "accuracy": accuracy,
+    "accuracy": plots.side_by_side(5.2, 3.8, _draw_accuracy),
 }
 
 
@@ -363,20 +256,10 @@ def margin_table(run: Run) -> str:
     Margins are relative to the largest that the model can have, if that is known in any norm (nan in others).
     """
     known = bool(np.isfinite(run.optimum).any())
-    last = run.isel(step=-1)
-    values = last.geometric_margin / run.optimum if known else last.geometric_margin
-    beta = own(run, run.stationarity).isel(step=-1)
-    names = run.norm.values.tolist()
-    head = "margin / largest possible" if known else "margin"
-    lines = [
-        f"{'algorithm':<14}{'log(1/L)':>10}{'beta':>8}{'test':>8}   {head} in "
-        + "".join(f"{n:>12}" for n in names)
-    ]
-    for algorithm in run.algorithm.values.tolist():
-        at = {"algorithm": algorithm}
-        numbers = "".join(f"{float(values.sel(at).sel(norm=n).median()):>12.4g}" for n in names)
-        lines.append(
-            f"{algorithm:<14}{-float(last.log_loss.sel(at).median()):>10.4g}{float(beta.sel(at).median()):>8.3f}"
-            f"{float(last.test_accuracy.sel(at).median()):>8.3f}   {'':<{len(head) + 4}}{numbers}"
-        )
-    return "\n".join(lines)
+    share = last(run.geometric_margin) / (run.optimum if known else 1)
+    columns = {"log(1/L)": -last(run.log_loss), "beta": last(q.own(run, run.stationarity))}
+    columns |= {"test": last(run.test_accuracy)}
+    columns |= {f"{norm} margin": share.sel(norm=norm) for norm in run.norm.values.tolist()}
+    medians = ((name, values.median("seed").values) for name, values in columns.items())
+    text = plots.number_table("algorithm", run.algorithm.values.tolist(), *medians, form=".4g")
+    return text + "\nmargins: shares of the largest possible" * known

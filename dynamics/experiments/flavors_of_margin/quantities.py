@@ -9,10 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from dynamics.experiments.flavors_of_margin.setting import PRESETS, problem
+from dynamics.experiments.flavors_of_margin.setting import PRESETS, Network, Predictor
 from dynamics.laws import max_margin
 from dynamics.study import Law, Run, first, last, power_law, set_as
-from dynamics.study.quantities import side_by_side
 
 LAST_RECORDS = 20
 """Records at the end over which what chatters is averaged."""
@@ -39,6 +38,11 @@ def final_ratio(run: Run) -> xr.DataArray:
     return last(own_ratio(run))
 
 
+def largest_error(run: Run) -> xr.DataArray:
+    """By how much the own margin is off the largest one, at the worst record after the start."""
+    return np.abs(own_ratio(run).isel(step=slice(1, None)) - 1).max(("algorithm", "step"), skipna=False)
+
+
 def largest_over_optimum(*norms: str):
     """The largest of the own margins at the end over the largest possible in `norms`, one an algorithm."""
 
@@ -48,13 +52,6 @@ def largest_over_optimum(*norms: str):
         return (last(own(run, run.geometric_margin)) / optimum).max("algorithm", skipna=False)
 
     return largest
-
-
-def in_any_run(quantity):
-    """The largest of a quantity over several runs, of the seeds that all have."""
-    return lambda runs: side_by_side({name: quantity(run) for name, run in runs.items()}).max(
-        "run", skipna=False
-    )
 
 
 def predictor_ratio(norm: str):
@@ -153,11 +150,6 @@ def final_stationarity(run: Run) -> xr.DataArray:
     return own(run, run.stationarity).isel(step=slice(-LAST_RECORDS, None)).mean("step", skipna=False)
 
 
-def where_fitted(run: Run, values: xr.DataArray) -> xr.DataArray:
-    """Numbers of those seeds whose loss is brought below 1, which the theorem starts from."""
-    return values.isel(seed=last(separated(run)))
-
-
 def enough_late_records(run: Run) -> str:
     """What a run lacks of records, for a mean over the last ones."""
     late = int((run.step > run.step[-1] / 2).sum())
@@ -185,7 +177,7 @@ def growth_surplus(run: Run) -> xr.DataArray:
     beta, size, soft = (
         own(run, values).where(after) for values in (run.stationarity, run.parameter_norm, run.soft_margin)
     )
-    rate = problem(run.config, run.config.algorithms[0]).model.degree * (1 / beta - 1)
+    rate = run.config.network().degree * (1 / beta - 1)
     bound = ((rate + rate.shift(step=1)) / 2 * np.log(size / size.shift(step=1))).sum("step")
     start = soft.isel(step=soft.notnull().argmax("step"), drop=True)
     return (np.log(last(soft) / start) - bound).min("algorithm", skipna=False)
@@ -224,15 +216,19 @@ def raw_growth(run: Run) -> xr.DataArray:
     return ((last(margin) - first(margin)) / np.abs(last(margin))).min("algorithm", skipna=False)
 
 
+def _on_predictor(config) -> bool:
+    return isinstance(config, Predictor) and config.model == "linear"
+
+
 def _steps_of_rate(config) -> bool | str:
-    if config.model != "linear":
+    if not _on_predictor(config):
         return "the rate is that of linear predictors"
     known = config.step_rule == ("loss_adaptive",) and config.decay in (0, 0.5)
     return known or "the rate is that of loss-adaptive steps, constant or decaying as 1/sqrt(t)"
 
 
 def _raw_steps(config) -> bool | str:
-    raw = config.model == "linear" and config.step_rule == ("raw",) and not config.decay
+    raw = _on_predictor(config) and config.step_rule == ("raw",) and not config.decay
     return raw or "the rate is that of raw steps of linear predictors"
 
 
@@ -262,9 +258,10 @@ SWITCH = Law(
 
 def on_trajectories(config) -> bool:
     """Whether a run is the setting of the trajectories: a smooth network followed closely, for long."""
+    if not isinstance(config, Network):
+        return False
     return (
         config.data == "relu_teacher"
-        and config.model == "network"
         and config.activation == "relu_power"
         and config.step_rule == ("log_decrease",)
         and config.learning_rate[0] <= 0.05

@@ -10,9 +10,7 @@ from jaxtyping import Float
 
 from dynamics import observables as o
 from dynamics import results
-from dynamics.data import box as boxes
 from dynamics.data import directions
-from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.descent import named, within
 from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged
@@ -24,6 +22,7 @@ from dynamics.observables import eigenfeatures
 from dynamics.parts import Axis
 from dynamics.problem import Problem
 from dynamics.study.config import Config, TimedConfig, setting
+from dynamics.study.images import OnImages
 from kernels import spectra
 from kernels.regression import Kernel
 
@@ -206,21 +205,15 @@ class Hypercube(DeepKernel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distillation(DeepKernel, TimedConfig):
+class Distillation(OnImages, DeepKernel, TimedConfig):
     """Claims X9: a few images, learned for kernel regression on them to do well on all; dim `support`."""
 
-    data: str = setting("digits", "digits, mnist, or a path of images")
-    box: tuple[float, ...] = setting((), boxes.ABOUT, low=-boxes.FARTHEST, high=boxes.FARTHEST)
     num_images: int = setting(1200, "training images", low=2)
     num_test_images: int = setting(500, "test images", low=1)
     support: tuple[int, ...] = setting(
         (10, 20, 50), "numbers of learned images", low=1, high="num_images", **LIST
     )
     learning_rate: float = setting(1e-2, "Adam's step size", above=0)
-
-    def check(self) -> None:
-        """Refuse a box of data that are no file's."""
-        boxes.asked(self.box, of_file=self.data not in SHIPPED_COUNTS, where=f"data={self.data!r}")
 
     def jobs(self) -> Staged:
         """The training of every number of images, in batches."""

@@ -1,15 +1,12 @@
 """Eigenfeatures of the neural tangent kernel, which of them are robust, and how training moves them.
 
-Tsilivis & Kempe 2022, arXiv:2210.05577. Four parts, one at a time: `features` (the kernel's features on data
-of a robust and a non-robust block, or on images), `width` (the kernel's attack on finite networks),
-`evolution` (the empirical kernel under standard and adversarial training) and `clusters` (the kernel
-interpolant of orthogonal centres).
+Tsilivis & Kempe 2022, arXiv:2210.05577.
 """
 
 from dynamics.draw.gallery import Pictures
 from dynamics.experiments.base import Experiment
 from dynamics.experiments.ntk_eigenfeatures import claims, figures, quantities
-from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS, train
+from dynamics.experiments.ntk_eigenfeatures.setting import PRESETS, old, train
 
 EXPERIMENT = Experiment(
     name="ntk_eigenfeatures",
@@ -19,6 +16,7 @@ EXPERIMENT = Experiment(
     presets=PRESETS,
     quantities=quantities.LAWS,
     train=train,
+    old=old,
     arms="training",
     claims=claims.CLAIMS,
     figures=figures.FIGURES,

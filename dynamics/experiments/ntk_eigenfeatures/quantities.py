@@ -3,7 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from dynamics.study import Law, Run, last, power_law
+from dynamics.experiments.ntk_eigenfeatures.setting import Centres, Spectrum, Width
+from dynamics.study import Law, Run, first, last, power_law
 from dynamics.study.quantities import rank_correlation
 
 FLIP_RADII = xr.DataArray(
@@ -28,24 +29,20 @@ def robust_ranks(run) -> xr.DataArray:
     return rank_correlation(run.feature, run.robustness, "feature")
 
 
-def full_clean(run) -> xr.DataArray:
-    """Clean accuracy with all features kept."""
-    return run.kept_clean.isel(kept=-1)
-
-
-def full_robust(run) -> xr.DataArray:
-    """Accuracy under attack with all features kept."""
-    return run.kept_robust.isel(kept=-1)
+def useless(run) -> xr.DataArray:
+    """How far accuracies of the first 60 features get out of 0.44 to 0.57; below 0 if all are inside."""
+    values = run.usefulness.isel(mode=slice(60))
+    return np.maximum(0.44 - values.min("mode"), values.max("mode") - 0.57)
 
 
 def full_gain(run) -> xr.DataArray:
     """Clean accuracy that the features below the second add."""
-    return full_clean(run) - run.kept_clean.sel(kept=2)
+    return CLEAN.quantity(run) - run.kept_clean.sel(kept=2)
 
 
 def peak(run) -> xr.DataArray:
     """By how much twenty features keep more under attack than two of them do, or than all, if less."""
-    return run.kept_robust.sel(kept=20) - np.maximum(run.kept_robust.sel(kept=2), full_robust(run))
+    return run.kept_robust.sel(kept=20) - np.maximum(run.kept_robust.sel(kept=2), ROBUST.quantity(run))
 
 
 def peak_time(run) -> xr.DataArray:
@@ -54,15 +51,10 @@ def peak_time(run) -> xr.DataArray:
     return np.abs(np.log10(run.time_robust.idxmax("time") * second))
 
 
-def beyond(values: xr.DataArray, low: float, high: float, dim: str) -> xr.DataArray:
-    """How far values get out of a range along a dimension; below 0 if all are inside."""
-    return np.maximum(low - values.min(dim), values.max(dim) - high)
-
-
 def transfer_gap(run) -> xr.DataArray:
-    """Distance of a network's accuracies under the kernel's attack and under the white-box one."""
-    accuracy = run.attacked_accuracy
-    return np.abs(accuracy.sel(attack="kernel") - accuracy.sel(attack="white_box"))
+    """Largest distance, from width 256 on, of accuracies under the kernel's and the white-box attack."""
+    accuracy = run.attacked_accuracy.sel(width=slice(256, None))
+    return np.abs(accuracy.sel(attack="kernel") - accuracy.sel(attack="white_box")).max("width")
 
 
 def better_than_networks(run) -> xr.DataArray:
@@ -80,6 +72,11 @@ def tail(kernel: xr.DataArray) -> xr.DataArray:
         output_core_dims=[["mode"]],
     )
     return squares.isel(mode=slice(None, -TAIL)).sum("mode") / squares.sum("mode")
+
+
+def tail_growth(run) -> xr.DataArray:
+    """By which factor training changes the tail."""
+    return tail(last(run.kernel_attacked)) / tail(first(run.kernel_attacked))
 
 
 def concentration(kernel: xr.DataArray) -> xr.DataArray:
@@ -106,25 +103,25 @@ def _last_two(run) -> xr.DataArray:
     return power_law(radii.num_clusters, radii, "num_clusters")
 
 
-def _keeps(config) -> bool:
-    return config.part == "features" and bool(config.kept)
-
-
-CLEAN = Law("clean_accuracy", "clean test accuracy, most features kept", full_clean, recorded=_keeps)
-ROBUST = Law("robust_accuracy", "robust test accuracy, most features kept", full_robust, recorded=_keeps)
+CLEAN, ROBUST = (
+    Law(
+        f"{name}_accuracy",
+        f"{name} test accuracy, most features kept",
+        lambda run, variable=f"kept_{name}": run[variable].isel(kept=-1),
+        recorded=lambda config: isinstance(config, Spectrum) and bool(config.kept),
+    )
+    for name in ("clean", "robust")
+)
 GRADIENTS = Law(
-    "gradient_exponent",
-    "exponent of the width in 1 - cosine of input gradients",
+    "gradient_exponent", "exponent of the width in 1 - cosine of input gradients",
     lambda run: power_law(run.width, 1 - run.gradient_cosine, "width"),
     theory=lambda config: -0.5,
     domain=lambda config: config.doubled or "networks that do not start at 0 never come near the kernel",
-    recorded=lambda config: config.part == "width" and len(config.widths) > 1,
-)
+    recorded=lambda config: isinstance(config, Width) and len(config.widths) > 1,
+)  # fmt: skip
 FLIP = Law(
-    "flip_exponent",
-    "local exponent of the flip radius in k, between the two largest k",
-    _last_two,
+    "flip_exponent", "local exponent of the flip radius in k, between the two largest k", _last_two,
     theory=lambda config: -0.5,
-    recorded=lambda config: config.part == "clusters" and len(config.clusters) > 1,
-)
+    recorded=lambda config: isinstance(config, Centres) and len(config.clusters) > 1,
+)  # fmt: skip
 LAWS = (CLEAN, ROBUST, GRADIENTS, FLIP)

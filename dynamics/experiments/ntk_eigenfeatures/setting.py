@@ -1,49 +1,40 @@
 """Eigenfeatures of the neural tangent kernel, which of them are robust, and how training moves them.
 
-Tsilivis & Kempe 2022, arXiv:2210.05577. Four parts, one at a time: `features` (the kernel's features on data
-of a robust and a non-robust block, or on images), `width` (the kernel's attack on finite networks),
-`evolution` (the empirical kernel under standard and adversarial training) and `clusters` (the kernel
-interpolant of orthogonal centres).
+Tsilivis & Kempe 2022, arXiv:2210.05577. On data of a robust and a non-robust block, or on images: the
+features of the kernel (`Features`, with networks beside them `Networks`), its attack on finite networks
+(`Width`), the empirical kernel under standard and adversarial training (`Evolution`); and the kernel
+interpolant of orthogonal centres (`Centres`).
 """
 
-import dataclasses
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from dynamics import Job, PerSeed, Problem, results
 from dynamics import observables as o
-from dynamics import results
 from dynamics.adversary import FGSM, PGD
+from dynamics.data import Clusters, LabelledImages, Shared, Spiked, load
 from dynamics.data import box as boxes
-from dynamics.data.clusters import Clusters
-from dynamics.data.shared import Shared
-from dynamics.data.shipped import SHIPPED_COUNTS
-from dynamics.data.spiked import Spiked
 from dynamics.descent import named
-from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged, Training, in_precision
 from dynamics.experiments.ntk_eigenfeatures import transfer
-from dynamics.models.conv import SmallCNN
-from dynamics.models.mlp import MLP
-from dynamics.models.ntk_mlp import NTKNetwork
+from dynamics.models import MLP, Activation, NTKNetwork, SmallCNN
 from dynamics.observables import eigenfeatures as kernel_part
-from dynamics.parts import PerSeed
-from dynamics.problem import Problem
-from dynamics.study.config import RunConfig, setting
+from dynamics.study.config import Config, RunConfig, setting
+from dynamics.study.images import OnImages
 
+DEEP = ("relu", "erf", "leaky_relu")
 KERNELS = {"linear": ("linear", 1), "rbf": ("rbf", 1)} | {
-    f"{name} {depth}": (name, depth) for name in ("relu", "erf", "leaky_relu") for depth in (1, 2, 3, 4, 5)
+    f"{name} {depth}": (name, depth) for name in DEEP for depth in (1, 2, 3, 4, 5)
 }
+WEIGHT_STD = 2**0.5  # sigma_w
+RISING = {"increasing": True}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
-    """Settings; symbols as in the paper. Blocks' dimensions, means and noises are of the data `spiked`."""
+@dataclass(frozen=True, kw_only=True)
+class Blocks(Config):
+    """Data of a robust and a non-robust block; symbols as in the paper."""
 
-    part: Literal["features", "width", "evolution", "clusters"] = setting("features", "what is simulated")
-    data: str = setting("spiked", "spiked, digits, mnist, or a path of images (not for clusters)")
-    box: tuple[float, ...] = setting((), boxes.ABOUT, low=-boxes.FARTHEST, high=boxes.FARTHEST)
-    classes: tuple[int, ...] = setting((3, 8), "labels of the two classes of images, -1 and +1", low=0)
     num_samples: int = setting(400, "training samples n", low=2)
     num_test: int = setting(500, "test samples", low=1)
     robust_dim: int = setting(2, "coordinates d_r of the robust block", low=0)
@@ -52,237 +43,248 @@ class Config(RunConfig):
     nonrobust_mean: float = setting(0.05, "mean mu_n of the non-robust block")
     robust_noise: float = setting(1.0, "standard deviation of the robust block", low=0)
     nonrobust_noise: float = setting(0.2, "standard deviation of the non-robust block", low=0)
-    random_labels: bool = setting(False, "draw the labels anew, independent of the inputs (spiked)")
+    random_labels: bool = setting(False, "draw the labels anew, independent of the inputs")
+
+    def check(self) -> None:
+        """Refuse data without a coordinate."""
+        super().check()
+        self.into(Spiked)
+
+    @property
+    def source(self) -> Spiked:
+        """The data distribution."""
+        return self.into(Spiked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(OnImages):
+    """Images of two classes."""
+
+    data: str = "mnist"
+    classes: tuple[int, ...] = setting((3, 8), "labels of the two classes, -1 and +1", low=0, distinct=True)
+    num_samples: int = setting(600, "training samples n", low=2)
+    num_test: int = setting(200, "test samples", low=1)
+
+    def check(self) -> None:
+        """Refuse what is no pair of classes."""
+        super().check()
+        if len(self.classes) != 2:
+            raise ValueError(f"classes must be two labels, got {len(self.classes)}")
+
+    @property
+    def source(self) -> LabelledImages:
+        """The data distribution."""
+        size = {"num_train": self.num_samples, "num_test": self.num_test}
+        return load(self.data, classes=self.classes, box=self.box, **size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel(Config):
+    """A kernel."""
+
     kernel: Literal[kernel_part.NAMES] = setting("relu", "the kernel: a network's activation, linear or rbf")
-    depth: int = setting(1, "hidden layers of the network behind the kernel", low=1)
-    weight_std: float = setting(2**0.5, "sigma_w", above=0)
+    depth: int = setting(1, "hidden layers of the network behind the kernel", low=1, of={"kernel": DEEP})
     bias_std: float = setting(0.1, "sigma_b", low=0)
-    compare: tuple[str, ...] = setting((), "kernels to compare with: `relu 2`, `erf 1`, `rbf`, ...")
+
+    @property
+    def kernel_function(self) -> Any:
+        """The kernel as a function."""
+        return kernel_part.kernel(self.kernel, self.depth, WEIGHT_STD, self.bias_std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finite(Kernel):
+    """Finite networks, whose kernel that is in the limit."""
+
+    kernel: Literal["relu", "erf"] = setting("relu", "the kernel, by the networks' activation")
+    doubled: bool = setting(True, "networks start at 0, by pairs of opposite neurons")
+
+    def check(self) -> None:
+        """Refuse networks that cannot start at 0."""
+        super().check()
+        for width in self.widths if isinstance(self, Width) else (self.net_width,):
+            self.network(width)
+
+    def network(self, width: int) -> NTKNetwork:
+        """The network of some width."""
+        return self.into(NTKNetwork, width=width, activation=Activation(self.kernel))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectrum(Kernel):
+    """The kernel's features, singly, added up and learned in time."""
+
     radius: float = setting(0.1, "radius epsilon of the attacks", low=0)
     norm: Literal["linf", "l2"] = setting("linf", "norm of the attacks' ball")
     attack_steps: int = setting(1, "steps of the attacks: 1 is FGSM", low=1)
     features: tuple[int, ...] = setting(
-        (*range(12), 20, 40, 80, 150, 250, 390),
-        "eigenfeatures whose robustness is measured, 0 the largest",
-        low=0,
+        (*range(12), 20, 40, 80, 150, 250, 390), "eigenfeatures whose robustness is measured, 0 the largest",
+        low=0, below="num_samples", **RISING,
+    )  # fmt: skip
+    kept: tuple[int, ...] = setting(
+        (1, 2, 3, 5, 10, 20, 50, 100, 400), "numbers of features kept", low=1, high="num_samples", **RISING
     )
-    kept: tuple[int, ...] = setting((1, 2, 3, 5, 10, 20, 50, 100, 400), "numbers of features kept", low=1)
     times: tuple[float, ...] = setting(
-        (1, 3, 10, 30, 100, 300, 1000), "times t in units of 1/lambda_max", above=0
+        (1, 3, 10, 30, 100, 300, 1000), "times t in units of 1/lambda_max", above=0, **RISING
     )
-    ridges: tuple[float, ...] = setting((), "ridge strengths in units of lambda_max", above=0)
-    net_width: int = setting(0, "width of a finite network trained for the same times; 0: none", low=0)
-    widths: tuple[int, ...] = setting((64, 256, 1024), "widths m of the networks (width)", low=2)
-    radii: tuple[float, ...] = setting((0.05, 0.1), "radii of the attacks on networks (width)", low=0)
-    doubled: bool = setting(True, "finite NTK networks start at 0, by pairs of opposite neurons")
-    network: Literal["standard", "lazy", "cnn"] = setting(
-        "standard", "network of `evolution`: standard (He), NTK parametrisation (lazy), convolutions (images)"
+    ridges: tuple[float, ...] = setting((), "ridge strengths in units of lambda_max", above=0, **RISING)
+    compare: tuple[Literal[tuple(KERNELS)], ...] = setting((), "kernels to compare with", distinct=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Spectrum, Blocks):
+    """The kernel's features on two blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFeatures(Spectrum, Images):
+    """The kernel's features on images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks(Finite, Features):
+    """The kernel's features on two blocks, and finite networks trained for the same times."""
+
+    times: tuple[int, ...] = setting(
+        (1, 3, 10, 30, 100, 300, 1000), "times t in units of 1/lambda_max, and steps of the networks",
+        low=1, filled=True, **RISING,
+    )  # fmt: skip
+    net_width: int = setting(512, "width of the networks", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Width(Finite, Blocks):
+    """Attacks made from the kernel, on networks of growing width."""
+
+    steps: int = setting(300, "steps of 1/lambda_max of the networks and of the kernel predictor", low=0)
+    widths: tuple[int, ...] = setting((64, 256, 1024), "widths m", low=2, filled=True, **RISING)
+    radii: tuple[float, ...] = setting((0.05, 0.1), "radii of attacks", low=0, filled=True, **RISING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moving(RunConfig):
+    """The empirical kernel under three kinds of training."""
+
+    network: Literal["standard", "lazy"] = setting(
+        "standard", "network: standard (He), or lazy (relu in NTK parametrisation)"
     )
+    doubled: bool = setting(False, "it starts at 0, by pairs of opposite neurons", of={"network": ["lazy"]})
     hidden: int = setting(256, "its width", low=1)
-    learning_rate: float = setting(0.1, "its step size eta", above=0)
-    train_steps: int = setting(7, "PGD steps of its adversarial training", low=1)
-    kernel_points: int = setting(100, "training points of its empirical kernel", low=2)
-    clusters: tuple[int, ...] = setting((4, 8, 16, 32, 64), "numbers k of clusters", low=2)
-    dim: int = setting(128, "input dimension d (clusters)", low=2)
-
-    def check(self) -> None:
-        """Refuse what does not fit together."""
-        super().check()
-        if self.data != "spiked" and not self.on_images:
-            raise ValueError(f"data must be spiked, digits, mnist or an existing path, got {self.data!r}")
-        of_file = self.data not in ("spiked", *SHIPPED_COUNTS) and self.part != "clusters"
-        boxes.asked(self.box, of_file=of_file, where=f"part={self.part!r} and data={self.data!r}")
-        if self.data == "spiked" and self.robust_dim + self.nonrobust_dim < 1:
-            raise ValueError("robust_dim and nonrobust_dim must not both be 0")
-        if len(self.classes) != 2 or len(set(self.classes)) != 2:
-            raise ValueError(f"classes must be two different labels, got {self.classes}")
-        if unknown := [name for name in self.compare if name not in KERNELS]:
-            raise ValueError(f"compare must name kernels among {', '.join(KERNELS)}, got {unknown[0]!r}")
-        for name, most in (("features", self.num_samples - 1), ("kept", self.num_samples)):
-            values = getattr(self, name)
-            if self.part == "features" and values and max(values) > most:
-                raise ValueError(
-                    f"{name} must be at most {most} of {self.num_samples} samples, got {max(values)}"
-                )
-        for name in ("features", "kept", "times", "ridges", "widths", "radii", "clusters"):
-            values = getattr(self, name)
-            if any(b <= a for a, b in pairwise(values)):
-                raise ValueError(f"{name} must increase, got {', '.join(f'{v:g}' for v in values)}")
-        if self.part == "clusters" and self.clusters and max(self.clusters) > self.dim:
-            raise ValueError(f"clusters must be at most dim={self.dim}, got {max(self.clusters)}")
-        if self.part in ("width", "clusters") and not (self.widths and self.radii and self.clusters):
-            raise ValueError("widths, radii and clusters must not be empty")
-        if self.doubled and any(w % 2 for w in (*self.widths, self.net_width)):
-            raise ValueError("doubled networks need an even width")
-        if self.part == "evolution" and self.kernel_points > self.num_samples:
-            raise ValueError(
-                f"kernel_points must be at most num_samples={self.num_samples}, got {self.kernel_points}"
-            )
-        if self.part == "evolution" and self.network == "cnn" and not self.on_images:
-            raise ValueError(f"network cnn needs images, got data={self.data!r}")
-        if (self.part == "width" or self.net_width) and self.kernel not in ("relu", "erf"):
-            raise ValueError(f"finite networks need the kernel relu or erf, got {self.kernel!r}")
-        if self.part == "features" and self.net_width and not self.times:
-            raise ValueError("net_width needs times, after which the networks are measured")
-        if self.net_width and any(time != int(time) for time in self.times):
-            raise ValueError("net_width trains for whole numbers of steps: times must be integers")
-
-    @property
-    def on_images(self) -> bool:
-        """Whether the data are images."""
-        return self.data in SHIPPED_COUNTS or (self.data != "spiked" and Path(self.data).exists())
+    learning_rate: float = setting(0.1, "step size eta", above=0)
+    radius: float = setting(0.1, "radius epsilon of the attacks", low=0)
+    train_steps: int = setting(7, "PGD steps of adversarial training and of attacks", low=1)
+    kernel_points: int = setting(100, "training points of the kernel", low=2, high="num_samples")
 
 
-_FEATURES = Config()
-WIDTH = Config(
-    part="width", num_samples=200, num_test=200, nonrobust_dim=100, nonrobust_mean=0.07, steps=300,
-    features=(0,), kept=(1,),
-)  # fmt: skip
-EVOLUTION = Config(part="evolution", steps=300, batch_size=40, records=16)
-_IMAGES = Config(
-    data="mnist", num_samples=600, num_test=200, features=tuple(range(60)),
-    kept=(1, 2, 5, 10, 20, 50, 100, 600),
-    times=(1, 10, 100, 1000, 1e5), compare=("relu 2", "relu 3", "erf 1", "rbf"),
+@dataclass(frozen=True, kw_only=True)
+class Evolution(Moving, Blocks):
+    """The empirical kernel while networks train on two blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEvolution(Moving, Images):
+    """The empirical kernel while networks train on images."""
+
+    network: Literal["standard", "lazy", "cnn"] = setting(
+        "cnn", "network: standard (He), lazy (relu in NTK parametrisation), or convolutions (cnn)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centres(Kernel):
+    """The kernel interpolant of orthogonal centres, alternately labelled."""
+
+    bias_std: float = 0.0
+    clusters: tuple[int, ...] = setting(
+        (4, 8, 16, 32, 64), "numbers k of clusters", low=2, high="dim", filled=True, **RISING
+    )
+    dim: int = setting(128, "input dimension d", low=2)
+
+
+WIDTH = Width(num_samples=200, num_test=200, nonrobust_dim=100, nonrobust_mean=0.07)
+_OFTEN = {"steps": 300, "batch_size": 40, "records": 16}
+EVOLUTION = Evolution(**_OFTEN)
+_IMAGES = ImageFeatures(
+    features=tuple(range(60)), kept=(1, 2, 5, 10, 20, 50, 100, 600), times=(1, 10, 100, 1000, 1e5),
+    compare=("relu 2", "relu 3", "erf 1", "rbf"),
 )  # fmt: skip
 PRESETS = {
-    "small": _FEATURES,
-    "paper": dataclasses.replace(
-        _IMAGES, num_samples=800, num_test=200, radius=8 / 255, attack_steps=10,
+    "small": Features(),
+    "paper": replace(
+        _IMAGES, num_samples=800, radius=8 / 255, attack_steps=10,
         features=(*range(12), 25, 50, 100, 200, 400, 799),
         kept=(1, 2, 5, 10, 20, 50, 100, 200, 400, 800),
     ),
-    "networks": dataclasses.replace(_FEATURES, net_width=512),
+    "networks": Networks(),
     "width": WIDTH,
     "evolution": EVOLUTION,
-    "lazy": dataclasses.replace(
-        EVOLUTION, network="lazy", hidden=2048, learning_rate=10.0, kernel_points=50, doubled=False
-    ),
-    "cnn": dataclasses.replace(
-        EVOLUTION, data="mnist", network="cnn", num_test=200, steps=200, kernel_points=50
-    ),
-    "clusters": Config(part="clusters", bias_std=0.0),
+    "lazy": replace(EVOLUTION, network="lazy", hidden=2048, learning_rate=10.0, kernel_points=50),
+    "cnn": ImageEvolution(num_samples=400, kernel_points=50, **_OFTEN | {"steps": 200}),
+    "clusters": Centres(),
     "mnist": _IMAGES,
-    "mnist_deep": dataclasses.replace(_IMAGES, depth=2, compare=()),
-    "digits": dataclasses.replace(
-        _IMAGES, data="digits", num_samples=250, num_test=100, kept=(1, 2, 5, 10, 20, 50, 100, 250),
+    "mnist_deep": replace(_IMAGES, depth=2, compare=()),
+    "digits": replace(
+        _IMAGES, data="digits", num_samples=250, num_test=100, kept=(1, 2, 5, 10, 20, 50, 100, 250)
     ),
 }  # fmt: skip
 
 
-def data(config: Config) -> Any:
-    """The data distribution of one run."""
-    if config.on_images:
-        from dynamics.data import images
-
-        return images.load(
-            config.data, num_train=config.num_samples, num_test=config.num_test, classes=config.classes,
-            box=config.box,
-        )  # fmt: skip
-    return Spiked(
-        num_samples=config.num_samples,
-        num_test=config.num_test,
-        robust_dim=config.robust_dim,
-        nonrobust_dim=config.nonrobust_dim,
-        random_labels=config.random_labels,
-        robust_mean=config.robust_mean,
-        nonrobust_mean=config.nonrobust_mean,
-        robust_noise=config.robust_noise,
-        nonrobust_noise=config.nonrobust_noise,
-    )
-
-
-def source(config: Config) -> Any:
-    """The data, of seed 0 for every seed if asked for."""
-    return Shared(data(config)) if config.shared_data else data(config)
-
-
-def kernel(config: Config) -> Any:
-    """The kernel of the config."""
-    return kernel_part.kernel(config.kernel, config.depth, config.weight_std, config.bias_std)
-
-
-def network(config: Config, width: int) -> NTKNetwork:
-    """The finite network whose kernel that is in the limit."""
-    from dynamics.models.activations import Activation
-
-    return NTKNetwork(
-        width,
-        config.depth,
-        weight_std=config.weight_std,
-        bias_std=config.bias_std,
-        doubled=config.doubled,
-        activation=Activation(config.kernel),
-    )
-
-
-def _features(config: Config) -> Staged:
-    """The kernel's features; dimension `learner` tells the kernel from the networks trained beside it."""
-    own = kernel(config)
-    inputs = source(config)
+def _features(config: Spectrum) -> Staged:
+    """The kernel's features, with the accuracies of networks beside them (`net_clean`, `net_robust`)."""
+    own, inputs = config.kernel_function, config.source
     attack = {"radius": config.radius, "norm": config.norm, "steps": config.attack_steps}
     attack["box"] = boxes.of(inputs)
-    end = {
-        "eigenvalues": kernel_part.eigenvalues.given(kernel=own),
-        "usefulness": kernel_part.usefulness.given(kernel=own),
-    }
+    names = ("eigenvalues", "usefulness")
+    end = {name: getattr(kernel_part, name).given(kernel=own) for name in names}
     if config.features:
         end["robustness"] = kernel_part.robustness.given(kernel=own, feature=config.features, **attack)
     for dim, values in (("kept", config.kept), ("time", config.times), ("ridge", config.ridges)):
         if values:
-            given = {"kernel": own, dim: values}
-            end[f"{dim}_clean"] = getattr(kernel_part, f"{dim}_clean").given(**given)
-            end[f"{dim}_robust"] = getattr(kernel_part, f"{dim}_robust").given(**given, **attack)
-    if config.on_images:
-        shown = tuple(i for i in range(8) if i < config.num_samples)
+            for name, how in ((f"{dim}_clean", {}), (f"{dim}_robust", attack)):
+                end[name] = getattr(kernel_part, name).given(kernel=own, **{dim: values}, **how)
+    if isinstance(config, Images):
+        shown = tuple(range(min(8, config.num_samples)))
         end["feature_gradients"] = kernel_part.feature_gradients.given(kernel=own, shown=shown)
     if config.compare:
-        others = tuple(
-            kernel_part.kernel(*KERNELS[name], config.weight_std, config.bias_std) for name in config.compare
-        )
+        others = tuple(kernel_part.kernel(*KERNELS[k], WEIGHT_STD, config.bias_std) for k in config.compare)
         leading = tuple(k for k in (1, 2, 5, 10, 20) if k <= config.num_samples)
         end["overlap"] = kernel_part.overlap.given(kernel=own, others=others, leading=leading)
         end["agreement"] = kernel_part.agreement.given(kernel=own, others=others)
     jobs = {"features": Job.still(Problem(inputs, NTKNetwork(2), loss="squared"), end)}
-    if config.net_width:
-        jobs["networks"] = _networks(config, inputs)
-    found = yield jobs
+    found = yield jobs | ({"networks": _networks(config)} if isinstance(config, Networks) else {})
     dataset = results.without_steps(found["features"])
     if config.compare:
         dataset = dataset.assign_coords(other=list(config.compare))
-    if config.net_width:
-        trained = found["networks"].drop_vars("first_nonfinite_step")
-        trained = trained.sel(step=[int(time) for time in config.times]).rename(step="time")
-        dataset = dataset.merge(trained.assign_coords(time=dataset.time), combine_attrs="override")
+    if "networks" in found:
+        trained = found["networks"].drop_vars("first_nonfinite_step").sel(step=list(config.times))
+        trained = trained.rename(step="time").assign_coords(time=dataset.time)
+        dataset = dataset.merge(trained, combine_attrs="override")
     return dataset
 
 
-def _networks(config, inputs) -> Job:
+def _networks(config: Networks) -> Job:
     """Finite networks after as many steps of 1 / lambda_max as the kernel flows for."""
-    steps = [int(time) for time in config.times]
-    size = {"norm": config.norm, "box": boxes.of(inputs)}
-    one = FGSM(config.radius, **size)
-    many = PGD(config.radius, steps=config.attack_steps, random_start=False, **size)
-    attack = one if config.attack_steps == 1 else many
+    attack = FGSM(config.radius, norm=config.norm)
+    if config.attack_steps > 1:
+        attack = PGD(config.radius, norm=config.norm, steps=config.attack_steps, random_start=False)
     observe = {
         "net_clean": o.accuracy,
         "net_robust": o.robust_accuracy.given(attack=attack, objective="margin"),
     }
-    problem = Problem(inputs, network(config, config.net_width), loss="squared", reduction="sum")
-    rate = PerSeed(kernel_part.inverse_largest.given(kernel=kernel(config)))
-    return Job(problem, named("gd", rate), steps=steps[-1], observe=observe, when=steps)
+    problem = Problem(config.source, config.network(config.net_width), loss="squared", reduction="sum")
+    rate = PerSeed(kernel_part.inverse_largest.given(kernel=config.kernel_function))
+    return Job(problem, named("gd", rate), steps=config.times[-1], observe=observe, when=list(config.times))
 
 
-def _evolution(config: Config) -> dict[str, Job]:
+def _evolution(config: Moving) -> dict[str, Job]:
     """The empirical kernel during three kinds of training; dimension `training`."""
-    if config.network == "standard":
-        model = MLP((config.hidden,))
-        scale = {"Dense_1": 0.5**0.5}  # N(0, 1/m) at the output, where He has N(0, 2/m)
-    elif config.network == "cnn":
-        model, scale = SmallCNN(hidden=config.hidden), 1.0
-    else:
-        model, scale = network(config, config.hidden), 1.0
-    inputs = source(config)
-    size = {"norm": config.norm, "box": boxes.of(inputs)}
+    model, scale = {
+        "standard": (MLP((config.hidden,)), {"Dense_1": 0.5**0.5}),  # N(0, 1/m) at the output, not N(0, 2/m)
+        "lazy": (NTKNetwork(config.hidden, doubled=config.doubled), 1.0),
+        "cnn": (SmallCNN(hidden=config.hidden), 1.0),
+    }[config.network]
+    inputs = Shared(config.source) if config.shared_data else config.source
+    size = {"norm": "linf", "box": boxes.of(inputs)}
     pgd = PGD(config.radius, steps=config.train_steps, random_start=False, **size)
     shown = {"num_points": config.kernel_points}
     observe = {
@@ -292,48 +294,53 @@ def _evolution(config: Config) -> dict[str, Job]:
         "kernel_attacked": o.ntk.given(attack=pgd, **shown),
         "kernel_clean": o.ntk.given(**shown),
     }
+    how = {"steps": config.steps, "when": config.recording_times(), "batch_size": config.batch_size or None}
 
-    def job(training):
-        adversary = {"standard": None, "fgsm": FGSM(config.radius, **size), "pgd": pgd}[training]
+    def job(adversary):
         problem = Problem(inputs, model, init_scale=scale, adversary=adversary)
-        return Job(
-            problem,
-            named("gd", config.learning_rate),
-            steps=config.steps,
-            observe=observe,
-            when=config.recording_times(),
-            batch_size=config.batch_size or None,
-        )
+        return Job(problem, named("gd", config.learning_rate), observe=observe, **how)
 
-    return {training: job(training) for training in ("standard", "fgsm", "pgd")}
+    return {"standard": job(None), "fgsm": job(FGSM(config.radius, **size)), "pgd": job(pgd)}
 
 
-def _clusters(config: Config) -> Staged:
+def _clusters(config: Centres) -> Staged:
     """The kernel interpolant of k alternately labelled centres, for each k."""
-    end = {
-        "flip_radius": kernel_part.flip_radius.given(kernel=kernel(config)),
-        "centre_eigenvalues": kernel_part.centre_eigenvalues.given(kernel=kernel(config)),
-    }
+    names = ("flip_radius", "centre_eigenvalues")
+    end = {name: getattr(kernel_part, name).given(kernel=config.kernel_function) for name in names}
 
     def job(k):
         signs = tuple(1 if j % 2 == 0 else -1 for j in range(k))
         centres = Clusters(config.dim, k, k, 1, signs=signs, exact_counts=True, noise=0.0)
-        source = Shared(centres) if config.shared_data else centres
-        return Job.still(Problem(source, NTKNetwork(2), loss="squared"), end)
+        return Job.still(Problem(centres, NTKNetwork(2), loss="squared"), end)
 
     found = yield {str(k): job(k) for k in config.clusters}
     joined = results.join({name: results.without_steps(one) for name, one in found.items()}, "num_clusters")
     return joined.assign_coords(num_clusters=list(config.clusters))
 
 
-def _width(config: Config) -> Staged:
-    """Attacks made from the kernel on networks of growing width."""
-    return transfer.train(config, data(config), kernel(config), lambda width: network(config, width))
-
-
-PARTS = {"features": _features, "width": _width, "evolution": _evolution, "clusters": _clusters}
+def part_of(config: Config, parts: Mapping[type, Any]) -> Any:
+    """What belongs to a config, of what there is by class."""
+    return next(one for kind, one in parts.items() if isinstance(config, kind))
 
 
 def train(config: Config) -> Training:
-    """The part asked for, in float64 (but for `evolution`): small eigenvalues need its digits."""
-    return in_precision(config.part != "evolution" or None, PARTS[config.part], config)
+    """The jobs of a setting, in float64 (but for `Evolution`): small eigenvalues need its digits."""
+    jobs = {Spectrum: _features, Width: transfer.train, Moving: _evolution, Centres: _clusters}
+    return in_precision(None if isinstance(config, Moving) else True, part_of(config, jobs), config)
+
+
+def old(values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Setting and fields of a result from when the settings were parts of one."""
+    kinds = {
+        "features": (Networks if values.get("net_width") else Features, ImageFeatures),
+        "width": (Width, None),
+        "evolution": (Evolution, ImageEvolution),
+        "clusters": (Centres, Centres),
+    }
+    kind = kinds[values.get("part", "features")][values.get("data", "spiked") != "spiked"]
+    if kind is None:
+        raise ValueError("results of networks of growing width on images are of a version before this one")
+    name, fields = kind.of_old(values)
+    if kind is Networks:
+        fields["times"] = [int(time) for time in fields["times"]]
+    return name, fields

@@ -16,7 +16,6 @@ from dynamics.data import box as boxes
 from dynamics.data.images import LabelledImages, load
 from dynamics.data.made import Made
 from dynamics.data.shared import Shared
-from dynamics.data.shipped import SHIPPED_COUNTS
 from dynamics.descent import named, within
 from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged, Training, in_precision
@@ -28,18 +27,17 @@ from dynamics.models.ntk_mlp import NTKNetwork
 from dynamics.observables.eigenfeatures import inverse_largest
 from dynamics.parts import PerSeed
 from dynamics.problem import Problem
-from dynamics.study.config import Config, RuleConfig, TimedConfig, kept, setting
+from dynamics.study.config import RuleConfig, TimedConfig, kept, setting
+from dynamics.study.images import OnImages
 from kernels.closed_form import DeepNTK
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnImages(Config):
+class Regression(OnImages):
     """Kernel regression on few images, and attacks on it; symbols are the paper's, radii of linf balls."""
 
     test_radius = None  # where it is no setting
 
-    data: str = setting("digits", "digits, mnist, or a path of images")
-    box: tuple[float, ...] = setting((), boxes.ABOUT, low=-boxes.FARTHEST, high=boxes.FARTHEST)
     num_samples: int = setting(1200, "training images", low=2)
     num_test: int = setting(200, "test images", low=1)
     num_support: int = setting(100, "images of the kernel's set, n_s", low=1, high="num_samples")
@@ -55,15 +53,9 @@ class OnImages(Config):
     restarts: int = setting(1, "random starts of the latter, besides the one at the image", low=1)
 
     def check(self) -> None:
-        """Refuse more images than there are, and a box of data that are no file's."""
+        """Refuse more images than there are."""
         super().check()
-        count = SHIPPED_COUNTS.get(self.data)
-        if count is not None and self.num_samples + self.num_test > count:
-            raise ValueError(
-                f"num_samples + num_test must be at most the {count} images of {self.data}, "
-                f"got {self.num_samples} and {self.num_test}"
-            )
-        boxes.asked(self.box, of_file=count is None, where=f"data={self.data!r}")
+        self.ask_for({"num_samples": self.num_samples, "num_test": self.num_test})
 
     @property
     def evaluation_radius(self) -> float:
@@ -91,7 +83,7 @@ class OnImages(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learned(OnImages, RuleConfig):
+class Learned(Regression, RuleConfig):
     """Images that are learned, plainly (`kip`) or against an attack (`adv_kip`)."""
 
     learn_labels, centred = False, True  # where they are no settings
@@ -182,7 +174,7 @@ class Distillation(Learned, TimedConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rescaling(OnImages):
+class Rescaling(Regression):
     """Claims D5: one kernel predictor whose logits are multiplied by several factors; dimension `scale`."""
 
     probabilities: bool = setting(False, "attack the softmax instead of the logits")
@@ -250,7 +242,7 @@ class Networks(Learned):
         }
         arms = {}
         for arm, found in sets.items():
-            parts = {width: trained[f"{arm}_{width}"] for width in self.widths}
+            parts = {str(m): trained[f"{arm}_{m}"] for m in self.widths}
             joined = results.without_steps(results.by_number(parts, "width", self.widths))
             joined = joined.assign_attrs({name: found.attrs[name] for name in ("problem", "descent")})
             arms[arm] = joined.assign(first_nonfinite_step=found.first_nonfinite_step)

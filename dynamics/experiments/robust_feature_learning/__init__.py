@@ -14,8 +14,8 @@ from dynamics.experiments.robust_feature_learning.setting import Patches
 def old(values):
     """The setting and its fields of a result of the time when one config held both."""
     if values["data"] == "patches":
-        return Patches.kept(values, "test_radius")
-    return Images.kept(values | {"test_steps": max(values["test_steps"], 1)}, "test_radius", "rate_radius")
+        return Patches.of_old(values, "test_radius")
+    return Images.of_old(values | {"test_steps": max(values["test_steps"], 1)}, "test_radius", "rate_radius")
 
 
 EXPERIMENT = Experiment(
