@@ -40,8 +40,6 @@ def execute(name, folder):
     """
     notebook = read(name)
     environment = {**os.environ, "IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder)}
-    if "DYNAMICS_TESTS_QUICK" in environment:  # in tests; what is kept is made as by users
-        environment["XLA_FLAGS"] = environment["DYNAMICS_TESTS_QUICK"]
     client = nbclient.NotebookClient(
         notebook, timeout=300, kernel_name="python3", record_timing=False, coalesce_streams=True
     )
