@@ -63,7 +63,6 @@ LONGEST = (
 
 # of long tests with many cases, how many run by default; the others are exhaustive
 CASES = {
-    "test_it_runs_and_prints_what_it_is_kept_with": 4,
     "test_a_chunk_that_does_not_fit_is_halved_and_nothing_is_lost": 2,
     "test_a_disk_that_is_full": 1,
     "test_a_full_disk": 1,

@@ -24,6 +24,7 @@ from dynamics import experiments
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+QUICK = ("flavors_of_margin", "quickstart", "robust_data_distillation")  # those that always run
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 PLACE = re.compile(r"(?<![\w.:/])(?:/(?:home|root|tmp|var|usr|opt|work|Users|content)/|[A-Z]:\\)")
 
@@ -120,7 +121,9 @@ def test_names_are_public(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive) for name in NAMES]
+)
 def test_it_runs_and_prints_what_it_is_kept_with(name, tmp_path):
     kept, fresh = printed(read(name)), printed(execute(name, tmp_path))
     for before, now in zip(kept, fresh, strict=True):
