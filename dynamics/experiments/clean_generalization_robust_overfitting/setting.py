@@ -10,21 +10,16 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
+from dynamics import Axis, Job, Problem, results
 from dynamics import observables as o
-from dynamics import results
 from dynamics.adversary import PGD, FeatureAttack, FeatureShift
-from dynamics.data.parity import Parity
-from dynamics.data.patches import Direction, Labels, SignalNoise, SignalPatch
-from dynamics.data.shared import Shared
+from dynamics.data import Parity, Shared, SignalNoise
+from dynamics.data.patches import Direction, Labels, SignalPatch
 from dynamics.descent import steepest
-from dynamics.engine.job import Job
 from dynamics.engine.stages import Jobs, Staged
 from dynamics.laws import clean_generalization_robust_overfitting as laws
-from dynamics.models.activations import Activation
+from dynamics.models import Activation, PatchCNN
 from dynamics.models.memorised_balls import MemorisedBalls, SignParity, Towers, ball_widths, parity_widths
-from dynamics.models.patch_cnn import PatchCNN
-from dynamics.parts import Axis
-from dynamics.problem import Problem
 from dynamics.study.config import Config, TrainingConfig, setting
 
 ALWAYS = {"training_loss": o.training_loss, "clean_train": o.accuracy.given(points="train")}

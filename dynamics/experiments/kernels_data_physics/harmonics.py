@@ -8,19 +8,16 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from dynamics import Axis, Job, Problem, results
 from dynamics import observables as o
-from dynamics import results
 from dynamics.data import directions
 from dynamics.descent import named, within
-from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged
 from dynamics.experiments.kernels_data_physics.networks import LIST, TrainedLayers
 from dynamics.laws.kernels_data_physics import times_to_learn
 from dynamics.models.kernel_regression import FirstSamples, KernelRegression
 from dynamics.models.ntk_two_layer import NTKTwoLayer
 from dynamics.observables import eigenfeatures
-from dynamics.parts import Axis
-from dynamics.problem import Problem
 from dynamics.study.config import Config, TimedConfig, setting
 from dynamics.study.images import OnImages
 from kernels import spectra

@@ -9,21 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from dynamics import Axis, Job, PerSeed, Problem, results
 from dynamics import observables as o
-from dynamics import results
+from dynamics.data import Shared
 from dynamics.data.directions import Sphere, SphereTarget
-from dynamics.data.shared import Shared
 from dynamics.descent import named
-from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged
 from dynamics.keys import seed_key
 from dynamics.laws import kernels_data_physics as laws
-from dynamics.models.activations import Activation
-from dynamics.models.linearized import Linearized
+from dynamics.models import Activation, Linearized
 from dynamics.models.ntk_two_layer import NTKTwoLayer, Output, Trained
-from dynamics.observables.base import observable
-from dynamics.parts import Axis, PerSeed
-from dynamics.problem import Problem
 from dynamics.study.config import Config, TimedConfig, setting
 from kernels import empirical, regression
 from kernels.regression import Kernel
@@ -177,7 +172,7 @@ class Width(FittedOnSphere):
         )
 
 
-@observable(about="learning rate")
+@o.observable(about="learning rate")
 def relative_rate(params, problem, draw, relative) -> Float[jax.Array, ""]:
     """`relative` over the largest eigenvalue of the empirical NTK on the training points."""
     return relative / laws.modes(empirical.ntk(problem.apply, params, draw.train.x, draw.train.x)).values[0]
