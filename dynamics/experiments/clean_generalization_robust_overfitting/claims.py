@@ -12,7 +12,8 @@ import numpy as np
 from dynamics.experiments.clean_generalization_robust_overfitting import images, setting
 from dynamics.experiments.clean_generalization_robust_overfitting import quantities as q
 from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, last, typically
-from dynamics.study.quantities import exponent_over, largest_ratio
+from dynamics.study.claim import enough
+from dynamics.study.quantities import exponent_over, largest_of, largest_ratio
 
 SMALL, CONSTRUCTION = setting.SMALL, setting.PRESETS["construction"]
 PLAIN = replace(SMALL, attack_steps=0)
@@ -118,7 +119,7 @@ gammas = partial(CLAIMS.about, "gammas")
 thresholds = CLAIMS.about(*THRESHOLDS, source=THRESHOLD_LAW)
 around_all = CLAIMS.about("attacked", where={"radius": 1.0}, source="outside the theorem", applies=_attacked)
 written = partial(CLAIMS.about, "construction", applies=q.ROBUST_ERROR.applies)
-digits = partial(CLAIMS.about, "digits", applies=q.on_digits, needs=q.enough_points("num_test", "num_points"))
+digits = partial(CLAIMS.about, "digits", applies=q.on_digits, needs=enough("num_test", "num_points"))
 SIZES = "model sizes, in order, on other images"
 sized, rises = digits(source=SIZES), digits(source="loss landscape, in order, on other images")
 CLAIMS.hold(
@@ -128,7 +129,7 @@ CLAIMS.hold(
      lambda run: last(run.clean_test), around(1.0), FAINT),
     (plain, "A1-robust-train", "adversarial training: robust training accuracy is 1",
      lambda run: last(run.robust_train), around(1.0), STANDARD),
-    (main(source=FRESH, applies=q.overfits, needs=q.enough_points("num_test", fewest=50)),
+    (main(source=FRESH, applies=q.overfits, needs=enough("num_test", fewest=50)),
      "A1-robust-test", "adversarial training: robust test accuracy is that of a coin",
      lambda run: last(run.robust_test), q.fair_coin, WEAK),
     (alike(source=ORDER), "A1-signal",
@@ -221,7 +222,8 @@ CLAIMS.hold(
      q.ROBUST_ERROR.quantity, around(0.0), CLEAN),
     (CLAIMS.about(*BALLS, source=f"{REPRESENTATION}: poly(D) + O(N D) parameters"),
      "A12-parameters", "the balls take exactly N (10 D + 2) + 1 parameters for D a power of 2",
-     q.count_error, around(0.0), Ablation("D = 12: the tree of maxima has a leaf left over", {"dim": 12})),
+     largest_of(q.count_error), around(0.0),
+     Ablation("D = 12: the tree of maxima has a leaf left over", {"dim": 12})),
     (sized, "C7-narrow", "digits: width 4 learns nothing robust, on training or test images",
      lambda run: np.maximum(run.robust_train, run.robust_test).isel(arm=0),
      typically(at_most(0.2, 0.1)), WIDE),

@@ -17,6 +17,7 @@ from dynamics.experiments.robust_data_distillation.quantities import (
 )
 from dynamics.experiments.robust_data_distillation.setting import PRESETS, Distillation
 from dynamics.study import Ablation, CheckRun, Claims, at_least, at_most, between, set_as, typically
+from dynamics.study.claim import enough
 
 SMALL = replace(PRESETS["small"], records=2, curve_radii=())
 BOTH = replace(SMALL, radius=0.1, steps=200, arms=("kip", "adv_kip"))
@@ -55,17 +56,12 @@ def is_reference(config) -> bool:
     return len(config.arms) == 4 and at_radius and set_as(config, PRESETS["small"], *FREE)
 
 
-def enough_points(run) -> str:
-    """What a run lacks of test points, which accuracies are shares of."""
-    return "" if run.config.num_test >= 100 else "at least 100 test points (num_test)"
-
-
 def half_a_point(config) -> float:
     """The least difference between two accuracies, halved."""
     return 0.5 / config.num_test
 
 
-MAIN = {"applies": is_reference, "needs": enough_points}
+MAIN = {"applies": is_reference, "needs": enough("num_test", of="test points")}
 ADVERSARIAL = "abstract; robustness from data alone"
 FALLACY = "abstract; the robustness is largely fallacious"
 OF_ADV_KIP = {"training": "adv_kip"}
