@@ -162,23 +162,20 @@ class Patches(Trained):
 
     def phase_times(self, num_samples: int) -> tuple[float, float]:
         """About the steps at which the signal is learned (phase I) and the noise is memorised (phase III)."""
-        race = self.race(num_samples, 0.0)
-        signal, memory = self.starts
+        race, (signal, memory) = self.race(num_samples, 0.0), self.starts
         return race.signal_time(signal), race.memory_time(memory)
 
     def threshold(self, num_samples: int) -> float:
         r"""About $\gamma_c$, from the largest starts and the laws alone; nan where there is no race."""
         if not 0 < self.adversarial_weight < 1 or self.num_patches < 2:
             return math.nan
-        race = self.race(num_samples, 0.0)
-        signal, memory = self.starts
-        strength = race.signal_strength(self.phase_times(num_samples)[1], signal)
+        race, (signal, memory) = self.race(num_samples, 0.0), self.starts
+        strength = race.signal_strength(race.memory_time(memory), signal)
         return race.threshold(strength, memory)
 
     def jobs(self) -> Staged:
         """Train every network asked for; dimensions `arm` (samples and width) and `gamma` tell them apart."""
-        always, end = observed(self)
-        how = {"observe": always, "observe_end": end}
+        how = observed(self)
         found = yield {name: self.job(problem(self, *sizes), **how) for name, sizes in self.arms.items()}
         gamma = np.asarray(self.residuals)
         several = {k: one if "gamma" in one.dims else one.expand_dims("gamma") for k, one in found.items()}
@@ -260,7 +257,7 @@ def problem(config: Patches, num_samples: int, width: int) -> Problem:
     )
 
 
-def observed(config: Patches) -> tuple[dict, dict]:
+def observed(config: Patches) -> dict[str, dict]:
     """What is recorded at every recording time, and at the end."""
     shift, families = FeatureShift(config.shift), {"family": (0, -1)}
     always = ALWAYS | {
@@ -284,7 +281,7 @@ def observed(config: Patches) -> tuple[dict, dict]:
         made = {"shift_test": dataclasses.replace(shift, radius=0.0), "span_test": within}
         for name, attack in (made | {"full_train": everywhere, "full_test": everywhere}).items():
             end[name] = o.robust_curve.given(attack=attack, points=name.split("_")[1], **given)
-    return always, end
+    return {"observe": always, "observe_end": end}
 
 
 @o.observable(about="share of test points with signs of their own")

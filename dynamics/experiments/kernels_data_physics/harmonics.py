@@ -141,9 +141,8 @@ class LearningCurves(TrainedLayers):
     def _on_random_samples(self):
         teacher = {"modes": self.modes, "exponent": Axis("exponent", self.exponents)}
         data = directions.Circle(max(self.sizes), 400, "random", **teacher)
-        error = o.regression_error.given(
-            kernel=self.kernel(), size=self.sizes, jitter=1e-13, draws=self.draws
-        )
+        how = {"size": self.sizes, "jitter": 1e-13, "draws": self.draws}
+        error = o.regression_error.given(kernel=self.kernel(), **how)
         found = yield {"random": _still(data, error=error)}
         return results.without_steps(found["random"])
 

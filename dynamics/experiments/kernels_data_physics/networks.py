@@ -110,14 +110,13 @@ class KernelConvergence(OnSphere):
 
     def jobs(self) -> Staged:
         """A kernel's error and variance, of networks at their start."""
-        exact = tuple(map(self.kernel, LAYERS))
+        points, exact = self.points(), tuple(map(self.kernel, LAYERS))
         end = {
             "kernel_error": o.finite_kernel_error.given(layer=LAYERS, kernel=exact, draws=self.draws),
             "kernel_variance": o.finite_kernel_variance.given(layer=LAYERS, draws=self.draws),
         }
-        found = yield {
-            str(m): Job.still(self.problem(self.points(), self.network(m)), end) for m in self.widths
-        }
+        problems = {str(m): self.problem(points, self.network(m)) for m in self.widths}
+        found = yield {m: Job.still(problem, end) for m, problem in problems.items()}
         return results.without_steps(results.by_number(found, "width", self.widths))
 
 
