@@ -68,15 +68,10 @@ class PatchFeatures:
 
         inf where only the non-robust feature cannot grow, NaN where neither can.
         """
+        sides = (robust, self.robust_rate(radius)), (nonrobust, self.nonrobust_rate(radius))
         with np.errstate(divide="ignore", invalid="ignore"):
-            sides = [
-                rate * np.maximum(start, 0) ** (self.power - 2)
-                for start, rate in (
-                    (robust, self.robust_rate(radius)),
-                    (nonrobust, self.nonrobust_rate(radius)),
-                )
-            ]
-            return np.asarray(sides[0] / sides[1])
+            u, v = (rate * np.maximum(start, 0) ** (self.power - 2) for start, rate in sides)
+            return np.asarray(u / v)
 
     def robust_odds(self, width: int) -> float:
         r"""How often m random neurons give a class to its robust feature though the other's rate is larger.

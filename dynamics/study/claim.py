@@ -225,6 +225,16 @@ class Statement(NamedTuple):
         return self.claims.add(Claim(self.id, statement=self.statement, **about, **{**self.common, **other}))
 
 
+def enough(*fields: str, of: str = "points", fewest: int = 100) -> Callable[[Run], str]:
+    """What a run has too few of, by fields of its config, where numbers are shares of them: a `needs`."""
+
+    def needs(run: Run) -> str:
+        few = [name for name in fields if getattr(run.config, name) < fewest]
+        return f"at least {fewest} {of} ({', '.join(few)})" if few else ""
+
+    return needs
+
+
 def set_as(config: Config, default: Config, *free: str) -> bool:
     """Whether a config is `default` but for some fields: the setting that a band was measured in."""
     names = [field.name for field in dataclasses.fields(default) if field.name not in free]

@@ -134,10 +134,8 @@ def _draw_threshold(ax, run):
     if q.THRESHOLD.applies(config):
         ax.plot([], [], label=r"$\gamma_c$ predicted (colour of N)", **plots.THEORY | {"color": plots.GREY})
     ax.plot([], [], color=plots.GREY, linewidth=6, alpha=0.3, label="range over seeds")
-    x, title = (
-        r"residual signal $\gamma=(\alpha-\delta)/\alpha$",
-        "a stronger residual signal is learned instead",
-    )
+    x = r"residual signal $\gamma=(\alpha-\delta)/\alpha$"
+    title = "a stronger residual signal is learned instead"
     plots.label(ax, x, "robust test accuracy", title, ylim=(0.35, 1.03), legend="below")
 
 
@@ -230,9 +228,8 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
         draws += [_draw_neurons] if "patch_alignment" in run else []
         draws += [_draw_threshold] if run.sizes["gamma"] > 1 else []
         what = f"d={config.dim}, P={config.num_patches}, N={config.num_samples[0]}, m={config.width[0]}, "
-        what += (
-            rf"q={config.power:g}, $\gamma$={float(run.gamma[0]):g}, $\lambda$={config.adversarial_weight:g}"
-        )
+        what += rf"q={config.power:g}, $\gamma$={float(run.gamma[0]):g}, "
+        what += rf"$\lambda$={config.adversarial_weight:g}"
     figure = plots.side_by_side(*size, *draws)(run)
     start = "Clean generalisation and robust overfitting (Li & Li 2025)"
     figure.suptitle(f"{start}\n{what}, {counted(run.sizes['seed'], 'seed')}", fontsize=9.5)
@@ -275,13 +272,11 @@ def summary(run: Run) -> str:
 
 
 def _cells(config, one):
-    end = one.isel(step=-1)
-    if isinstance(config, Construction):
-        robust = [q.robust_points(end, points) for points in ("train", "test")]
-    else:
-        robust = [end.get(f"robust_{points}") for points in ("train", "test")]
-    accuracies = [_number(value) for value in (end.clean_train, end.clean_test, *robust)]
-    if isinstance(config, Construction):
+    end, written = one.isel(step=-1), isinstance(config, Construction)
+    robust = partial(q.robust_points, end) if written else lambda points: end.get(f"robust_{points}")
+    found = end.clean_train, end.clean_test, robust("train"), robust("test")
+    accuracies = [_number(value) for value in found]
+    if written:
         return [*accuracies, f"{int(end.num_parameters.median()):,}"]
     if isinstance(config, Images):
         rises = [end.get(f"loss_rise_{points}") for points in ("train", "test")]

@@ -5,14 +5,13 @@ from typing import Literal
 
 import jax.numpy as jnp
 
+from dynamics import Problem
 from dynamics import observables as o
 from dynamics.adversary import PGD
-from dynamics.data import images
-from dynamics.data.shared import Shared
+from dynamics.data import Shared, images
 from dynamics.engine.stages import Jobs
 from dynamics.experiments.clean_generalization_robust_overfitting.setting import ALWAYS, Trained
-from dynamics.models.mlp import MLP
-from dynamics.problem import Problem
+from dynamics.models import MLP
 from dynamics.study.config import setting
 from dynamics.study.images import OnImages
 

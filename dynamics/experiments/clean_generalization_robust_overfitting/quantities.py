@@ -5,7 +5,6 @@ Where a law is about a run, it has one network (`arm`) under one adversary (`gam
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from itertools import pairwise
 from operator import attrgetter
 
@@ -19,7 +18,6 @@ from dynamics.study import Band, Law, Run, around, expected, set_as
 from dynamics.study.bands import MORE_RECORDS, Bracketed
 from dynamics.study.quantities import first_above, last, passed_between, side_by_side
 
-Runs = Mapping[str, Run]
 SIGNAL, NOISE = 0, -1  # families of patches
 
 
@@ -226,11 +224,10 @@ def overfit_count_error(run: Run) -> xr.DataArray:
     return np.rint(attacked * ROBUST_ERROR.quantity(run)) - np.rint(attacked * run.unseen_test)
 
 
-def count_error(runs: Runs) -> xr.DataArray:
-    """Largest deviation of the number of parameters from N (10 D + 2) + 1."""
-    laws = {name: num_samples(run.config) * (10 * run.config.dim + 2) + 1 for name, run in runs.items()}
-    errors = {name: _alone(run.num_parameters) - laws[name] for name, run in runs.items()}
-    return np.abs(side_by_side(errors)).max("run", skipna=False)
+def count_error(run: Run) -> xr.DataArray:
+    """Deviation of the number of parameters from N (10 D + 2) + 1."""
+    law = num_samples(run.config) * (10 * run.config.dim + 2) + 1
+    return np.abs(_alone(run.num_parameters) - law)
 
 
 # --- images, by width
@@ -274,17 +271,14 @@ def memorises_all(config) -> bool:
 
 def overfits(config) -> bool:
     """The theorem's setting: an adversary far beyond the threshold, and time to memorise."""
-    if not (trains_once(config) and races(config) and config.adversarial_weight >= 0.5):
-        return False
-    return memorises_all(config) and abs(config.residuals[0]) < 0.5 * THRESHOLD.theory(config)
+    strong = trains_once(config) and races(config) and config.adversarial_weight >= 0.5
+    return strong and memorises_all(config) and abs(config.residuals[0]) < 0.5 * THRESHOLD.theory(config)
 
 
 def learns_residual(config) -> bool:
     """An adversary that leaves far more of the signal than the threshold, and time to memorise."""
-    if not (trains_once(config) and races(config) and config.steps > 2.5 * MEMORY_TIME.theory(config)):
-        return False
-    clear = config.residuals[0] > 2 * THRESHOLD.theory(config)
-    return clear and starts_quiet(config)
+    long = trains_once(config) and races(config) and config.steps > 2.5 * MEMORY_TIME.theory(config)
+    return long and config.residuals[0] > 2 * THRESHOLD.theory(config) and starts_quiet(config)
 
 
 def standard(config) -> bool:
@@ -323,16 +317,6 @@ def widens(config) -> bool:
 
 
 # --- what a single run has too few of
-
-
-def enough_points(*fields: str, fewest: int = 100):
-    """What a run lacks of test points or attacked ones, which accuracies are shares of."""
-
-    def needs(run: Run) -> str:
-        few = [name for name in fields if getattr(run.config, name) < fewest]
-        return "" if not few else f"at least {fewest} points ({', '.join(few)})"
-
-    return needs
 
 
 def enough_samples(run: Run) -> str:

@@ -10,21 +10,16 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
+from dynamics import Axis, Job, Problem, results
 from dynamics import observables as o
-from dynamics import results
 from dynamics.adversary import PGD, FeatureAttack, FeatureShift
-from dynamics.data.parity import Parity
-from dynamics.data.patches import Direction, Labels, SignalNoise, SignalPatch
-from dynamics.data.shared import Shared
+from dynamics.data import Parity, Shared, SignalNoise
+from dynamics.data.patches import Direction, Labels, SignalPatch
 from dynamics.descent import steepest
-from dynamics.engine.job import Job
 from dynamics.engine.stages import Jobs, Staged
 from dynamics.laws import clean_generalization_robust_overfitting as laws
-from dynamics.models.activations import Activation
+from dynamics.models import Activation, PatchCNN
 from dynamics.models.memorised_balls import MemorisedBalls, SignParity, Towers, ball_widths, parity_widths
-from dynamics.models.patch_cnn import PatchCNN
-from dynamics.parts import Axis
-from dynamics.problem import Problem
 from dynamics.study.config import Config, TrainingConfig, setting
 
 ALWAYS = {"training_loss": o.training_loss, "clean_train": o.accuracy.given(points="train")}
@@ -167,23 +162,20 @@ class Patches(Trained):
 
     def phase_times(self, num_samples: int) -> tuple[float, float]:
         """About the steps at which the signal is learned (phase I) and the noise is memorised (phase III)."""
-        race = self.race(num_samples, 0.0)
-        signal, memory = self.starts
+        race, (signal, memory) = self.race(num_samples, 0.0), self.starts
         return race.signal_time(signal), race.memory_time(memory)
 
     def threshold(self, num_samples: int) -> float:
         r"""About $\gamma_c$, from the largest starts and the laws alone; nan where there is no race."""
         if not 0 < self.adversarial_weight < 1 or self.num_patches < 2:
             return math.nan
-        race = self.race(num_samples, 0.0)
-        signal, memory = self.starts
-        strength = race.signal_strength(self.phase_times(num_samples)[1], signal)
+        race, (signal, memory) = self.race(num_samples, 0.0), self.starts
+        strength = race.signal_strength(race.memory_time(memory), signal)
         return race.threshold(strength, memory)
 
     def jobs(self) -> Staged:
         """Train every network asked for; dimensions `arm` (samples and width) and `gamma` tell them apart."""
-        always, end = observed(self)
-        how = {"observe": always, "observe_end": end}
+        how = observed(self)
         found = yield {name: self.job(problem(self, *sizes), **how) for name, sizes in self.arms.items()}
         gamma = np.asarray(self.residuals)
         several = {k: one if "gamma" in one.dims else one.expand_dims("gamma") for k, one in found.items()}
@@ -265,7 +257,7 @@ def problem(config: Patches, num_samples: int, width: int) -> Problem:
     )
 
 
-def observed(config: Patches) -> tuple[dict, dict]:
+def observed(config: Patches) -> dict[str, dict]:
     """What is recorded at every recording time, and at the end."""
     shift, families = FeatureShift(config.shift), {"family": (0, -1)}
     always = ALWAYS | {
@@ -289,7 +281,7 @@ def observed(config: Patches) -> tuple[dict, dict]:
         made = {"shift_test": dataclasses.replace(shift, radius=0.0), "span_test": within}
         for name, attack in (made | {"full_train": everywhere, "full_test": everywhere}).items():
             end[name] = o.robust_curve.given(attack=attack, points=name.split("_")[1], **given)
-    return always, end
+    return {"observe": always, "observe_end": end}
 
 
 @o.observable(about="share of test points with signs of their own")

@@ -84,11 +84,6 @@ def enough_tested(run: Run) -> str:
     return "" if run.config.num_test >= fewest else f"at least {fewest} test points"
 
 
-def enough_attacked(run: Run) -> str:
-    """What a run lacks of attacked points."""
-    return "" if run.config.num_points >= 100 else "at least 100 attacked points (num_points)"
-
-
 def spread(config) -> float:
     r"""Relative standard deviation of a cluster's number of samples, a share 1/k of n: $\sqrt{(k-1)/n}$."""
     return ((config.num_clusters - 1) / config.num_samples) ** 0.5

@@ -8,6 +8,7 @@ from dynamics.experiments.feature_averaging.quantities import GROWTH, LABEL_LAW,
 from dynamics.experiments.feature_averaging.setting import PRESETS
 from dynamics.laws.feature_averaging import mixed_radius
 from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, last
+from dynamics.study.claim import enough
 from dynamics.study.quantities import exponent_over
 
 PAPER = PRESETS["paper"]
@@ -84,9 +85,9 @@ def _fine(source, applies):
 
 
 aligned = _binary(f"{T1}, Figure 2(a)", bands.on_clusters("binary"))
+ATTACKED = {"needs": enough("num_points", of="attacked points")}
 masked = CLAIMS.about(
-    "attacked", where=FINE, source="Figure 3 (left), gradient masking", applies=bands.attacked,
-    needs=bands.enough_attacked,
+    "attacked", where=FINE, source="Figure 3 (left), gradient masking", applies=bands.attacked, **ATTACKED
 )  # fmt: skip
 mixed = CLAIMS.about("mixed", where=FINE, source="Proposition 4.8, on a net of ours")
 CLAIMS.hold(
@@ -186,7 +187,7 @@ CLAIMS.hold(
      "binary labels: with ReLU (p = 1) no neuron takes one centre (cosines below 0.55)",
      lambda run: q.nearest_cosines(run).max("neuron"), at_most(0.55), Ablation("p = 3", {"power": 3.0})),
     *((CLAIMS.about(name, source=source, applies=bands.compares_images(name, size),
-                    needs=bands.enough_attacked), f"{name}-gain-{size}",
+                    **ATTACKED), f"{name}-gain-{size}",
        f"{name}: the 10-class net, read out as odd/even, beats the parity net by 0.1 at radius {size}",
        q.robustness_gain(size), at_least(0.1),
        Ablation("the multi-class net sees the two binary labels only", {"num_labels": 2}))

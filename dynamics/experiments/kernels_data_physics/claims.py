@@ -9,6 +9,7 @@ seeds estimate must hold for the mean over seeds (`typically`).
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -69,172 +70,124 @@ def on_circle(config) -> bool:
 
 
 CONCENTRATION = "X1, the kernel of a finite network (Jacot et al. 2018)"
-for run, activation, end in (("kernels", "relu", ""), ("kernels_erf", "erf", "-erf")):
-    for layer, what in (("first", "the first layer"), ("second", "the second"), ("both", "both layers")):
-        CLAIMS.about(run, where={"layer": layer}, source=CONCENTRATION)(
-            f"X1-{layer}{end}",
-            f"{activation}: the kernel of {what} is as far from its limit as width^(-0.5 +- 0.06)",
-        ).holds(q.width_exponent("kernel_error"), typically(around(-0.5, absolute=0.06)), OTHER_SCALE)
-claim = CLAIMS.about("fluctuation", source=CONCENTRATION)
-claim(
-    "X1-variance-first",
-    "with output weights +-1, width times the variance of the first layer's kernel is 1/4",
-).holds(
-    q.FIRST_VARIANCE.quantity,
-    around(0.25, relative=0.08),
-    Ablation("normal output weights, of equal mean kernel", {"output": "normal"}),
-)
-claim("X1-variance-second", "and of the second layer's 5/4").holds(
-    q.SECOND_VARIANCE.quantity, around(1.25, relative=0.08), ERF
-)
-
-claim = CLAIMS.about("width", source="X2, linearisation (Lee et al. 2019; Chizat et al. 2019)")
-claim("X2-weights", "weights move by width^(-0.5 +- 0.05) of their size").holds(
-    q.width_exponent("weight_motion"), typically(around(-0.5, absolute=0.05)), MEAN_FIELD
-)
-claim("X2-linear", "networks are width^(-0.5 +- 0.12) from linear in their parameters").holds(
-    q.width_exponent("linear_gap"), typically(around(-0.5, absolute=0.12)), MEAN_FIELD
-)
-claim("X2-infinite", "linearised networks are width^(-0.5 +- 0.12) from the infinite one").holds(
-    q.width_exponent("infinite_gap"), typically(around(-0.5, absolute=0.12)), MEAN_FIELD
-)
-claim("X2-drift", "the kernel moves less than the weights: by width^(-1) to width^(-0.7)").holds(
-    q.width_exponent("kernel_drift"), typically(between(-1.0, -0.7)), MEAN_FIELD
-)
-
 DYNAMICS = "X3, function-space dynamics"
-claim = CLAIMS.about("linear", source=DYNAMICS)
-claim(
-    "X3-closed-form", "gradient descent on the linearised network is the closed form, mode by mode, to 1e-10"
-).holds(q.closed_form_error, at_most(1e-10, 0.0), NONLINEAR)
-claim("X3-distance", "and its parameters are where the closed form says, to 1e-8 of their distance").holds(
-    q.distance_error, at_most(1e-8, 0.0), NONLINEAR
-)
-CLAIMS.about("stable", source=DYNAMICS)(
-    "X3-stable", "below 2 / lambda_max it converges: at 1.95 the top mode shrinks by log 0.95 a step"
-).holds(q.top_growth, around(-0.051293294, absolute=1e-6), Ablation("2.05 / lambda_max", {"rates": (2.05,)}))
-CLAIMS.about("unstable", source=DYNAMICS)(
-    "X3-unstable", "above it diverges: at 2.05 the top mode grows by log 1.05 a step"
-).holds(q.top_growth, around(0.048790164, absolute=1e-6), Ablation("1.95 / lambda_max", {"rates": (1.95,)}))
-
 GAUSSIAN = "X4, ensembles of networks (Lee et al. 2019, Corollary 1)"
-both, readout = (CLAIMS.about(run, source=GAUSSIAN) for run in ("ensemble", "readout"))
-both(
-    "X4-variance", "over 1,000 networks outputs vary as predicted, at each point and time, within 12 %"
-).holds(q.ensemble_variance, at_most(0.12), OTHER_SCALE)
-both("X4-mean", "and their mean is the predicted one within 4 standard errors").holds(
-    q.ensemble_mean, at_most(4.0), FEW
-)
-readout("X4-readout-variance", "so too where the output weights alone train").holds(
-    q.ensemble_variance, at_most(0.12), OTHER_SCALE
-)
-readout("X4-posterior", "whose limit is the Gaussian process posterior, to 1e-10").holds(
-    q.posterior_distance, at_most(1e-10, 0.0), Ablation("both layers train", {"trained": "both"})
-)
-both(
-    "X4-not-bayesian",
-    "training both layers is not Bayesian: the variance is above the posterior's by 1 % at least",
-).holds(q.posterior_ratio, at_least(1.01), Ablation("output weights alone train", {"trained": "second"}))
-
 BIAS = "X5, spectral bias (Basri et al. 2019)"
-without, odd, odd_rich, biases = (
-    CLAIMS.about(run, source=BIAS) for run in ("circle", "odd", "odd_rich", "biases")
-)
-without("X5-times", "frequencies 2 to 8 are learned when 1 / lambda_k says, within 10 %").holds(
-    q.time_error, at_most(0.1, 0.0), LARGE, applies=on_circle
-)
-odd(
-    "X5-odd",
-    "without hidden biases frequency 3 is never learned, at any time: its residual is 1 to 1e-10",
-).holds(q.most_learned, at_most(1e-10, 0.0), BIASES)
-odd_rich("X5-odd-rich", "nor is frequency 5 by a network that leaves the kernel regime").holds(
-    q.most_learned, at_most(1e-10, 0.0), BIASES
-)
-biases("X5-biases", "with them frequencies 3 and 5 are learned when 1 / lambda_k says, within 15 %").holds(
-    q.time_error, at_most(0.15, 0.0), NO_BIASES
-)
-without("X5-slope", "first layer: eigenvalues fall as k^(-2 +- 0.02) over even frequencies 20 to 60").holds(
-    q.circle_decay(range(20, 61, 2)), around(-2.0, absolute=0.02), ERF
-)
-biases("X5-slope-biases", "and with biases over all frequencies from 20 to 60").holds(
-    q.circle_decay(range(20, 61)), around(-2.0, absolute=0.02), ERF
-)
-CLAIMS.about("rich", source="X11, leaving the kernel regime")(
-    "X11-late", "targets ten times as large: frequencies 6 and 8 are not yet learned at 1.3 times their time"
-).holds(lambda run: q.least_left(run, 1.3), at_least(0.1), SMALL)
-
-claim = CLAIMS.about("sphere", source="X6, spectrum on the sphere")
-for degree, statement, value in (
-    (0, "the eigenvalue of degree 0 on S^2 is 1/4", 1 / 4),
-    (1, "of degree 1 1/6", 1 / 6),
-    (2, "of degree 2 5/128", 5 / 128),
-    (4, "and of degree 4 1/384", 1 / 384),
-):
-    claim(f"X6-degree-{degree}", statement).holds(
-        lambda run: run.degree_eigenvalue, around(value, absolute=1e-12), FIRST, where={"degree": degree}
-    )
-claim("X6-odd", "odd degrees from 3 on have none, to 1e-12").holds(
-    lambda run: np.abs(run.degree_eigenvalue).max("degree"),
-    at_most(1e-12, 0.0),
-    BIASES,
-    where={"degree": slice(3, None, 2)},
-)
-claim(
-    "X6-groups", "of 1,500 random points: groups of 1, 3, 5 and 9 eigenvalues, each within 15 % of theory"
-).holds(q.groups_error, at_most(0.15, 0.0), Ablation("100 points", {"sphere_points": 100}))
-claim("X6-gap", "and a gap below them: the next is less than half of the last").holds(
-    q.gap, at_most(0.5), BIASES
-)
-claim("X6-decay", "eigenvalues fall as k^(-3 +- 0.1) over even degrees 10 to 30").holds(
-    q.sphere_decay(range(10, 31, 2)), around(-3.0, absolute=0.1), ERF
-)
-
 RIDGELESS = "X7, learning curves of ridgeless regression"
-claim = CLAIMS.about("learning_curves", source=RIDGELESS)
-claim("X7-rough", "teacher power k^-2: error falls as P^(-1 +- 0.15), the exponent a - 1").holds(
-    q.learning_curve(2.0).quantity, typically(around(-1.0, absolute=0.15)), NO_BIASES
-)
-claim("X7-middle", "k^-4: an exponent between -3.3 and -2.4").holds(
-    q.learning_curve(4.0).quantity, typically(between(-3.3, -2.4, -3.0)), NO_BIASES
-)
-claim("X7-smooth", "k^-8: saturated at 2 alpha = 4, not 7: an exponent between -4.4 and -3.2").holds(
-    q.learning_curve(8.0).quantity, typically(between(-4.4, -3.2, -4.0)), NO_BIASES
-)
-CLAIMS.about("regular", source=RIDGELESS)(
-    "X7-grid", "on a regular grid the predictor is the sum over the frequency's aliases, to 1e-4"
-).holds(
-    q.grid_error,
-    at_most(1e-4, 0.0),
-    Ablation("the aliases of another kernel: that of both layers", {"aliases": "both"}),
-)
 
-for run, start, degree, size, words, band, ablation in (
-    ("hypercube", "without", 1, 64, "error at most 0.08", at_most(0.08), MANY_DIMS),
-    ("hypercube", "without", 2, 64, "at least 0.6", at_least(0.6), FEW_DIMS),
-    ("hypercube", "without", 2, 512, "at most 0.08", at_most(0.08), ERF),
-    ("hypercube", "without", 3, 512, "at least 1.2: never learned", at_least(1.2),
-     Ablation("biases", {"bias_std": 1.0})),
-    ("hypercube_biases", "with", 1, 64, "error at most 0.08", at_most(0.08), MANY_DIMS),
-    ("hypercube_biases", "with", 2, 64, "at least 0.6", at_least(0.6), FEW_DIMS),
-    ("hypercube_biases", "with", 2, 512, "at most 0.08", at_most(0.08),
-     Ablation("d = 40", {"cube_dim": 40})),
-    ("hypercube_biases", "with", 3, 512, "0.75 to 1.1: being learned", between(0.75, 1.1),
-     Ablation("no biases", {"bias_std": 0.0})),
-):  # fmt: skip
-    CLAIMS.about(run, where={"degree": degree, "size": size}, source="X8, parities on the hypercube")(
-        f"X8-{start}-{degree}-{size}",
-        f"{start} biases, the parity of {degree} from {size} samples: {words}",
-    ).holds(lambda run: run.error, typically(band), ablation)
-
-claim = CLAIMS.about("distillation", source="X9, data distillation (Nguyen et al. 2021)")
-claim("X9-start", "ten images, one a class, give an accuracy of at most 0.70 on digits").holds(
-    lambda run: first(run.accuracy).isel(support=0),
-    typically(at_most(0.70)),
-    Ablation("fifty", {"support": (50,)}),
-)
-claim("X9-accuracy", "ten learned ones at least 0.92").holds(
-    lambda run: last(run.accuracy).isel(support=0), typically(at_least(0.92)), UNTRAINED
-)
-claim("X9-loss", "with a loss of at most 0.15 on the training images").holds(
-    lambda run: last(run.train_loss).isel(support=0), typically(at_most(0.15)), UNTRAINED
-)
+fluctuation = CLAIMS.about("fluctuation", source=CONCENTRATION)
+wide = CLAIMS.about("width", source="X2, linearisation (Lee et al. 2019; Chizat et al. 2019)")
+linear = CLAIMS.about("linear", source=DYNAMICS)
+both, readout = (CLAIMS.about(run, source=GAUSSIAN) for run in ("ensemble", "readout"))
+without, biases = (CLAIMS.about(run, source=BIAS) for run in ("circle", "biases"))
+sphere = partial(CLAIMS.about, "sphere", source="X6, spectrum on the sphere")
+curves = CLAIMS.about("learning_curves", source=RIDGELESS)
+images = CLAIMS.about("distillation", source="X9, data distillation (Nguyen et al. 2021)")
+CLAIMS.hold(
+    *((CLAIMS.about(run, where={"layer": layer}, source=CONCENTRATION), f"X1-{layer}{end}",
+       f"{activation}: the kernel of {what} is as far from its limit as width^(-0.5 +- 0.06)",
+       q.width_exponent("kernel_error"), typically(around(-0.5, absolute=0.06)), OTHER_SCALE)
+      for run, activation, end in (("kernels", "relu", ""), ("kernels_erf", "erf", "-erf"))
+      for layer, what in (("first", "the first layer"), ("second", "the second"), ("both", "both layers"))),
+    (fluctuation, "X1-variance-first",
+     "with output weights +-1, width times the variance of the first layer's kernel is 1/4",
+     q.FIRST_VARIANCE.quantity, around(0.25, relative=0.08),
+     Ablation("normal output weights, of equal mean kernel", {"output": "normal"})),
+    (fluctuation, "X1-variance-second", "and of the second layer's 5/4",
+     q.SECOND_VARIANCE.quantity, around(1.25, relative=0.08), ERF),
+    (wide, "X2-weights", "weights move by width^(-0.5 +- 0.05) of their size",
+     q.width_exponent("weight_motion"), typically(around(-0.5, absolute=0.05)), MEAN_FIELD),
+    (wide, "X2-linear", "networks are width^(-0.5 +- 0.12) from linear in their parameters",
+     q.width_exponent("linear_gap"), typically(around(-0.5, absolute=0.12)), MEAN_FIELD),
+    (wide, "X2-infinite", "linearised networks are width^(-0.5 +- 0.12) from the infinite one",
+     q.width_exponent("infinite_gap"), typically(around(-0.5, absolute=0.12)), MEAN_FIELD),
+    (wide, "X2-drift", "the kernel moves less than the weights: by width^(-1) to width^(-0.7)",
+     q.width_exponent("kernel_drift"), typically(between(-1.0, -0.7)), MEAN_FIELD),
+    (linear, "X3-closed-form",
+     "gradient descent on the linearised network is the closed form, mode by mode, to 1e-10",
+     q.closed_form_error, at_most(1e-10, 0.0), NONLINEAR),
+    (linear, "X3-distance", "and its parameters are where the closed form says, to 1e-8 of their distance",
+     q.distance_error, at_most(1e-8, 0.0), NONLINEAR),
+    (CLAIMS.about("stable", source=DYNAMICS), "X3-stable",
+     "below 2 / lambda_max it converges: at 1.95 the top mode shrinks by log 0.95 a step",
+     q.top_growth, around(-0.051293294, absolute=1e-6), Ablation("2.05 / lambda_max", {"rates": (2.05,)})),
+    (CLAIMS.about("unstable", source=DYNAMICS), "X3-unstable",
+     "above it diverges: at 2.05 the top mode grows by log 1.05 a step",
+     q.top_growth, around(0.048790164, absolute=1e-6), Ablation("1.95 / lambda_max", {"rates": (1.95,)})),
+    (both, "X4-variance",
+     "over 1,000 networks outputs vary as predicted, at each point and time, within 12 %",
+     q.ensemble_variance, at_most(0.12), OTHER_SCALE),
+    (both, "X4-mean", "and their mean is the predicted one within 4 standard errors",
+     q.ensemble_mean, at_most(4.0), FEW),
+    (readout, "X4-readout-variance", "so too where the output weights alone train",
+     q.ensemble_variance, at_most(0.12), OTHER_SCALE),
+    (readout, "X4-posterior", "whose limit is the Gaussian process posterior, to 1e-10",
+     q.posterior_distance, at_most(1e-10, 0.0), Ablation("both layers train", {"trained": "both"})),
+    (both, "X4-not-bayesian",
+     "training both layers is not Bayesian: the variance is above the posterior's by 1 % at least",
+     q.posterior_ratio, at_least(1.01), Ablation("output weights alone train", {"trained": "second"})),
+    (CLAIMS.about("circle", source=BIAS, applies=on_circle),
+     "X5-times", "frequencies 2 to 8 are learned when 1 / lambda_k says, within 10 %",
+     q.time_error, at_most(0.1, 0.0), LARGE),
+    (CLAIMS.about("odd", source=BIAS), "X5-odd",
+     "without hidden biases frequency 3 is never learned, at any time: its residual is 1 to 1e-10",
+     q.most_learned, at_most(1e-10, 0.0), BIASES),
+    (CLAIMS.about("odd_rich", source=BIAS),
+     "X5-odd-rich", "nor is frequency 5 by a network that leaves the kernel regime",
+     q.most_learned, at_most(1e-10, 0.0), BIASES),
+    (biases, "X5-biases", "with them frequencies 3 and 5 are learned when 1 / lambda_k says, within 15 %",
+     q.time_error, at_most(0.15, 0.0), NO_BIASES),
+    (without, "X5-slope", "first layer: eigenvalues fall as k^(-2 +- 0.02) over even frequencies 20 to 60",
+     q.circle_decay(range(20, 61, 2)), around(-2.0, absolute=0.02), ERF),
+    (biases, "X5-slope-biases", "and with biases over all frequencies from 20 to 60",
+     q.circle_decay(range(20, 61)), around(-2.0, absolute=0.02), ERF),
+    (CLAIMS.about("rich", source="X11, leaving the kernel regime"), "X11-late",
+     "targets ten times as large: frequencies 6 and 8 are not yet learned at 1.3 times their time",
+     lambda run: q.least_left(run, 1.3), at_least(0.1), SMALL),
+    *((sphere(where={"degree": degree}), f"X6-degree-{degree}", statement,
+       lambda run: run.degree_eigenvalue, around(value, absolute=1e-12), FIRST)
+      for degree, statement, value in (
+          (0, "the eigenvalue of degree 0 on S^2 is 1/4", 1 / 4), (1, "of degree 1 1/6", 1 / 6),
+          (2, "of degree 2 5/128", 5 / 128), (4, "and of degree 4 1/384", 1 / 384))),
+    (sphere(where={"degree": slice(3, None, 2)}), "X6-odd", "odd degrees from 3 on have none, to 1e-12",
+     lambda run: np.abs(run.degree_eigenvalue).max("degree"), at_most(1e-12, 0.0), BIASES),
+    (sphere(), "X6-groups",
+     "of 1,500 random points: groups of 1, 3, 5 and 9 eigenvalues, each within 15 % of theory",
+     q.groups_error, at_most(0.15, 0.0), Ablation("100 points", {"sphere_points": 100})),
+    (sphere(), "X6-gap", "and a gap below them: the next is less than half of the last",
+     q.gap, at_most(0.5), BIASES),
+    (sphere(), "X6-decay", "eigenvalues fall as k^(-3 +- 0.1) over even degrees 10 to 30",
+     q.sphere_decay(range(10, 31, 2)), around(-3.0, absolute=0.1), ERF),
+    (curves, "X7-rough", "teacher power k^-2: error falls as P^(-1 +- 0.15), the exponent a - 1",
+     q.learning_curve(2.0).quantity, typically(around(-1.0, absolute=0.15)), NO_BIASES),
+    (curves, "X7-middle", "k^-4: an exponent between -3.3 and -2.4",
+     q.learning_curve(4.0).quantity, typically(between(-3.3, -2.4, -3.0)), NO_BIASES),
+    (curves, "X7-smooth", "k^-8: saturated at 2 alpha = 4, not 7: an exponent between -4.4 and -3.2",
+     q.learning_curve(8.0).quantity, typically(between(-4.4, -3.2, -4.0)), NO_BIASES),
+    (CLAIMS.about("regular", source=RIDGELESS),
+     "X7-grid", "on a regular grid the predictor is the sum over the frequency's aliases, to 1e-4",
+     q.grid_error, at_most(1e-4, 0.0),
+     Ablation("the aliases of another kernel: that of both layers", {"aliases": "both"})),
+    *((CLAIMS.about(run, where={"degree": degree, "size": size}, source="X8, parities on the hypercube"),
+       f"X8-{start}-{degree}-{size}", f"{start} biases, the parity of {degree} from {size} samples: {words}",
+       lambda run: run.error, typically(band), ablation)
+      for run, start, degree, size, words, band, ablation in (
+          ("hypercube", "without", 1, 64, "error at most 0.08", at_most(0.08), MANY_DIMS),
+          ("hypercube", "without", 2, 64, "at least 0.6", at_least(0.6), FEW_DIMS),
+          ("hypercube", "without", 2, 512, "at most 0.08", at_most(0.08), ERF),
+          ("hypercube", "without", 3, 512, "at least 1.2: never learned", at_least(1.2),
+           Ablation("biases", {"bias_std": 1.0})),
+          ("hypercube_biases", "with", 1, 64, "error at most 0.08", at_most(0.08), MANY_DIMS),
+          ("hypercube_biases", "with", 2, 64, "at least 0.6", at_least(0.6), FEW_DIMS),
+          ("hypercube_biases", "with", 2, 512, "at most 0.08", at_most(0.08),
+           Ablation("d = 40", {"cube_dim": 40})),
+          ("hypercube_biases", "with", 3, 512, "0.75 to 1.1: being learned", between(0.75, 1.1),
+           Ablation("no biases", {"bias_std": 0.0})))),
+    (images, "X9-start", "ten images, one a class, give an accuracy of at most 0.70 on digits",
+     lambda run: first(run.accuracy).isel(support=0), typically(at_most(0.70)),
+     Ablation("fifty", {"support": (50,)})),
+    (images, "X9-accuracy", "ten learned ones at least 0.92",
+     lambda run: last(run.accuracy).isel(support=0), typically(at_least(0.92)), UNTRAINED),
+    (images, "X9-loss", "with a loss of at most 0.15 on the training images",
+     lambda run: last(run.train_loss).isel(support=0), typically(at_most(0.15)), UNTRAINED),
+)  # fmt: skip

@@ -18,8 +18,7 @@ COLOURS = plots.COLOURS
 
 
 def _sphere(config, dataset):
-    figure, axes = plots.new_figure(1, 2, 9.0, 3.6)
-    left, right = axes[0]
+    figure, ((left, right),) = plots.new_figure(1, 2, 9.0, 3.6)
     ranked = dataset.eigenvalue.assign_coords(mode=dataset.mode + 1)
     name = f"{config.sphere_points:,} points"
     plots.curve(left, ranked, "mode", color=COLOURS[0], marker=".", linewidth=0.6, label=name)
@@ -38,14 +37,13 @@ def _sphere(config, dataset):
     title = "by degree" if known.all() else "degrees that are not shown have eigenvalue 0"
     plots.label(right, "degree $k$", r"eigenvalue $\lambda_k$", title, log="xy")
     plots.ticks(right, dataset.degree[1:])
-    return figure, axes, f"$S^2$; {net(config)}; {seeds(dataset)}"
+    return figure, f"$S^2$; {net(config)}; {seeds(dataset)}"
 
 
 def _learning_curves(config, dataset):
     if config.regular:
         return _grids(config, dataset)
-    figure, axes = plots.new_figure(1, 1, 5.2, 4.0)
-    ax = axes[0, 0]
+    figure, ((ax,),) = plots.new_figure(1, 1, 5.2, 4.0)
     name = "teacher power $k^{{-{:g}}}$"
     plots.curves(ax, dataset.error, "size", "exponent", name, marker=".")
     for number, a in enumerate(dataset.exponent.values):
@@ -56,7 +54,7 @@ def _learning_curves(config, dataset):
     title = f"a mean over {config.draws} teachers a seed"
     plots.label(ax, "samples $P$", "mean squared test error", title, log="xy")
     plots.ticks(ax, dataset["size"])
-    return figure, axes, f"{net(config)}; {seeds(dataset)}"
+    return figure, f"{net(config)}; {seeds(dataset)}"
 
 
 def _grids(config, dataset):
@@ -73,12 +71,12 @@ def _grids(config, dataset):
             ax.plot(angles, found.prediction_exact, **plots.THEORY)
         ax.plot([], [], label="sum over aliases", **plots.THEORY)
         plots.label(ax, r"angle $\varphi$ (degrees)", "prediction", f"$k$ = {k:g}", xlim=(0, 180))
-    return figure, axes, f"ridgeless regression on a grid of $P$ points; {net(config)}"
+    return figure, f"ridgeless regression on a grid of $P$ points; {net(config)}"
 
 
 def _hypercube(config, dataset):
-    figure, axes = plots.new_figure(1, 1, 5.2, 4.3)
-    ax, sizes = axes[0, 0], dataset["size"].values
+    figure, ((ax,),) = plots.new_figure(1, 1, 5.2, 4.3)
+    sizes = dataset["size"].values
     plots.curves(ax, dataset.error, "size", "degree", "$p$ = {:g}", marker=".")
     for number, p in enumerate(dataset.degree.values):
         if sizes[0] <= (enough := math.comb(config.cube_dim, int(p))) <= sizes[-1]:
@@ -89,7 +87,7 @@ def _hypercube(config, dataset):
     plots.ticks(ax, sizes)
     plots.legend_below(ax, 3)
     about = rf"parities on $\{{\pm1\}}^{{{config.cube_dim}}}$, $\sigma_b$ = {config.bias_std:g}"
-    return figure, axes, f"{about}; {seeds(dataset)}"
+    return figure, f"{about}; {seeds(dataset)}"
 
 
 def _distillation(config, dataset):
@@ -100,7 +98,7 @@ def _distillation(config, dataset):
     plots.label(axes[0, 0], y="test accuracy")
     plots.label(axes[0, 1], y="mean loss on the training images", log="y")
     about = f"{config.data}, {config.num_images} images; {seeds(dataset)}"
-    return figure, axes, f"kernel regression on learned images; {about}"
+    return figure, f"kernel regression on learned images; {about}"
 
 
 DRAWN = {
@@ -119,9 +117,9 @@ DRAWN = {
 @plots.styled
 def overview(run: Run) -> "matplotlib.figure.Figure":
     """The setting's main picture."""
-    figure, axes, about = DRAWN[type(run.config)](run.config, run.dataset)
+    figure, about = DRAWN[type(run.config)](run.config, run.dataset)
     figure.suptitle(about, fontsize=9)
-    plots.legends(axes.flat)
+    plots.legends(figure.axes)
     return figure
 
 

@@ -8,19 +8,16 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from dynamics import Axis, Job, Problem, results
 from dynamics import observables as o
-from dynamics import results
 from dynamics.data import directions
 from dynamics.descent import named, within
-from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged
 from dynamics.experiments.kernels_data_physics.networks import LIST, TrainedLayers
 from dynamics.laws.kernels_data_physics import times_to_learn
 from dynamics.models.kernel_regression import FirstSamples, KernelRegression
 from dynamics.models.ntk_two_layer import NTKTwoLayer
 from dynamics.observables import eigenfeatures
-from dynamics.parts import Axis
-from dynamics.problem import Problem
 from dynamics.study.config import Config, TimedConfig, setting
 from dynamics.study.images import OnImages
 from kernels import spectra
@@ -144,9 +141,8 @@ class LearningCurves(TrainedLayers):
     def _on_random_samples(self):
         teacher = {"modes": self.modes, "exponent": Axis("exponent", self.exponents)}
         data = directions.Circle(max(self.sizes), 400, "random", **teacher)
-        error = o.regression_error.given(
-            kernel=self.kernel(), size=self.sizes, jitter=1e-13, draws=self.draws
-        )
+        how = {"size": self.sizes, "jitter": 1e-13, "draws": self.draws}
+        error = o.regression_error.given(kernel=self.kernel(), **how)
         found = yield {"random": _still(data, error=error)}
         return results.without_steps(found["random"])
 

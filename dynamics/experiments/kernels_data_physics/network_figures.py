@@ -32,8 +32,7 @@ def net(config) -> str:
 
 def kernels(config, dataset):
     """Distance from the limit and variance, by width."""
-    figure, axes = plots.new_figure(1, 2, 8.4, 3.5)
-    left, right = axes[0]
+    figure, ((left, right),) = plots.new_figure(1, 2, 8.4, 3.5)
     plots.curves(left, dataset.kernel_error, "width", "layer", LAYERS, marker=".")
     start = float(dataset.kernel_error.sel(layer="both").isel(width=0).median())
     plots.guide(left, dataset.width, start, -0.5, r"$m^{-1/2}$")
@@ -46,7 +45,7 @@ def kernels(config, dataset):
     plots.label(left, "width $m$", distance, "a finite network's kernel nears its limit", log="xy")
     title = f"its variance on the diagonal, over {config.draws} networks"
     plots.label(right, "width $m$", spread, title, log="x", ylim=(0, None))
-    return figure, axes, f"{config.activation}; output weights: {config.output}; {seeds(dataset)}"
+    return figure, f"{config.activation}; output weights: {config.output}; {seeds(dataset)}"
 
 
 def width(config, dataset):
@@ -63,13 +62,13 @@ def width(config, dataset):
     words = "and the network becomes linear in its parameters"
     plots.label(axes[0, 1], "width $m$", "root mean square on test points", words, log="xy")
     scaling = "mean-field scaling" if config.mean_field else "NTK scaling"
-    return figure, axes, f"{scaling}; {net(config)}; {config.steps} steps; {seeds(dataset)}"
+    return figure, f"{scaling}; {net(config)}; {config.steps} steps; {seeds(dataset)}"
 
 
 def linear(config, dataset):
     """Modes over time, and stability."""
-    figure, axes = plots.new_figure(1, 2, 9.0, 3.6)
-    (left, right), one, steps = axes[0], dataset.isel(rate=0, seed=0), dataset.step.values
+    figure, ((left, right),) = plots.new_figure(1, 2, 9.0, 3.6)
+    one, steps = dataset.isel(rate=0, seed=0), dataset.step.values
     count = dataset.sizes["mode"]
     for number, i in enumerate(sorted({0, count // 4, count // 2, 3 * count // 4, count - 1})):
         mode, label = one.isel(mode=i), "closed form" if number == 0 else None
@@ -81,20 +80,19 @@ def linear(config, dataset):
     plots.curves(right, largest.residual, "step", "rate", r"${:g}/\lambda_{{\max}}$")
     for number, exact in enumerate(largest.residual_predicted.median("seed")):
         right.plot(steps, exact, label="closed form" if number == 0 else None, **plots.THEORY)
-    for ax in axes.flat:
+    for ax in (left, right):
         plots.time_axis(ax, steps, logarithmic=False)
     title = rf"each mode by itself: rate {float(one.rate):g}$/\lambda_{{\max}}$, seed {int(one.seed)}"
     plots.label(left, y="residual over its start", title=title, log="y", ylim=(1e-9, 3))
     plots.label(right, y="largest residual of a mode", title=r"stable below $2/\lambda_{\max}$", log="y")
     kind = "linearised network" if config.linearized else "network"
-    return figure, axes, f"{kind} of width {config.width}; {net(config)}; {seeds(dataset)}"
+    return figure, f"{kind} of width {config.width}; {net(config)}; {seeds(dataset)}"
 
 
 def ensemble(config, dataset):
     """Outputs over initial weights, beside the infinite network."""
-    figure, axes = plots.new_figure(1, 2, 9.4, 3.7)
-    (left, right), last = axes[0], dataset.isel(step=-1)
-    x, label = dataset.point.values + 1, "test point"
+    figure, ((left, right),) = plots.new_figure(1, 2, 9.4, 3.7)
+    last, x, label = dataset.isel(step=-1), dataset.point.values + 1, "test point"
     if config.great_circle:
         x, label = 360 * dataset.point.values / dataset.sizes["point"], "angle on the great circle (degrees)"
     mean, spread = last.output.mean("seed"), 2 * last.output.std("seed")
@@ -133,13 +131,12 @@ def ensemble(config, dataset):
     right.axhspan(1 - error, 1 + error, label="2 standard errors", **grey)
     plots.label(right, label, "variance over its prediction", "spread over initial weights")
     networks = counted(dataset.sizes["seed"], "network")
-    return figure, axes, f"{networks} of width {config.width}; {net(config)}"
+    return figure, f"{networks} of width {config.width}; {net(config)}"
 
 
 def spectral_bias(config, dataset):
     """Frequencies over time."""
-    figure, axes = plots.new_figure(1, 3, 9.6, 3.7)
-    left, middle, right = axes[0]
+    figure, ((left, middle, right),) = plots.new_figure(1, 3, 9.6, 3.7)
     steps, k, expected = dataset.step.values, dataset.frequency.values, dataset.predicted_time
     plots.curves(left, 1 - dataset.fit.isel(amplitude=0), "step", "frequency", "$k$ = {:g}")
     for when in expected.values:
@@ -166,7 +163,7 @@ def spectral_bias(config, dataset):
         _slower(right, times / expected)
     else:
         _function(right, dataset)
-    return figure, axes, f"width {config.width}, {config.grid} points; {net(config)}; {seeds(dataset)}"
+    return figure, f"width {config.width}, {config.grid} points; {net(config)}; {seeds(dataset)}"
 
 
 def _slower(ax, ratio):

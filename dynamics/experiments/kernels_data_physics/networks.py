@@ -9,21 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from dynamics import Axis, Job, PerSeed, Problem, results
 from dynamics import observables as o
-from dynamics import results
+from dynamics.data import Shared
 from dynamics.data.directions import Sphere, SphereTarget
-from dynamics.data.shared import Shared
 from dynamics.descent import named
-from dynamics.engine.job import Job
 from dynamics.engine.stages import Staged
 from dynamics.keys import seed_key
 from dynamics.laws import kernels_data_physics as laws
-from dynamics.models.activations import Activation
-from dynamics.models.linearized import Linearized
+from dynamics.models import Activation, Linearized
 from dynamics.models.ntk_two_layer import NTKTwoLayer, Output, Trained
-from dynamics.observables.base import observable
-from dynamics.parts import Axis, PerSeed
-from dynamics.problem import Problem
 from dynamics.study.config import Config, TimedConfig, setting
 from kernels import empirical, regression
 from kernels.regression import Kernel
@@ -115,14 +110,13 @@ class KernelConvergence(OnSphere):
 
     def jobs(self) -> Staged:
         """A kernel's error and variance, of networks at their start."""
-        exact = tuple(map(self.kernel, LAYERS))
+        points, exact = self.points(), tuple(map(self.kernel, LAYERS))
         end = {
             "kernel_error": o.finite_kernel_error.given(layer=LAYERS, kernel=exact, draws=self.draws),
             "kernel_variance": o.finite_kernel_variance.given(layer=LAYERS, draws=self.draws),
         }
-        found = yield {
-            str(m): Job.still(self.problem(self.points(), self.network(m)), end) for m in self.widths
-        }
+        problems = {str(m): self.problem(points, self.network(m)) for m in self.widths}
+        found = yield {m: Job.still(problem, end) for m, problem in problems.items()}
         return results.without_steps(results.by_number(found, "width", self.widths))
 
 
@@ -177,7 +171,7 @@ class Width(FittedOnSphere):
         )
 
 
-@observable(about="learning rate")
+@o.observable(about="learning rate")
 def relative_rate(params, problem, draw, relative) -> Float[jax.Array, ""]:
     """`relative` over the largest eigenvalue of the empirical NTK on the training points."""
     return relative / laws.modes(empirical.ntk(problem.apply, params, draw.train.x, draw.train.x)).values[0]

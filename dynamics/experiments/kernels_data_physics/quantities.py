@@ -155,6 +155,5 @@ def learning_curve(power: float) -> Law:
 
 def grid_error(run) -> xr.DataArray:
     """Largest distance of the predictor on a regular grid from the sum over aliases."""
-    return np.abs(run.prediction - run.prediction_exact).max(
-        ("size", "frequency", "test_point"), skipna=False
-    )
+    error = np.abs(run.prediction - run.prediction_exact)
+    return error.max(("size", "frequency", "test_point"), skipna=False)

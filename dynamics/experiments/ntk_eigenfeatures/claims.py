@@ -10,8 +10,9 @@ import numpy as np
 
 from dynamics.experiments.ntk_eigenfeatures import quantities as q
 from dynamics.experiments.ntk_eigenfeatures.quantities import CLEAN, FLIP, GRADIENTS, ROBUST
-from dynamics.experiments.ntk_eigenfeatures.setting import EVOLUTION, PRESETS, WIDTH, Features
+from dynamics.experiments.ntk_eigenfeatures.setting import EVOLUTION, IN_LAZY, PRESETS, WIDTH, Features
 from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, set_as, typically
+from dynamics.study.claim import enough
 
 SMALL, MNIST, DEEP, CLUSTERS = (PRESETS[name] for name in ("small", "mnist", "mnist_deep", "clusters"))
 NETWORKS = replace(PRESETS["networks"], kept=(), features=(0,), times=(1, 10, 30, 100, 1000))
@@ -38,20 +39,15 @@ RUNS = {
     "mnist_deep_draws": CheckRun(replace(DEEP, features=(0,), times=()), **DRAWS),
 }
 CLAIMS = Claims(RUNS)
+ENOUGH = enough("num_test", of="test points")
 
 NO_SIGNAL = Ablation("no signal in the non-robust block (mu_n = 0)", {"nonrobust_mean": 0.0})
 WEAK = Ablation("a robust block without signal (mu_r = 0)", {"robust_mean": 0.0})
 FAR = Ablation("a radius of 0.3", {"radius": 0.3})
 HARMLESS = Ablation("a radius of 0.001", {"radius": 0.001})
 UNDOUBLED = Ablation("networks that do not start at 0", {"doubled": False})
-LAZY = Ablation(
-    "a lazy network: width 2,048 in NTK parametrisation",
-    {"network": "lazy", "hidden": 2048, "learning_rate": 10.0, "kernel_points": 50, "doubled": False},
-)
-RICH = Ablation(
-    "a standard network, which learns features",
-    {"network": "standard", "hidden": 256, "learning_rate": 0.1, "kernel_points": 100},
-)
+LAZY = Ablation("a lazy network: width 2,048 in NTK parametrisation", IN_LAZY | {"doubled": False})
+RICH = Ablation("a standard network, which learns features", {k: getattr(EVOLUTION, k) for k in IN_LAZY})
 LINEAR = Ablation("the linear kernel, whose top feature is the data's", {"kernel": "linear"})
 NO_DATA = Ablation("data without signal", {"nonrobust_mean": 0.0, "robust_mean": 0.0})
 ERF = Ablation("the erf kernel", {"kernel": "erf"})
@@ -75,18 +71,13 @@ def _features(config):
     return bool(config.features) and config.num_samples in config.kept and config.num_samples >= 200
 
 
-def _enough_points(run):
-    """What a run lacks of test points, which accuracies are shares of."""
-    return "" if run.config.num_test >= 100 else "at least 100 test points (num_test)"
-
-
 def _enough_features(run):
     """What a run lacks of features, whose ranks are compared with their robustness, or of test points."""
-    return _enough_points(run) if len(run.config.features) >= 12 else "at least 12 features (features)"
+    return ENOUGH(run) if len(run.config.features) >= 12 else "at least 12 features (features)"
 
 
 ledger, trade, early = (CLAIMS.about("features", source=source) for source in (LEDGER, TRADE, TIME))
-full = CLAIMS.about("features", source=TRADE, applies=_features, needs=_enough_points)
+full = CLAIMS.about("features", source=TRADE, applies=_features, needs=ENOUGH)
 wide, wide_undoubled = (CLAIMS.about(run, where=WIDE, source=TRANSFER) for run in ("width", "undoubled"))
 standard, pgd = (
     CLAIMS.about("evolution", where={"training": kind}, source=CONCENTRATION) for kind in ("standard", "pgd")

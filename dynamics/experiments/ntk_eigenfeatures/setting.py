@@ -204,6 +204,7 @@ class Centres(Kernel):
 WIDTH = Width(num_samples=200, num_test=200, nonrobust_dim=100, nonrobust_mean=0.07)
 _OFTEN = {"steps": 300, "batch_size": 40, "records": 16}
 EVOLUTION = Evolution(**_OFTEN)
+IN_LAZY = {"network": "lazy", "hidden": 2048, "learning_rate": 10.0, "kernel_points": 50}
 _IMAGES = ImageFeatures(
     features=tuple(range(60)), kept=(1, 2, 5, 10, 20, 50, 100, 600), times=(1, 10, 100, 1000, 1e5),
     compare=("relu 2", "relu 3", "erf 1", "rbf"),
@@ -218,7 +219,7 @@ PRESETS = {
     "networks": Networks(),
     "width": WIDTH,
     "evolution": EVOLUTION,
-    "lazy": replace(EVOLUTION, network="lazy", hidden=2048, learning_rate=10.0, kernel_points=50),
+    "lazy": replace(EVOLUTION, **IN_LAZY),
     "cnn": ImageEvolution(num_samples=400, kernel_points=50, **_OFTEN | {"steps": 200}),
     "clusters": Centres(),
     "mnist": _IMAGES,

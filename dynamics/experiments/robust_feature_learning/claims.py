@@ -8,6 +8,7 @@ batches: the intervals of those claims say nothing of other splits or references
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -87,171 +88,137 @@ EQUAL = Ablation(
 
 DERIVED, GEOMETRY = "derived from the early dynamics", "exact geometry of pure networks"
 is_standard, is_adversarial = q.on_patches("standard"), q.on_patches("adversarial")
-
-claim = CLAIMS.about("standard", where={"training": "standard"}, source="theorem on standard training")
-claim("A1-order", "standard training: in every class the non-robust feature ends as the stronger one").holds(
-    q.nonrobust_share, at_least(1.0), SPARSE, applies=is_standard
-)
-claim(
-    "A1-nonrobust", "standard training: max <w, v> is at least 1.7 after 400 steps (smallest over classes)"
-).holds(lambda run: q.nonrobust(run).min("class"), typically(at_least(1.7)), SPARSE)
-claim(
-    "A1-nonrobust-top", "standard training: max <w, v> is at most 2.3 after 400 steps (largest over classes)"
-).holds(lambda run: q.nonrobust(run).max("class"), typically(at_most(2.3)), LATE_KNEE)
-claim(
-    "A1-robust",
-    "standard training: the robust feature stays small, max <w, u> below 0.5 (largest over classes)",
-).holds(lambda run: q.robust(run).max("class"), typically(at_most(0.5)), SPARSE)
-claim("A1-clean", "standard training: clean test accuracy is 1").holds(
-    lambda run: last(run.accuracy), around(1.0), NOISY, applies=is_standard
-)
-claim(
-    "A1-flip",
-    "standard training: moving patches by 0.3 along v_t - v_y flips at least 95 % of the test points",
-).holds(
-    lambda run: last(run.flip_accuracy),
-    at_most(0.05, 0.0),
-    SPARSE,
-    applies=lambda c: is_standard(c) and c.evaluation_radius > 1.2 * c.sizes.flip_radius(1),
-)
-claim("A1-pgd", "standard training: PGD in the span of the features leaves at most 5 % correct").holds(
-    lambda run: last(run.family_pgd_accuracy), at_most(0.05, 0.0), SPARSE
-)
-claim(
-    "C4-frozen", "standard training: a losing robust feature freezes at (a^(2-q) - C_u/C_v b^(2-q))^(1/(2-q))"
-).holds(q.frozen_error, typically(at_most(0.02, 0.0)), SIGN, source=DERIVED)
-
-claim = CLAIMS.about(
-    "adversarial", where={"training": "adversarial"}, source="theorem on adversarial training"
-)
-claim("A2-order", "adversarial training: in every class the robust feature ends as the stronger one").holds(
-    q.nonrobust_share, at_most(0.0), WEAK, applies=is_adversarial
-)
-claim(
-    "A2-robust", "adversarial training: max <w, u> is at least 5 after 1,200 steps (smallest over classes)"
-).holds(lambda run: q.robust(run).min("class"), typically(at_least(5.0)), WEAK)
-claim(
-    "A2-robust-top",
-    "adversarial training: max <w, u> is at most 9.5 after 1,200 steps (largest over classes)",
-).holds(lambda run: q.robust(run).max("class"), typically(at_most(9.5)), LONGER)
-claim("A2-nonrobust", "adversarial training: max <w, v> stays below 1 (largest over classes)").holds(
-    lambda run: q.nonrobust(run).max("class"), at_most(1.0), WEAK, applies=is_adversarial
-)
-claim("A2-clean", "adversarial training: clean test accuracy is 1").holds(
-    lambda run: last(run.accuracy), around(1.0), NOISY, applies=is_adversarial
-)
-claim(
-    "A2-flip", "adversarial training: at least 90 % of the test points withstand u_t - u_y and v_t - v_y"
-).holds(
-    lambda run: last(run.flip_accuracy),
-    at_least(0.9),
-    WEAK,
-    applies=lambda c: is_adversarial(c) and c.evaluation_radius < 0.5 * c.sizes.flip_radius(0),
-)
-claim(
-    "A2-pgd",
-    "adversarial training: PGD in the span of the features leaves at least 70 % correct in every seed",
-).holds(lambda run: last(run.family_pgd_accuracy), at_least(0.7), WEAK)
-claim("A2-pgd-mean", "adversarial training: and at least 85 % on average").holds(
-    lambda run: last(run.family_pgd_accuracy), typically(at_least(0.85)), WEAK
-)
-
-CLAIMS.about(*LOTTERY, source=DERIVED, needs=q.enough_decided)(
-    "A3-lottery",
-    "the larger of S alpha^q a^(q-2) and P_N beta^q b^(q-2) at the start wins (97 % of clear cases)",
-).holds(q.lottery_score, typically(at_least(0.97)), SIGN)
-CLAIMS.about("recursion_3", "recursion_4", source=DERIVED)(
-    "A4-recursion", "without noise every neuron follows a + C a_+^(q-1) within 1 % (q = 3 and 4)"
-).holds(q.recursion_error, at_most(0.01, 0.0), Ablation("momentum 0.9", {"momentum": 0.9}))
-
-claim = CLAIMS.about("crossing", source=DERIVED)
-claim(
-    "A5-below",
-    "oracle radius 0.06, below the crossing: at most 20 % of the classes are won by the robust feature",
-).holds(q.robust_share, typically(at_most(0.2)), FEW, where={"train_radius": 0.06})
-claim("A5-above", "oracle radius 0.18, above the crossing: at least 85 %").holds(
-    q.robust_share, typically(at_least(0.85)), MANY, where={"train_radius": 0.18}
-)
-claim("A5-all", "oracle radius 0.3, where the non-robust feature vanishes: all").holds(
-    q.robust_share, at_least(1.0), STRONG, where={"train_radius": 0.3}
-)
-claim = CLAIMS.about("at_crossing", source=DERIVED)
-claim(
-    "C5-tie",
-    "below the knee, at the oracle radius (beta R - alpha)/(R - 1), R = (P_N/S)^(1/q), the rates tie: "
-    "the feature that starts larger wins (97 % of classes)",
-).holds(q.tie_score, typically(at_least(0.97)), HALF)
-claim("C5-half", "and that is the robust one in half of the classes").holds(
-    # three standard errors of a share of 64 independent classes
-    q.robust_share,
-    typically(around(0.5, absolute=3 * 0.5 / 64**0.5)),
-    HALF,
-)
-
 DENSITY_CONDITION = "theorem on standard training, density condition"
-CLAIMS.about("density_18", source=DENSITY_CONDITION)(
-    "A6-sparse",
-    "18 non-robust patches: in classes that the start gives to u, u ends over 10 times as strong as v",
-).holds(q.sparse_ratio, typically(at_least(10.0)), SIGN)
-CLAIMS.about("density_148", source=DENSITY_CONDITION)(
-    "A6-dense",
-    "148 non-robust patches: in classes that the start gives to v, v ends over 5 times as strong as u",
-).holds(q.dense_ratio, typically(at_least(5.0)), SIGN)
-CLAIMS.about("oracle", "shrunk", source=DERIVED)(
-    "A7-oracle",
-    "training against the oracle attack is standard training with weaker features (final weights)",
-).holds(q.identity_error, at_most(1e-5, 0.0), SEEING)
-
-CLAIMS.about("pure_nonrobust", source=GEOMETRY)(
-    "A8-nonrobust",
-    "a network of non-robust features alone is flipped at beta/sqrt 2: accuracy steps from 1 to 0",
-).holds(q.threshold_error("flip_curve", lambda sizes: sizes.flip_radius(1)), at_most(1e-3, 0.0), ROBUST)
-claim = CLAIMS.about("pure_robust", source=GEOMETRY)
-claim(
-    "A8-robust", "a network of robust features alone is flipped at alpha/sqrt 2: accuracy steps from 1 to 0"
-).holds(q.threshold_error("flip_curve", lambda sizes: sizes.flip_radius(0)), at_most(1e-3, 0.0), NONROBUST)
-claim(
-    "A8-plant", "and gives in to robust features planted in all non-robust patches at alpha (S/P_N)^(1/q)"
-).holds(q.threshold_error("plant_curve", lambda sizes: sizes.plant_radius()), at_most(1e-3, 0.0), LARGE)
-CLAIMS.about(*SLOW_RUNS, source=DERIVED)(
-    "C8-time", "radii near alpha slow learning down: the time for u to grow falls as (alpha - eps)^(-q)"
-).holds(q.escape_exponent, around(-3.0, relative=0.05), LINEAR_GROWTH)
-
-claim = CLAIMS.about("full_attack", source="adversarial training with unrestricted attacks, in order")
-claim(
-    "full-ratio", "PGD-4 in all directions: robust features end over 3 times as strong as non-robust ones"
-).holds(q.mean_ratio, at_least(3.0), WEAK)
-claim("full-flip", "PGD-4 in all directions: at least 90 % withstand feature flips").holds(
-    lambda run: last(run.flip_accuracy), at_least(0.9), WEAK
-)
-claim("full-one-step", "PGD-4 in all directions: at least 90 % withstand one unrestricted step").holds(
-    lambda run: last(run.full_one_step_accuracy), at_least(0.9), WEAK
-)
-claim(
-    "C7-limit",
-    "and yet unrestricted PGD-20 breaks over 20 %: dense patches can carry planted robust features",
-).holds(
-    lambda run: last(run.full_pgd_accuracy), at_most(0.8), WITHIN, source="derived limit of robust features"
+IMAGES, STEPS = (
+    "feature learning process on images, in order; seeds share the split and both references",
+    [500, 1500],
 )
 
-IMAGES = "feature learning process on images, in order; seeds share the split and both references"
-STEPS = [500, 1500]
-claim = CLAIMS.about("digits", where={"training": "standard", "step": STEPS}, source=IMAGES)
-claim(
-    "digits-standard",
-    "digits, at 500 and 1,500 steps: plain networks follow a plain reference's perturbations by 0.15 "
-    "more than those of a robust one",
-).holds(lambda run: (run.nonrobust_rate - run.robust_rate).min("step"), at_least(0.15), EQUAL)
-robust_digits = CLAIMS.about("digits", where={"training": "adversarial", "step": STEPS}, source=IMAGES)
-robust_digits(
-    "digits-adversarial",
-    "digits, at 500 and 1,500 steps: adversarially trained ones follow the robust one's by 0.02 more",
-).holds(lambda run: (run.robust_rate - run.nonrobust_rate).min("step"), typically(at_least(0.02)), EQUAL)
-claim(
-    "digits-standard-accuracy",
-    "digits, at 500 and 1,500 steps: the plain network's PGD accuracy at 0.15 is at most 0.15",
-).holds(lambda run: run.pgd_accuracy.max("step"), at_most(0.15), NEAR)
-robust_digits(
-    "digits-adversarial-accuracy",
-    "digits, at 500 and 1,500 steps: the adversarially trained network's is at least 0.55",
-).holds(lambda run: run.pgd_accuracy.min("step"), at_least(0.55), EQUAL)
+plainly = partial(CLAIMS.about, "standard", where={"training": "standard"})
+standard = partial(plainly, source="theorem on standard training")
+adversarial = partial(
+    CLAIMS.about, "adversarial", where={"training": "adversarial"}, source="theorem on adversarial training"
+)
+crossing = partial(CLAIMS.about, "crossing", source=DERIVED)
+tied, pure_robust = CLAIMS.about("at_crossing", source=DERIVED), CLAIMS.about("pure_robust", source=GEOMETRY)
+full = partial(CLAIMS.about, "full_attack")
+attacked = full(source="adversarial training with unrestricted attacks, in order")
+plain_digits, robust_digits = (
+    CLAIMS.about("digits", where={"training": training, "step": STEPS}, source=IMAGES)
+    for training in ("standard", "adversarial")
+)
+CLAIMS.hold(
+    (standard(applies=is_standard), "A1-order",
+     "standard training: in every class the non-robust feature ends as the stronger one",
+     q.nonrobust_share, at_least(1.0), SPARSE),
+    (standard(), "A1-nonrobust",
+     "standard training: max <w, v> is at least 1.7 after 400 steps (smallest over classes)",
+     lambda run: q.nonrobust(run).min("class"), typically(at_least(1.7)), SPARSE),
+    (standard(), "A1-nonrobust-top",
+     "standard training: max <w, v> is at most 2.3 after 400 steps (largest over classes)",
+     lambda run: q.nonrobust(run).max("class"), typically(at_most(2.3)), LATE_KNEE),
+    (standard(), "A1-robust",
+     "standard training: the robust feature stays small, max <w, u> below 0.5 (largest over classes)",
+     lambda run: q.robust(run).max("class"), typically(at_most(0.5)), SPARSE),
+    (standard(applies=is_standard), "A1-clean", "standard training: clean test accuracy is 1",
+     lambda run: last(run.accuracy), around(1.0), NOISY),
+    (standard(applies=lambda c: is_standard(c) and c.evaluation_radius > 1.2 * c.sizes.flip_radius(1)),
+     "A1-flip",
+     "standard training: moving patches by 0.3 along v_t - v_y flips at least 95 % of the test points",
+     lambda run: last(run.flip_accuracy), at_most(0.05, 0.0), SPARSE),
+    (standard(), "A1-pgd",
+     "standard training: PGD in the span of the features leaves at most 5 % correct",
+     lambda run: last(run.family_pgd_accuracy), at_most(0.05, 0.0), SPARSE),
+    (plainly(source=DERIVED), "C4-frozen",
+     "standard training: a losing robust feature freezes at (a^(2-q) - C_u/C_v b^(2-q))^(1/(2-q))",
+     q.frozen_error, typically(at_most(0.02, 0.0)), SIGN),
+    (adversarial(applies=is_adversarial), "A2-order",
+     "adversarial training: in every class the robust feature ends as the stronger one",
+     q.nonrobust_share, at_most(0.0), WEAK),
+    (adversarial(), "A2-robust",
+     "adversarial training: max <w, u> is at least 5 after 1,200 steps (smallest over classes)",
+     lambda run: q.robust(run).min("class"), typically(at_least(5.0)), WEAK),
+    (adversarial(), "A2-robust-top",
+     "adversarial training: max <w, u> is at most 9.5 after 1,200 steps (largest over classes)",
+     lambda run: q.robust(run).max("class"), typically(at_most(9.5)), LONGER),
+    (adversarial(applies=is_adversarial), "A2-nonrobust",
+     "adversarial training: max <w, v> stays below 1 (largest over classes)",
+     lambda run: q.nonrobust(run).max("class"), at_most(1.0), WEAK),
+    (adversarial(applies=is_adversarial), "A2-clean", "adversarial training: clean test accuracy is 1",
+     lambda run: last(run.accuracy), around(1.0), NOISY),
+    (adversarial(applies=lambda c: is_adversarial(c) and c.evaluation_radius < 0.5 * c.sizes.flip_radius(0)),
+     "A2-flip",
+     "adversarial training: at least 90 % of the test points withstand u_t - u_y and v_t - v_y",
+     lambda run: last(run.flip_accuracy), at_least(0.9), WEAK),
+    (adversarial(), "A2-pgd",
+     "adversarial training: PGD in the span of the features leaves at least 70 % correct in every seed",
+     lambda run: last(run.family_pgd_accuracy), at_least(0.7), WEAK),
+    (adversarial(), "A2-pgd-mean", "adversarial training: and at least 85 % on average",
+     lambda run: last(run.family_pgd_accuracy), typically(at_least(0.85)), WEAK),
+    (CLAIMS.about(*LOTTERY, source=DERIVED, needs=q.enough_decided), "A3-lottery",
+     "the larger of S alpha^q a^(q-2) and P_N beta^q b^(q-2) at the start wins (97 % of clear cases)",
+     q.lottery_score, typically(at_least(0.97)), SIGN),
+    (CLAIMS.about("recursion_3", "recursion_4", source=DERIVED), "A4-recursion",
+     "without noise every neuron follows a + C a_+^(q-1) within 1 % (q = 3 and 4)",
+     q.recursion_error, at_most(0.01, 0.0), Ablation("momentum 0.9", {"momentum": 0.9})),
+    (crossing(where={"train_radius": 0.06}), "A5-below",
+     "oracle radius 0.06, below the crossing: at most 20 % of the classes are won by the robust feature",
+     q.robust_share, typically(at_most(0.2)), FEW),
+    (crossing(where={"train_radius": 0.18}), "A5-above",
+     "oracle radius 0.18, above the crossing: at least 85 %",
+     q.robust_share, typically(at_least(0.85)), MANY),
+    (crossing(where={"train_radius": 0.3}), "A5-all",
+     "oracle radius 0.3, where the non-robust feature vanishes: all",
+     q.robust_share, at_least(1.0), STRONG),
+    (tied, "C5-tie",
+     "below the knee, at the oracle radius (beta R - alpha)/(R - 1), R = (P_N/S)^(1/q), the rates tie: "
+     "the feature that starts larger wins (97 % of classes)",
+     q.tie_score, typically(at_least(0.97)), HALF),
+    # three standard errors of a share of 64 independent classes
+    (tied, "C5-half", "and that is the robust one in half of the classes",
+     q.robust_share, typically(around(0.5, absolute=3 * 0.5 / 64**0.5)), HALF),
+    (CLAIMS.about("density_18", source=DENSITY_CONDITION), "A6-sparse",
+     "18 non-robust patches: in classes that the start gives to u, u ends over 10 times as strong as v",
+     q.sparse_ratio, typically(at_least(10.0)), SIGN),
+    (CLAIMS.about("density_148", source=DENSITY_CONDITION), "A6-dense",
+     "148 non-robust patches: in classes that the start gives to v, v ends over 5 times as strong as u",
+     q.dense_ratio, typically(at_least(5.0)), SIGN),
+    (CLAIMS.about("oracle", "shrunk", source=DERIVED), "A7-oracle",
+     "training against the oracle attack is standard training with weaker features (final weights)",
+     q.identity_error, at_most(1e-5, 0.0), SEEING),
+    (CLAIMS.about("pure_nonrobust", source=GEOMETRY), "A8-nonrobust",
+     "a network of non-robust features alone is flipped at beta/sqrt 2: accuracy steps from 1 to 0",
+     q.threshold_error("flip_curve", lambda sizes: sizes.flip_radius(1)), at_most(1e-3, 0.0), ROBUST),
+    (pure_robust, "A8-robust",
+     "a network of robust features alone is flipped at alpha/sqrt 2: accuracy steps from 1 to 0",
+     q.threshold_error("flip_curve", lambda sizes: sizes.flip_radius(0)), at_most(1e-3, 0.0), NONROBUST),
+    (pure_robust, "A8-plant",
+     "and gives in to robust features planted in all non-robust patches at alpha (S/P_N)^(1/q)",
+     q.threshold_error("plant_curve", lambda sizes: sizes.plant_radius()), at_most(1e-3, 0.0), LARGE),
+    (CLAIMS.about(*SLOW_RUNS, source=DERIVED), "C8-time",
+     "radii near alpha slow learning down: the time for u to grow falls as (alpha - eps)^(-q)",
+     q.escape_exponent, around(-3.0, relative=0.05), LINEAR_GROWTH),
+    (attacked, "full-ratio",
+     "PGD-4 in all directions: robust features end over 3 times as strong as non-robust ones",
+     q.mean_ratio, at_least(3.0), WEAK),
+    (attacked, "full-flip", "PGD-4 in all directions: at least 90 % withstand feature flips",
+     lambda run: last(run.flip_accuracy), at_least(0.9), WEAK),
+    (attacked, "full-one-step", "PGD-4 in all directions: at least 90 % withstand one unrestricted step",
+     lambda run: last(run.full_one_step_accuracy), at_least(0.9), WEAK),
+    (full(source="derived limit of robust features"), "C7-limit",
+     "and yet unrestricted PGD-20 breaks over 20 %: dense patches can carry planted robust features",
+     lambda run: last(run.full_pgd_accuracy), at_most(0.8), WITHIN),
+    (plain_digits, "digits-standard",
+     "digits, at 500 and 1,500 steps: plain networks follow a plain reference's perturbations by 0.15 "
+     "more than those of a robust one",
+     lambda run: (run.nonrobust_rate - run.robust_rate).min("step"), at_least(0.15), EQUAL),
+    (robust_digits, "digits-adversarial",
+     "digits, at 500 and 1,500 steps: adversarially trained ones follow the robust one's by 0.02 more",
+     lambda run: (run.robust_rate - run.nonrobust_rate).min("step"), typically(at_least(0.02)), EQUAL),
+    (plain_digits, "digits-standard-accuracy",
+     "digits, at 500 and 1,500 steps: the plain network's PGD accuracy at 0.15 is at most 0.15",
+     lambda run: run.pgd_accuracy.max("step"), at_most(0.15), NEAR),
+    (robust_digits, "digits-adversarial-accuracy",
+     "digits, at 500 and 1,500 steps: the adversarially trained network's is at least 0.55",
+     lambda run: run.pgd_accuracy.min("step"), at_least(0.55), EQUAL),
+)  # fmt: skip
