@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -28,7 +29,7 @@ def parameters(params, problem, draw):
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(first_layers.plain(params))])
 
 
-def network(problem: Problem, vector: Float[Array, " parameters"]) -> Callable[[Array], Array]:
+def network(problem: Problem, vector: Float[Array | np.ndarray, " parameters"]) -> Callable[[Array], Array]:
     """The network of recorded `parameters`, as a function of its inputs."""
     shapes = jax.eval_shape(lambda key: problem.init(key, key), seed_key(0))
     unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))[1]

@@ -19,6 +19,7 @@ from dynamics.study import (
     set_as,
     setting,
 )
+from dynamics.study.claim import enough
 from dynamics.study.verdict import judge
 
 
@@ -140,3 +141,9 @@ def test_claims_row_by_row_are_those_in_two_halves():
     one.about("main", **about)("first", "x is large").holds(*given)
     rows.hold((rows.about("main", **about), "first", "x is large", *given))
     assert list(one) == list(rows)
+
+
+def test_what_a_run_has_too_few_of_is_said_by_its_fields():
+    assert enough("points", fewest=3)(run()) == ""
+    assert enough("points", of="samples", fewest=4)(run()) == "at least 4 samples (points)"
+    assert enough("points", "height")(run(200.0)) == "at least 100 points (points)"
