@@ -424,8 +424,9 @@ def test_a_file_in_the_place_of_the_checkpoint(tmp_path, capsys):
     try:
         assert main([*RUN, "--out", str(tmp_path / "other"), "--memory", "1"]) == 2
         capsys.readouterr()
-        about = {"experiment": "feature_averaging", "config": {"steps": 2, "dim": 16, "num_clusters": 2}}
-        write_run(tmp_path / "run", about | {"seeds": [0], "x64": False})
+        about = {"experiment": "feature_averaging", "setting": "Clusters", "seeds": [0], "x64": False}
+        config = {"steps": 2, "dim": 16, "num_clusters": 2}
+        write_run(tmp_path / "run", about | {"config": config})
         (tmp_path / "run" / "checkpoint").write_text("a file")
         assert main(["resume", str(tmp_path / "run")]) == 2
     finally:
