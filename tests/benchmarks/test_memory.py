@@ -53,6 +53,7 @@ def test_the_peak_is_within_a_fifth_of_the_estimate_at_every_call(engine, strate
     assert all(0.8 < ratio < 1.2 for ratio in ratios), found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_peak_stays_under_a_limit():
     limit = int(1.2 * 2**30)

@@ -193,6 +193,7 @@ def test_a_shared_run_is_the_run(count, tmp_path, nursery, whole):
     assert_finished(tmp_path / "run")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_one_of_three_is_killed_and_two_go_on(tmp_path, nursery, whole):
     commands = shares([*RUN, "--out", "run", "--checkpoint"], 3)
