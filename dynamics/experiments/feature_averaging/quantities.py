@@ -79,7 +79,7 @@ def sum_radius(run) -> xr.DataArray:
 
 def sum_radius_ratio(run: Run) -> xr.DataArray:
     """Certified mean over the closed form with the suppression that the trained network has."""
-    exact = lambda b: run.config.sizes.sum_logit_radius(run.config.labels, b)  # noqa: E731
+    exact = lambda b: run.config.sizes.sum_logit_radius(run.config.labels, float(b))  # noqa: E731
     law = xr.apply_ufunc(exact, suppression(run), vectorize=True)
     return sum_radius(run) / law
 
