@@ -9,15 +9,14 @@ import gzip
 import io
 import math
 import os
-import pickle
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from dynamics.data import pickled
 from dynamics.data.box import PIXELS, Box
 from dynamics.parts import native
 from dynamics.words import listed
@@ -337,17 +336,14 @@ def _read_cifar_binary(path, data):
 
 
 def _read_cifar_python(path, data):
-    contents = _unpickle_arrays(path, data)
+    contents = pickled.load(path, data)
     _require(
         isinstance(contents, dict),
         path,
         f"holds a {type(contents).__name__}",
         "a CIFAR-10 batch is a dict with data and labels",
     )
-    pixels, labels = (
-        value.array if isinstance(value, _PickledArray) else value
-        for value in (contents.get(name.encode(), contents.get(name)) for name in ("data", "labels"))
-    )
+    pixels, labels = (contents.get(name.encode(), contents.get(name)) for name in ("data", "labels"))
     _require(
         isinstance(pixels, np.ndarray)
         and pixels.dtype == np.uint8
@@ -382,87 +378,6 @@ def _cifar_images(path, pixels, labels):
         "CIFAR-10 has ten classes",
     )
     return _scaled(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), np.array(labels, np.int64)
-
-
-class _Refused(Exception):
-    """A pickle asked for something other than an array; the message is its name."""
-
-
-class _PickledType:
-    """The integer type that a pickle names; its state may set the byte order and nothing else."""
-
-    def __init__(self, code):
-        code = code.decode() if isinstance(code, bytes) else code
-        if not isinstance(code, str) or np.dtype(code).kind not in "iu":
-            raise _Refused(repr(f"dtype {code}"))
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state):
-        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
-        self.dtype = self.dtype.newbyteorder(order)
-
-
-class _PickledArray:
-    """An array as a pickle describes it: shape, type, order and bytes."""
-
-    array = None
-
-    def __setstate__(self, state):
-        _, shape, kind, is_fortran, data = state
-        self.array = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if is_fortran else "C")
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles integer arrays and plain containers, whichever NumPy wrote them.
-
-    What a pickle may call is defined here, not looked up: it gets no object of NumPy's to call or alter.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in for what the pickle asks for; raises `_Refused` for all that is not an array."""
-
-        # made anew for every request, as a pickle can set attributes of the functions that it gets
-
-        def reconstruct(*_):
-            return _PickledArray()
-
-        def frombuffer(data, kind, shape, order):
-            array = _PickledArray()
-            array.__setstate__((1, shape, kind, order == "F", data))
-            return array
-
-        def dtype(code, *_):
-            return _PickledType(code)
-
-        def encode(text, encoding):
-            if encoding != "latin1":
-                raise _Refused(repr(f"encoding {encoding}"))
-            return text.encode("latin1")
-
-        admitted = {
-            "numpy._core.multiarray._reconstruct": reconstruct,
-            "numpy._core.numeric._frombuffer": frombuffer,
-            "numpy.ndarray": None,  # only ever an argument of _reconstruct
-            "numpy.dtype": dtype,
-            "_codecs.encode": encode,
-        }
-        asked = f"{module}.{name}"
-        current = asked.replace("numpy.core.", "numpy._core.") if asked.startswith("numpy.core.") else asked
-        if current not in admitted:
-            raise _Refused(repr(asked))
-        return admitted[current]
-
-
-def _unpickle_arrays(path, data):
-    try:
-        # bytes: the strings of Python 2, which wrote CIFAR-10, have no encoding
-        return _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
-    except _Refused as error:
-        raise ValueError(
-            f"{path} is a pickle that asks for {error}; only integer arrays and plain containers are admitted"
-        ) from None
-    except Exception as error:  # a broken pickle can raise anything
-        raise ValueError(f"{path} is a broken pickle; download the CIFAR-10 batch again") from error
 
 
 # --- SVHN ---
