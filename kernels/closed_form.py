@@ -13,8 +13,10 @@ All are plain functions of arrays, for `jit`, `grad` and `vmap`; `blocks.gram` f
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from scipy import integrate
@@ -86,13 +88,18 @@ def two_layer(
     _scales(weight_std, bias_std)
     checks.number("trained_bias", trained_bias, low=0)
     checks.number("output_variance", output_variance, low=0)
-    act, (A, B, G, angle) = dual(activation), _covariances(x, z)
-    s, b = weight_std**2, bias_std**2
+    numbers = weight_std**2, bias_std**2, trained_bias**2, output_variance
+    return _two_layer(x, z, *numbers, act=dual(activation), trained=trained)
+
+
+@partial(jax.jit, static_argnames=("act", "trained"))
+def _two_layer(x, z, s, b, trained_bias, output_variance, *, act, trained):
+    A, B, G, angle = _covariances(x, z)
     pair = (s * A + b, s * B + b, s * G + b, angles.with_bias(angle, s * A, s * B, b))
     values = act.values(*pair)
     ntk = jnp.zeros_like(G)
     if trained != "second":
-        ntk = ntk + output_variance * (G + trained_bias**2) * act.slopes(*pair)
+        ntk = ntk + output_variance * (G + trained_bias) * act.slopes(*pair)
     if trained != "first":
         ntk = ntk + values
     return Kernels(output_variance * values, ntk)
@@ -131,25 +138,38 @@ def deep(
     layers = range(depth + 1) if trained is None else trained
     if unknown := sorted(set(layers) - set(range(depth + 1))):
         raise ValueError(f"trained names layers {unknown}, but a net of depth {depth} has 0 to {depth}")
-    act, (A, B, G, angle) = dual(activation), _covariances(x, z)
-    s, b, d = weight_std**2, bias_std**2, x.shape[1]
-
-    def own(layer, values):  # what a layer's own parameters give to the NTK
-        if layer not in layers:
-            return jnp.zeros_like(values)
-        return s * values + b if train_biases else s * values
-
-    A, B, C, ntk = s * (A / d), s * (B / d), s * (G / d), own(0, G / d)
-    for layer in range(1, depth + 1):
-        angle = angles.with_bias(angle, A, B, b)
-        A, B, C = A + b, B + b, C + b
-        values, slopes = act.values(A, B, C, angle), act.slopes(A, B, C, angle)
-        ntk = own(layer, values) + s * ntk * slopes
-        turned = None if act.turned is None else act.turned(A, B, angle)
-        A, B = (s * act.values(V, V, V, Angle(jnp.ones_like(V), jnp.zeros_like(V))) for V in (A, B))
-        C = s * values
-        angle = turned or angles.of(A, B, C)
+    act, s, b = dual(activation), weight_std**2, bias_std**2
+    state = _input_layer(x, z, s, b, trained=0 in layers, train_biases=train_biases)
+    for layer in range(1, depth + 1):  # one program for all of them
+        state = _layer(*state, s, b, act=act, trained=layer in layers, train_biases=train_biases)
+    _, _, C, ntk, _ = state
     return Kernels(C + b, ntk)
+
+
+def _own(values, s, b, trained, train_biases):
+    """What a layer's own parameters give to the NTK."""
+    if not trained:
+        return jnp.zeros_like(values)
+    return s * values + b if train_biases else s * values
+
+
+@partial(jax.jit, static_argnames=("trained", "train_biases"))
+def _input_layer(x, z, s, b, *, trained, train_biases):
+    A, B, G, angle = _covariances(x, z)
+    d = x.shape[1]
+    return s * (A / d), s * (B / d), s * (G / d), _own(G / d, s, b, trained, train_biases), angle
+
+
+@partial(jax.jit, static_argnames=("act", "trained", "train_biases"))
+def _layer(A, B, C, ntk, angle, s, b, *, act, trained, train_biases):
+    angle = angles.with_bias(angle, A, B, b)
+    A, B, C = A + b, B + b, C + b
+    values, slopes = act.values(A, B, C, angle), act.slopes(A, B, C, angle)
+    ntk = _own(values, s, b, trained, train_biases) + s * ntk * slopes
+    turned = None if act.turned is None else act.turned(A, B, angle)
+    A, B = (s * act.values(V, V, V, Angle(jnp.ones_like(V), jnp.zeros_like(V))) for V in (A, B))
+    C = s * values
+    return A, B, C, ntk, turned or angles.of(A, B, C)
 
 
 @dataclass(frozen=True)
@@ -201,7 +221,12 @@ def finite_two_layer(
     checks.shaped("a", a, W.shape[0])
     checks.finite("W", W)
     checks.finite("a", a)
-    act, x = dual(activation), products.floating(x)
+    return _finite(W, a, x, z, act=dual(activation), trained=trained)
+
+
+@partial(jax.jit, static_argnames=("act", "trained"))
+def _finite(W, a, x, z, *, act, trained):
+    x = products.floating(x)
     other = x if z is None else products.floating(z)
     u, v = x @ W.T, other @ W.T
     total = jnp.zeros((), x.dtype)

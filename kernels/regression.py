@@ -42,7 +42,7 @@ def spectrum(gram: Float[Array, "samples samples"]) -> Spectrum:
     Raises: ValueError: a matrix that is not square, finite, symmetric and positive semi-definite up to
       round-off (inside `jit` only its shape is checked).
     """
-    checks.gram(gram, definite=False)
+    checks.gram(gram)
     values, vectors = jnp.linalg.eigh(gram)
     checks.spectrum(values)
     return Spectrum(values[::-1], vectors[:, ::-1])
@@ -236,7 +236,7 @@ def descend(
       gradient: of the loss with respect to the outputs, such as softmax(f) - Y of cross-entropy.
       start: $f_0(X)$.
     """
-    checks.gram(gram, definite=False)
+    checks.gram(gram)
     checks.shaped("start", start, len(gram), "...")
     checks.whole("steps", steps, 0)
 

@@ -104,6 +104,7 @@ def test_listing_reads_what_the_experiments_say(tmp_path):
 # --- devices
 
 
+@pytest.mark.exhaustive
 def test_a_device_a_core_unless_told_otherwise(tmp_path):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert startup.num_cores() == cores
@@ -150,6 +151,7 @@ CACHE_OPTIONS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_
 # --- cache
 
 
+@pytest.mark.exhaustive
 def test_a_cached_program_gives_the_same_numbers_bit_for_bit(tmp_path):
     fresh = program(DYNAMICS_CACHE="off")
     assert fresh["folder"] is None

@@ -122,7 +122,7 @@ def exponent_over(
 
     def exponent(runs):
         chosen = {name: runs[name] for name in names or runs}
-        values = side_by_side({name: quantity(run) for name, run in chosen.items()})
+        values = stacked({name: quantity(run) for name, run in chosen.items()})
         return power_law([number(run.config) for run in chosen.values()], values, "run")
 
     return exponent
@@ -132,7 +132,7 @@ def largest_of(quantity: Callable[[Any], xr.DataArray]) -> Callable[[Mapping[str
     """Of several runs, the largest of a quantity, of the seeds that all have; NaN if one is missing."""
 
     def largest(runs):
-        return side_by_side({name: quantity(run) for name, run in runs.items()}).max("run", skipna=False)
+        return stacked({name: quantity(run) for name, run in runs.items()}).max("run", skipna=False)
 
     return largest
 
@@ -141,13 +141,13 @@ def largest_ratio(quantity: Callable[[Any], xr.DataArray]) -> Callable[[Mapping[
     """Of several runs, the largest ratio of a quantity to that of the run before; NaN if one is missing."""
 
     def ratio(runs):
-        values = side_by_side({name: quantity(run) for name, run in runs.items()})
+        values = stacked({name: quantity(run) for name, run in runs.items()})
         return (values / values.shift(run=1)).isel(run=slice(1, None)).max("run", skipna=False)
 
     return ratio
 
 
-def side_by_side(parts: dict[str, xr.DataArray], dim: str = "run") -> xr.DataArray:
+def stacked(parts: dict[str, xr.DataArray], dim: str = "run") -> xr.DataArray:
     """Numbers of several runs along a new dimension; of seeds, those that all have."""
     whole = xr.concat(
         list(parts.values()),

@@ -184,6 +184,7 @@ def test_iterates_agree_with_a_plain_numpy_loop(norm):
     np.testing.assert_allclose(np.stack(seen[-12:]), np.stack(iterates), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_random_starts_fill_the_ball_evenly():
     n, radius = 4000, 2.0
     for norm in NORMS:

@@ -194,6 +194,7 @@ def mixed(t, mu, signs):
     return ((1 - t) * mu + t * own_sum) / mu.shape[1]
 
 
+@pytest.mark.exhaustive
 def test_mixed_family_runs_from_decoupled_to_averaged():
     k, d = 8, 64
     mu = orthogonal_centres(k, d)
@@ -270,6 +271,7 @@ def test_equal_and_vanishing_gradients_give_no_nan():
         np.testing.assert_allclose(bounds, np.full((2, 1), np.sqrt(2)), rtol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_float32_agrees_with_float64():
     k, d = 10, 3072
     mu = orthogonal_centres(k, d)

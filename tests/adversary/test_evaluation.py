@@ -106,6 +106,7 @@ class Mirrored:
         return {"W": draw.features[::-1] if self.reverse else draw.features}
 
 
+@pytest.mark.exhaustive
 def test_as_observables():
     data = LabelledImages(RNG.uniform(size=(40, 6)), np.arange(40) % 3, (1, -1, 1), 24, 10)
     problem = Problem(data, Linear(3), "cross_entropy", start=Mirrored())

@@ -242,6 +242,7 @@ def _all_moves(x, radius, size, on, draw):
     return {norm: [a.perturb(KEY, objective, sample, draw) for a in some] for norm, some in attacks.items()}
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -293,6 +294,7 @@ def _trained(problem):
     return jax.lax.map(run, jax.random.split(KEY, 2))
 
 
+@pytest.mark.exhaustive
 def test_training_on_shifted_patches_is_training_on_weaker_features():
     def network(alpha, beta, adversary):
         data = RobustNonRobust(10, 3, 8, 2, 1, 2, robust_strength=alpha, nonrobust_strength=beta, noise=0.1)

@@ -74,6 +74,7 @@ def test_closed_form_is_not_slower_than_neural_tangents(count):
     assert min(ratios.values()) <= 1.2, ratios
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [6000, pytest.param(20_000, marks=pytest.mark.exhaustive)])
 def test_large_matrices_stay_within_their_limit(count):

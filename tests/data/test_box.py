@@ -180,6 +180,7 @@ def test_data_made_of_others_keep_their_box(files):
 # --- the right value ---
 
 
+@pytest.mark.exhaustive
 def test_robust_accuracy_of_gaussian_features_is_that_of_attacks_without_a_box(tmp_path):
     """Of the linear kernel, whose predictor FGSM moves by its l1 norm times the radius."""
     y, slope = np.arange(80) % 2, np.linspace(0.2, 1.6, 12)

@@ -139,6 +139,7 @@ def test_numbers_are_traced():
     assert inputs._cache_size() == 1
 
 
+@pytest.mark.exhaustive
 def test_float32():
     with jax.enable_x64(False):
         draw = Clusters(12, 5, 40, 30).sample(jax.random.key(0))

@@ -301,6 +301,7 @@ MAKE = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("make", MAKE.values(), ids=list(MAKE))
 def test_randomness_has_keys_of_its_own(make):
     base = drawn(make())
@@ -322,6 +323,7 @@ def test_randomness_has_keys_of_its_own(make):
     assert not np.array_equal(base.features, other.features)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("make", "numbers"),
     [
@@ -347,6 +349,7 @@ def test_numbers_are_traced(make, numbers):
     assert inputs._cache_size() == 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("make", MAKE.values(), ids=list(MAKE))
 def test_float32(make):
     with jax.enable_x64(False):

@@ -92,6 +92,7 @@ def test_a_seed_is_the_same_in_any_company_bit_for_bit_where_runs_are_alone(monk
         same(run(engine=engine, seeds=[5, 900, 2]).sel(seed=[5]), run(engine=engine).sel(seed=[5]), 0)
 
 
+@pytest.mark.exhaustive
 def test_axes_are_cut_into_chunks_too(monkeypatch):
     rule = steepest("l2", Axis("rate", [0.01, 0.05, 0.1]))
     problem = Problem(
@@ -129,6 +130,7 @@ print(json.dumps(found))
 SHARED = Problem(Shared(DATA), TwoLayer(2), init_scale=0.3)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "most", "cases"),
@@ -173,6 +175,7 @@ def _rest(draw):
     return draw.feature_signs, draw.class_signs, draw.feature_classes
 
 
+@pytest.mark.exhaustive
 def test_programs_that_wait_for_their_pool_run_alone(monkeypatch):
     monkeypatch.setattr(batching, "MAX_LANES", 2)
     resized = []
@@ -217,6 +220,7 @@ def test_shared_data_are_held_once_and_change_nothing(reference, engine, strateg
         np.testing.assert_allclose(ds.W.sel(seed=seed), expected, atol=1e-10 * np.abs(expected).max())
 
 
+@pytest.mark.exhaustive
 def test_shared_data_that_an_axis_varies_are_not_shared():
     noisy = Clusters(30, 4, 12, 9, centre_norm=3.0, noise=Axis("noise", [0.5, 1.0]))
     ds = run(Problem(Shared(noisy), TwoLayer(2), init_scale=0.3), seeds=2)
@@ -397,6 +401,7 @@ def test_a_share_that_is_none_is_refused(untyped, tmp_path, share):
         run(share=(0, 2))
 
 
+@pytest.mark.exhaustive
 def test_new_numbers_do_not_recompile():
     before = None
     for rate, noise in ((0.01, 1.0), (0.02, 0.5), (0.03, 0.25)):

@@ -362,6 +362,7 @@ def test_a_checkpoint_of_another_version_is_refused(interrupted):
         run(interrupted)
 
 
+@pytest.mark.exhaustive
 def test_a_rule_with_randomness_goes_on_with_its_own(tmp_path, monkeypatch):
     whole = run(**noise(0))
     with monkeypatch.context() as patch:

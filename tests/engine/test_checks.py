@@ -516,6 +516,7 @@ def test_what_passes_can_be_saved_and_loaded(tmp_path_factory, name):
     assert results.load(path).identical(run)
 
 
+@pytest.mark.exhaustive
 def test_types_that_files_do_not_know_are_widened(tmp_path):
     """And observables of every name that the checkpoint might take for its own are kept on the way."""
     kinds = {"bfloat16": 1.5, "float8_e4m3fn": 1.5, "float16": 1.5, "int4": 3, "bool": True}

@@ -117,6 +117,7 @@ class Sparse:
         return {"first/kernel": jax.random.bernoulli(key, self.share, params["first"]["kernel"].shape)}
 
 
+@pytest.mark.exhaustive
 def test_masks_drawn_for_each_seed(reference):
     loop = reference("plain_loop")
     problem = Problem(DATA, Net(), frozen=("a",), mask=Sparse(Axis("share", [0.0, 0.5])))

@@ -191,6 +191,7 @@ class Fitted:
         return {"W": self.scale * Averaging().params(model, draw)["W"]}
 
 
+@pytest.mark.exhaustive
 def test_normalised_descent_on_a_tiny_gradient():
     """The squares of the gradient underflow, the direction does not; both engines take the same steps."""
     clear = Clusters(40, 4, 24, 15, centre_norm=3.0, noise=0.1)
@@ -243,6 +244,7 @@ def bits(params, problem, draw):
     return jax.lax.bitcast_convert_type(params["W"], jnp.int64)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("strategy", ["map", "vmap"])
 def test_a_diverged_run_is_frozen_where_the_direct_engine_freezes_it(strategy, untyped):
     runs = []
@@ -272,6 +274,7 @@ def test_a_diverged_run_is_frozen_where_the_direct_engine_freezes_it(strategy, u
     np.testing.assert_allclose(weights[1] / scale, weights[0] / scale, rtol=0, atol=1e-9)
 
 
+@pytest.mark.exhaustive
 def test_the_weights_are_rebuilt_from_what_is_kept():
     draw = DATA.sample(jax.random.key(0))
     x, W0 = draw.train.x, jax.random.normal(jax.random.key(1), (6, 40))
@@ -359,6 +362,7 @@ def test_an_unknown_engine_is_refused(untyped):
 # --- at the size of the paper ---
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("x64", "tolerance", "outputs"),

@@ -78,6 +78,7 @@ def test_a_seed_alone_is_the_seed_in_a_batch():
         np.testing.assert_allclose(run(seeds=[seed]).W.values[0], whole.W.sel(seed=seed).values, rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_an_axis_may_stand_in_it_and_it_in_an_observable():
     relative = Axis("relative", [0.1, 1.5])
     rate = PerSeed(step_size.given(relative=relative))

@@ -175,6 +175,7 @@ ASKING = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ASKING)
 def test_rules_that_ask_for_more_than_the_gradient_agree_with_a_python_loop(name):
     """Line searches ask for the loss as a function, SAM for its gradient, Sophia for its Hessian."""
@@ -205,6 +206,7 @@ def test_rules_that_ask_for_more_than_the_gradient_agree_with_a_python_loop(name
     assert float(ds.loss[0, -1]) < float(ds.loss[0, 0])
 
 
+@pytest.mark.exhaustive
 def test_a_plain_optax_rule_is_accepted():
     runs = [
         simulate(binary(), rule, steps=20, observe={"W": first_layer}, seeds=2)
@@ -618,6 +620,7 @@ def test_a_diverging_run_on_an_axis_is_named_by_its_place():
 # --- precision ---
 
 
+@pytest.mark.exhaustive
 def test_float32(reference):
     loop = reference("numpy_loop")
     with jax.enable_x64(False):

@@ -54,6 +54,7 @@ def test_agrees_with_a_numpy_loop(reference, norm, momentum):
     assert float(runs[0].log_loss[0, 0] - runs[0].log_loss[0, -1]) > 0.5
 
 
+@pytest.mark.exhaustive
 def test_margins_improve_far_beyond_where_the_loss_is_zero():
     """log L passes log(1e-300) = -691 and the smallest float, and the margin still grows."""
     rule = steepest("l2", 0.2, step="log_decrease", of="log_loss")
@@ -180,6 +181,7 @@ def test_losses_that_can_be_zero_have_no_logarithm():
         simulate(problem, steepest("l2", 0.1, of="log_loss"), steps=1, seeds=1)
 
 
+@pytest.mark.exhaustive
 def test_spectral_runs_side_by_side_do_not_wait_for_each_other():
     """Factorisations are never batched: see `dynamics.linalg`."""
     rule = steepest("spectral", 0.05, step="log_decrease", of="log_loss")

@@ -263,6 +263,7 @@ def test_errors_of_identities_are_relative_at_every_record(tiny):
         assert (quantities.score_error(Run(TINY, wrong)) > 5e-4).all(), name
 
 
+@pytest.mark.exhaustive
 def test_attacks_turn_the_parity_inputs_that_were_not_memorised(flaws):
     tiny = {"dim": 6, "num_samples": (20,), "num_test": 300, "num_points": 250}
     config = dataclasses.replace(PRESETS["construction"], **tiny)

@@ -80,6 +80,7 @@ def linear():
     return config, EXPERIMENT.run(config, seeds=[3, 1])
 
 
+@pytest.mark.exhaustive
 def test_the_optimum_is_the_linear_program_of_the_seeds_own_data(linear):
     config, run = linear
     for algorithm, norm in (("gd", "l2"), ("sign", "linf"), ("coordinate", "l1")):

@@ -113,6 +113,7 @@ def test_every_setting_runs_is_drawn_and_is_finite_and_the_same_alone(tiny, flaw
             )
 
 
+@pytest.mark.exhaustive
 def test_rates_alike_in_six_digits_are_two_runs(flaws):
     rates = (1.0000001, 1.0000002)
     config = tiny_config("linear", rates=rates, records=2)
@@ -228,6 +229,7 @@ def test_what_the_kernel_never_learns_has_no_time_and_is_drawn(flaws):
     assert not flaws(EXPERIMENT.plot(dataset), curves=False)
 
 
+@pytest.mark.exhaustive
 def test_the_circle_is_the_data_that_theory_is_about(flaws):
     """The Gram matrix of the grid has N lambda_k, so that one step contracts by 1 - eta N lambda_k."""
     config = Config(width=4096, grid=32, frequencies=(2,), steps=1, records=2, horizon=1e-9)

@@ -89,6 +89,7 @@ def test_all_arms_and_curves():
     assert EXPERIMENT.plot(found).get_axes()
 
 
+@pytest.mark.exhaustive
 def test_distance_from_the_kernel_by_a_loop():
     rng = np.random.default_rng(0)
     data = LabelledImages(rng.uniform(size=(20, 4)), np.arange(20) % 3, (1, -1, 1), 9, 5)

@@ -94,6 +94,7 @@ def tiny():
     return config, EXPERIMENT.run(config, seeds=[5, 2])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("attack", ["one_step features", "standard", "one_step all", "oracle"])
 def test_training_against_a_numpy_loop(attack, reference, tiny):
     loop = reference("feature_loop")

@@ -46,6 +46,7 @@ def test_a_limit_below_the_result_is_refused(untyped):
         blocks.gram(ntk, np.ones(3))
 
 
+@pytest.mark.exhaustive
 def test_integer_points_have_the_kernel_of_the_same_numbers(untyped):
     x = np.random.default_rng(0).choice([-1, 1], size=(9, 5))
     found = blocks.gram(ntk, x)

@@ -177,6 +177,7 @@ def test_depth_leaves_the_range_of_single_precision_in_none_but_the_result(singl
         np.testing.assert_allclose(ours, wanted.astype(float), rtol=2e-5)
 
 
+@pytest.mark.exhaustive
 def test_similarities_of_kernels_do_not_depend_on_their_scale(single):
     rng = np.random.default_rng(0)
     first, second = (jnp.asarray(m @ m.T) for m in rng.normal(size=(2, 6, 6)).astype(np.float32))
@@ -311,6 +312,7 @@ def test_scales_are_powers_of_two_within_the_range(single):
     np.testing.assert_allclose(jax.grad(lambda x: products.norms(x).sum())(jnp.zeros((1, 2))), 0)
 
 
+@pytest.mark.exhaustive
 def test_angles_of_a_common_part():
     """Adding a coordinate of size b to both points."""
     rng = np.random.default_rng(0)

@@ -66,6 +66,7 @@ def test_a_support_that_is_the_data_has_no_loss_and_no_gradient():
     assert np.abs(slope).max() < 1e-9  # the kernel's own curvature at coincident points times round-off
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("outer", ["squared", pytest.param("cross_entropy", marks=pytest.mark.exhaustive)])
 def test_gradient_by_central_differences(outer):
     x, y = points(0, count=20)
@@ -126,6 +127,7 @@ def test_one_point_of_a_linear_kernel_is_the_inverse_of_least_squares():
     assert np.abs(slope).max() < 1e-12
 
 
+@pytest.mark.exhaustive
 def test_steps_by_sign_keep_to_ball_and_box():
     x, y = points(0)
     what = kd.Distillation(NTK, ball=0.15, learn_labels=True)
@@ -217,6 +219,7 @@ def test_sizes_that_do_not_fit_are_refused(untyped):
         closed_form.DeepNTK(depth=-1)
 
 
+@pytest.mark.exhaustive
 def test_a_rules_own_randomness_is_each_seeds_own():
     x, y = points(0, count=6)
     x, labels = jnp.stack([x, x]), jnp.stack([kd.one_hot(y[:3], 3)] * 2)

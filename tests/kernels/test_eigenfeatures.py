@@ -57,6 +57,7 @@ def test_features_do_not_depend_on_scale_sign_or_order():
     np.testing.assert_allclose(moved, found, atol=1e-8)
 
 
+@pytest.mark.exhaustive
 def test_in_a_degenerate_eigenspace_only_the_sum_is_defined():
     centres = 3 * jnp.eye(5)
     y = jnp.array([1.0, -1, 1, -1, 1])
@@ -95,6 +96,7 @@ def test_linear_kernels_robustness_is_a_count(norm, dual, steps):
     np.testing.assert_array_equal(np.round(17 * clean), (values * labels[:, None] > 0).sum(axis=0))
 
 
+@pytest.mark.exhaustive
 def test_robustness_never_exceeds_usefulness():
     x, y, at = problem(4)
     labels = jnp.sign(at[:, 0])
@@ -156,6 +158,7 @@ def test_targets_of_another_number(untyped):
         features(ntk(at, x), spectrum(ntk(x)), y[:-1])
 
 
+@pytest.mark.exhaustive
 def test_robustness_runs_under_jit():
     x, y, at = problem(6)
     labels = jnp.sign(at[:, 0])

@@ -56,6 +56,7 @@ def test_layers_that_train_add_up():
     assert all(float(jnp.max(jnp.abs(part))) > 0 for part in parts)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("limit", [2**30, 8 * 4 * 1000, 1])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_general_form_under_any_memory_limit(limit, outputs):
@@ -98,6 +99,7 @@ def test_agrees_with_neural_tangents():
     np.testing.assert_allclose(ours, mean, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_dense_agrees_with_the_general_form_under_vmap_and_jit():
     x = points(4, 3)
     keys = jax.random.split(jax.random.key(0), 5)
@@ -115,6 +117,7 @@ def test_dense_agrees_with_the_general_form_under_vmap_and_jit():
     np.testing.assert_allclose(first[3], alone, rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_wide_networks_have_the_infinite_kernel(depth):
     x = points(8, 5)
@@ -128,6 +131,7 @@ def test_wide_networks_have_the_infinite_kernel(depth):
     assert float(jnp.linalg.norm(mean - exact) / jnp.linalg.norm(exact)) < 0.06
 
 
+@pytest.mark.exhaustive
 def test_doubled_networks_start_at_zero_with_the_same_kernel():
     layers = normal_mlp(jax.random.key(2), (4, 9, 1), bias_std=0.2)
     twice, x = doubled(layers), points(6, 4)

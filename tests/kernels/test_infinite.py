@@ -123,6 +123,7 @@ print(time.perf_counter() - start)
     assert any(float(run(code).stdout) < 1 for _ in range(3))  # others use the machine too
 
 
+@pytest.mark.exhaustive
 def test_convolution_is_the_mean_of_patchwise_kernels(nt):
     images = points(3, 36).reshape(3, 6, 6, 1)
     net = nt.stax.serial(
@@ -173,6 +174,7 @@ def test_linearization_taylor_and_monte_carlo(nt):
     assert float(jnp.linalg.norm(found - exact) / jnp.linalg.norm(exact)) < 0.2
 
 
+@pytest.mark.exhaustive
 def test_batches(nt):
     kernel = nt.stax.serial(nt.stax.Dense(8), nt.stax.Relu(), nt.stax.Dense(1))[2]
     x = points(8, 3)

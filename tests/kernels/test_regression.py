@@ -137,6 +137,7 @@ def test_posterior_against_scikit_learn():
     np.testing.assert_allclose(found[1], covariance, atol=1e-8)
 
 
+@pytest.mark.exhaustive
 def test_readout_training_samples_the_posterior():
     at = jnp.asarray(np.random.default_rng(2).normal(size=(4, 2)))
     prior, cross, K = two_layer(at).nngp, two_layer(at, X).nngp, two_layer(X).nngp

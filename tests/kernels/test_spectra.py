@@ -120,6 +120,7 @@ def test_a_bias_free_net_has_no_parity_of_three_coordinates():
     assert np.all(found[[0, 1]] > 1e-5)
 
 
+@pytest.mark.exhaustive
 def test_grid_interpolant_is_kernel_regression_on_the_grid():
     count, k = 12, 4
     grid = 2 * np.pi * np.arange(count) / count
@@ -175,6 +176,7 @@ TINY = {
 }
 
 
+@pytest.mark.exhaustive
 def test_what_rounding_would_drown_is_zero():
     def nngp(x, z=None):
         return closed_form.two_layer(x, z, activation="relu").nngp

@@ -67,6 +67,7 @@ def test_summed_logits_of_the_decoupled_net(bias, radius):
     np.testing.assert_allclose(upper, radius, rtol=1e-4)
 
 
+@pytest.mark.exhaustive
 def test_mixing_is_traced_and_training_goes_on_from_it():
     from dynamics import Axis
 

@@ -139,6 +139,7 @@ def assert_uniform(leaf, size):
     assert abs(np.mean(values**2) - 1 / 3) < 5 * np.sqrt(4 / 45 / count)
 
 
+@pytest.mark.exhaustive
 def test_initial_weights_are_uniform_in_the_root_of_the_fan_in():
     params = Homogeneous((80, 60), 20).init(jax.random.key(1), jnp.zeros((1, 50)))["params"]
     for name, fan_in in {"W": 50, "W2": 80, "a": 60}.items():

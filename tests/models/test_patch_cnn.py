@@ -269,6 +269,7 @@ MULTI_CLASS = Problem(
 )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("problem", "case"), [(BINARY, "odd cube"), (SIGNED, "relu_power 2.5"), (MULTI_CLASS, "smoothed_relu")]
 )

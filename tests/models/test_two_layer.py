@@ -81,6 +81,7 @@ def test_derivative_at_zero_is_zero(name):
     assert float(slope[0, 0]) == 0
 
 
+@pytest.mark.exhaustive
 def test_prelu_of_zero_weights():
     model = TwoLayer(1, activation=Activation("prelu", power=3.0))
     x = jnp.ones((4, 2))

@@ -58,6 +58,7 @@ def test_at_attacked_points():
     np.testing.assert_allclose(found, brute(problem, params, moved), atol=1e-10)
 
 
+@pytest.mark.exhaustive
 def test_eigenfeatures_while_a_network_averages_features():
     """Any experiment: the second feature of the trained network separates the two classes of clusters."""
     experiment = experiments.get("feature_averaging")

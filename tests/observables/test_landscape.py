@@ -57,6 +57,7 @@ def margins(result, seed, points):
     return v, np.asarray(sample.x).sum(axis=1) * np.asarray(sample.y)[:, None]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("norm", DUAL)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_loss_around_inputs_of_a_linear_model(linear, norm, seed):
@@ -163,6 +164,7 @@ def test_eigenvalues_are_those_of_the_dense_hessian(small):
     np.testing.assert_allclose(few[0], expected[0], rtol=0.02)
 
 
+@pytest.mark.exhaustive
 def test_eigenvalues_in_float32_whatever_the_rank_and_size(small):
     """Lanczos runs out of directions here: of rank 1, of nothing, and late in training."""
     problem, params, draw, expected = small

@@ -226,6 +226,7 @@ def pgd(steps, params=AVERAGE, radius=RADII, **options):
     return measured(o.pgd_accuracy.given(radius=radius, steps=steps, **options), params=params)
 
 
+@pytest.mark.exhaustive
 def test_pgd_at_radius_zero_is_clean():
     clean = measured(o.test_accuracy, params=AVERAGE)
     assert clean > 0.5
@@ -285,6 +286,7 @@ def test_names_dimensions_and_coordinates():
     assert o.alignment.coordinates == {}
 
 
+@pytest.mark.exhaustive
 def test_jit_and_vmap():
     """One program for three networks gives what three calls give."""
     asked = [
@@ -334,6 +336,7 @@ def test_certificates_are_refused_where_they_do_not_hold(model):
             )
 
 
+@pytest.mark.exhaustive
 def test_a_wrong_number_of_positive_neurons_is_refused_or_nan():
     end = {"r": o.certified_radius.given(num_positive=1, readout="sum_logit")}
     data = Clusters(8, 4, 12, 6)

@@ -157,6 +157,7 @@ def test_a_feature_that_no_neuron_speaks_for():
     np.testing.assert_array_equal(np.isneginf(found), np.asarray(draw.feature_signs) < 0)
 
 
+@pytest.mark.exhaustive
 def test_gram_space_observes_what_parameter_space_does():
     problem = dataclasses.replace(CASES["classes with biases"], init_scale=0.5)
     end = {

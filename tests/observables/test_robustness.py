@@ -104,6 +104,7 @@ def test_ties_are_errors():
     assert 0 < right <= 0.5
 
 
+@pytest.mark.exhaustive
 def test_the_curve_is_the_accuracy_at_every_radius():
     problem = Problem(DATA, PatchCNN(2, 4, activation=Activation("smoothed_relu")), "cross_entropy")
     params = {"W": jnp.repeat(jnp.asarray(weights(CLASSES)), 2, axis=0)}

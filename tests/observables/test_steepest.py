@@ -135,6 +135,7 @@ def test_stationarity_is_at_most_one_and_one_at_the_largest_margin():
         assert (measured(o.stationarity, weights(seed), norm=NORMS) <= 1 + 1e-12).all()
 
 
+@pytest.mark.exhaustive
 def test_bregman_gap_in_l2_is_half_the_squared_distance():
     params = fitted()
     draw = PROBLEM.sample(named_key(seed_key(0), "data"))
@@ -178,6 +179,7 @@ def test_a_network_with_biases_has_no_margin_in_a_norm():
         simulate(problem, steepest("l2", 0.1), steps=1, observe={"margin": o.geometric_margin}, seeds=1)
 
 
+@pytest.mark.exhaustive
 def test_norms_are_coordinates_of_a_result():
     run = simulate(
         PROBLEM,
@@ -190,6 +192,7 @@ def test_norms_are_coordinates_of_a_result():
     assert run.norm.values.tolist() == list(NORMS)
 
 
+@pytest.mark.exhaustive
 def test_predictor_and_tangents():
     data = LinearTeacher(dim=4, num_samples=6, num_test=1)
     draw = data.sample(KEY)

@@ -23,6 +23,7 @@ DATA = Clusters(10, 4, 16, 8)
 KEY = jax.random.key(2)
 
 
+@pytest.mark.exhaustive
 def test_init_scale_by_name_leaves_other_parameters_alone():
     plain = Problem(DATA, TwoLayer(3)).init(KEY)
     scaled = Problem(DATA, TwoLayer(3), init_scale={"W": 1e-3}).init(KEY)
@@ -151,6 +152,7 @@ def test_log_loss_still_has_a_gradient_where_the_loss_is_zero():
         np.testing.assert_allclose(grads["W"], [[-1e4, 0]], rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_log_loss_of_a_deep_network_with_huge_logits_is_finite():
     problem = Problem(DATA, Homogeneous((4, 4), 4, Activation("leaky_relu")), "cross_entropy", init_scale=1e3)
     params, draw = problem.init(KEY), DATA.sample(KEY)

@@ -26,7 +26,7 @@ from dynamics.study.quantities import (
     largest_of,
     largest_ratio,
     rank_correlation,
-    side_by_side,
+    stacked,
     value_at,
 )
 
@@ -92,7 +92,7 @@ def test_exponents():
 def test_runs_side_by_side_keep_the_seeds_that_all_have():
     parts = {"a": xr.DataArray([1.0, 2.0], dims="seed", coords={"seed": [0, 1]})}
     parts["b"] = xr.DataArray([5.0, 6.0], dims="seed", coords={"seed": [1, 2]})
-    found = side_by_side(parts)
+    found = stacked(parts)
     assert found.seed.values.tolist() == [1]
     np.testing.assert_array_equal(found.sel(seed=1), [2.0, 5.0])
 

@@ -16,7 +16,7 @@ from dynamics.experiments.clean_generalization_robust_overfitting.setting import
 from dynamics.laws import clean_generalization_robust_overfitting as laws
 from dynamics.study import Band, Law, Run, around, expected, set_as
 from dynamics.study.bands import MORE_RECORDS, Bracketed
-from dynamics.study.quantities import first_above, last, passed_between, side_by_side
+from dynamics.study.quantities import first_above, last, passed_between, stacked
 
 SIGNAL, NOISE = 0, -1  # families of patches
 
@@ -198,7 +198,7 @@ def update_error(run: Run) -> xr.DataArray:
 def robust_points(run, points: str) -> xr.DataArray:
     """The smaller of the accuracies under the attacks that were made."""
     made = {name: run[name] for name in run.data_vars if name.startswith(f"robust_{points}_")}
-    return side_by_side(made, "attack").min("attack")
+    return stacked(made, "attack").min("attack")
 
 
 ROBUST_ERROR = Law(

@@ -8,7 +8,7 @@ import xarray as xr
 
 from dynamics.experiments.feature_averaging.setting import Clusters, Images
 from dynamics.study import Law, Run, last
-from dynamics.study.quantities import side_by_side, value_at
+from dynamics.study.quantities import stacked, value_at
 
 PAIRS = ("neuron", "feature")
 
@@ -106,7 +106,7 @@ def robustness_gain(place: float):
 
 def worst_error(quantity: Callable, law: Law):
     """Largest relative distance from a law over runs, whether it holds for them or is expected not to."""
-    return lambda runs: side_by_side(
+    return lambda runs: stacked(
         {name: np.abs(quantity(run) / law.theory(run.config) - 1) for name, run in runs.items()}
     ).max("run", skipna=False)
 
@@ -121,7 +121,7 @@ def label_law_error(runs: Mapping[str, Run]) -> xr.DataArray:
         config = run.config
         return radius(run) / (config.norm * np.sqrt(config.labels / (2 * config.num_clusters))) - 1
 
-    errors = side_by_side({name: error(run) for name, run in runs.items()})
+    errors = stacked({name: error(run) for name, run in runs.items()})
     low, high = errors.min("run", skipna=False), errors.max("run", skipna=False)
     return xr.where(low / LABEL_LAW[0] > high / LABEL_LAW[1], low, high)
 

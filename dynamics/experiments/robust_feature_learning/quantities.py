@@ -7,7 +7,7 @@ import xarray as xr
 
 from dynamics.experiments.robust_feature_learning.setting import Patches
 from dynamics.study import Run, first, first_step, last
-from dynamics.study.quantities import exponent_over, side_by_side
+from dynamics.study.quantities import exponent_over, stacked
 
 Runs = Mapping[str, Run]
 FEWEST_CLASSES = 60  # that a share of predicted winners is taken of
@@ -94,7 +94,7 @@ def _lottery(runs: Runs) -> tuple[xr.DataArray, xr.DataArray]:
 
 def recursion_error(runs: Runs) -> xr.DataArray:
     """Largest relative error of any neuron's own projections, until one of them reaches 0.1 rho/beta."""
-    return side_by_side({name: _recursion_error(only(run)) for name, run in runs.items()}).max("run")
+    return stacked({name: _recursion_error(only(run)) for name, run in runs.items()}).max("run")
 
 
 def _recursion_error(run: Run) -> xr.DataArray:
