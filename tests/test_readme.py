@@ -1,4 +1,4 @@
-"""The README is true: its commands run as printed, its snippets too, and CI runs its test command."""
+"""The pages are true: commands run as printed, snippets too, links lead somewhere, CI runs the test command."""
 
 import json
 import os
@@ -16,9 +16,23 @@ from dynamics import experiments
 from dynamics.cli import table
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.S)
+PLACES = ("", "dynamics", "dynamics/cli", "dynamics/engine", "dynamics/experiments", "kernels", "tests")
+PLACES += ("figures", "notebooks")
+PAGES = {place: (ROOT / place / "README.md").read_text() for place in PLACES}
+README = PAGES[""]
+
+
+def blocks(page, language):
+    """What stands in the fenced blocks of a page."""
+    return re.findall(rf"```{language}\n(.*?)```", page, re.S)
+
+
+SHELL = [line for page in PAGES.values() for block in blocks(page, "sh") for line in block.splitlines()]
+SNIPPETS = {
+    f"{place or 'README'}-{number}": snippet
+    for place, page in PAGES.items()
+    for number, snippet in enumerate(blocks(page, "python"))
+}
 # run elsewhere: the set-up of the environment by .ci/run
 COMMANDS = [line for line in SHELL if line.startswith("dynamics ")]
 
@@ -52,7 +66,7 @@ def python(reference, tmp_path_factory):
 @pytest.mark.slow
 def test_commands_run_in_the_order_they_are_printed(tmp_path, python):
     assert len(COMMANDS) >= 8
-    (own,) = [snippet for snippet in SNIPPETS if snippet.startswith("# my_experiment.py\n")]
+    (own,) = [snippet for snippet in SNIPPETS.values() if snippet.startswith("# my_experiment.py\n")]
     (tmp_path / "my_experiment.py").write_text(own)
     for line in COMMANDS:
         python(["-m", *shlex.split(line)], tmp_path)
@@ -61,14 +75,30 @@ def test_commands_run_in_the_order_they_are_printed(tmp_path, python):
     assert (tmp_path / "runs" / "sweep" / "report.html").exists()
 
 
-@pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_snippet_runs(number, tmp_path, python):
-    python(["-W", "error::UserWarning", "-c", SNIPPETS[number]], tmp_path)
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_snippet_runs(name, tmp_path, python):
+    python(["-W", "error::UserWarning", "-c", SNIPPETS[name]], tmp_path)
 
 
-def test_files_that_the_readme_shows_exist():
-    for path in re.findall(r"\]\((figures/[^)]+)\)", README):
-        assert (ROOT / path).exists(), path
+@pytest.mark.parametrize("place", PLACES)
+def test_links_lead_to_files(place):
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", PAGES[place]) if "://" not in link]
+    missing = [link for link in links if not (ROOT / place / link.partition("#")[0]).exists()]
+    assert not missing
+
+
+def test_the_readme_is_read_in_two_minutes_and_no_line_is_wide():
+    assert len(README.splitlines()) <= 160
+    for place, page in PAGES.items():
+        text = re.sub(r"```.*?```", "", page, flags=re.S)
+        wide = [line for line in text.splitlines() if len(line) > 160 and not line.startswith("|")]
+        assert not wide, place
+
+
+def test_every_page_is_linked_to():
+    linked = {link.removesuffix("/README.md") for link in re.findall(r"\]\(([^)]+/README\.md)\)", README)}
+    assert linked == set(PLACES) - {""}
+    assert {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("*/**/README.md")} >= linked
 
 
 @pytest.mark.parametrize("name", experiments.names())
@@ -83,9 +113,9 @@ def test_the_verdicts_are_those_of_the_claims(name):
 
 
 def test_the_tables_are_made_from_the_records():
-    assert table.verdicts(experiments.names(), ROOT / "figures") in README
-    index = (ROOT / "notebooks" / "README.md").read_text()
-    assert table.notebooks(experiments.names(), ROOT / "notebooks") in index
+    assert table.papers(experiments.names(), ROOT) in README
+    assert table.verdicts(experiments.names(), ROOT / "figures") in PAGES["figures"]
+    assert table.notebooks(experiments.names(), ROOT / "notebooks") in PAGES["notebooks"]
 
 
 def _run(line, folder):

@@ -142,7 +142,8 @@ def _dispatch(argv: list[str]) -> int:
     listed.add_argument(
         "--table",
         metavar="DIR",
-        help="a Markdown table: of the verdicts in DIR/NAME/verdicts.json, or the notebooks DIR/NAME.ipynb",
+        help="a Markdown table: of the claims in DIR/NAME/verdicts.json (in short: DIR/figures/NAME/...), or "
+        "of the notebooks DIR/NAME.ipynb",
     )
     for name, text in (
         ("run", "train an experiment for many seeds, draw it, judge its claims"),

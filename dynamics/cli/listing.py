@@ -10,13 +10,15 @@ WANTED = ("name", "arxiv", "about")
 def listing(names: Sequence[str] = (), folder: str | None = None) -> int:
     """Print name, arXiv id and one line of every experiment, or of those named.
 
-    Args: folder: of figures or of notebooks, as `--table` names it: print the table of them instead.
+    Args: folder: of notebooks, of figures, or that of the figures' folder, as `--table` names it: print the
+      table of them instead.
     """
     if folder is not None:
         from dynamics import experiments
         from dynamics.cli import table
 
-        kind = table.notebooks if any(Path(folder).glob("*.ipynb")) else table.verdicts
+        kind = table.papers if (Path(folder) / "figures").is_dir() else table.verdicts
+        kind = table.notebooks if any(Path(folder).glob("*.ipynb")) else kind
         print(kind(list(names) or experiments.names(), Path(folder)))
         return 0
     found = list(map(named, names)) or list(map(about, modules()))

@@ -1,41 +1,76 @@
 """Tables in Markdown, made from the records of experiments: of papers with their verdicts, of notebooks."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("paper", "what is claimed", "command", "figures", "verdict", "CPU minutes")
 
-
-def verdicts(names: list[str], figures: Path) -> str:
-    """Rows in Markdown, one an experiment, in the order of their names.
+def papers(names: list[str], folder: Path) -> str:
+    """Rows in Markdown, one a paper: what it is about, its picture, its verdict.
 
     Args:
       names: of experiments.
-      figures: the folder with `NAME/verdicts.json`, as `dynamics check NAME --ablations --json` writes it.
+      folder: the one in which `figures/NAME/verdicts.json` are, as `dynamics check NAME --ablations --json`
+        writes them; links are relative to it.
 
     Raises: OSError: verdicts that are not there.
     """
-    head = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
-    return "\n".join([*head, *(_row(name, figures) for name in names)])
+    rows = ["| paper | about | picture | verdict |", f"|{' --- |' * 4}"]
+    for experiment, place, held in _verdicts(names, folder / "figures"):
+        pictures = (f"[{word}](figures/{place}/{file})" for word, file in experiment.shown.items())
+        cells = (
+            _paper(experiment),
+            experiment.about,
+            next(pictures),
+            f"[{held}](figures/{place}/verdicts.json)",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
-def _row(name: str, figures: Path) -> str:
+def verdicts(names: list[str], folder: Path) -> str:
+    """Rows in Markdown, one a paper: its claims in full, its pictures, its verdict and what that took.
+
+    Args:
+      names: of experiments.
+      folder: the one with `NAME/verdicts.json`; links are relative to it.
+
+    Raises: OSError: verdicts that are not there.
+    """
+    columns = ("paper", "what is claimed", "command", "figures", "verdict", "CPU minutes")
+    rows = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    for experiment, place, held in _verdicts(names, folder):
+        record = _record(folder / place)
+        cells = (
+            f"{_paper(experiment)}, {experiment.short}",
+            experiment.claimed,
+            f"`dynamics check {place}`",
+            ", ".join(f"[{word}]({place}/{file})" for word, file in experiment.shown.items()),
+            f"[{held}]({place}/verdicts.json), {record['seeds']} seeds",
+            _minutes(record),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _paper(experiment: Any) -> str:
+    return f"[{experiment.cite}](https://arxiv.org/abs/{experiment.arxiv})"
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    (record,) = json.loads((folder / "verdicts.json").read_text())
+    return record
+
+
+def _verdicts(names: list[str], figures: Path) -> Iterator[tuple[Any, str, str]]:
+    """Each experiment, its folder, and how many of its claims held."""
     from dynamics import experiments
 
-    experiment = experiments.get(name)
-    (record,) = json.loads((figures / name / "verdicts.json").read_text())
-    verdicts = record["verdicts"]
-    held = sum(verdict["holds"] is True for verdict in verdicts)
-    cells = (
-        f"[{experiment.cite}](https://arxiv.org/abs/{experiment.arxiv}), {experiment.short}",
-        experiment.claimed,
-        f"`dynamics check {name}`",
-        ", ".join(f"[{word}](figures/{name}/{file})" for word, file in experiment.shown.items()),
-        f"[{held} of {len(verdicts)}](figures/{name}/verdicts.json), {record['seeds']} seeds",
-        _minutes(record),
-    )
-    return f"| {' | '.join(cells)} |"
+    for name in names:
+        made = _record(figures / name)["verdicts"]
+        held = sum(verdict["holds"] is True for verdict in made)
+        yield experiments.get(name), name, f"{held} of {len(made)}"
 
 
 def _minutes(record: dict[str, Any]) -> str:
@@ -60,6 +95,5 @@ def notebooks(names: list[str], folder: Path) -> str:
     for experiment in map(experiments.get, names):
         cells = json.loads((folder / f"{experiment.name}.ipynb").read_text())["cells"]
         title = "".join(cells[0]["source"]).splitlines()[0].removeprefix("# ")
-        paper = f"[{experiment.cite}](https://arxiv.org/abs/{experiment.arxiv})"
-        rows.append(f"| [{title}]({experiment.name}.ipynb) | {paper} | {experiment.about} |")
+        rows.append(f"| [{title}]({experiment.name}.ipynb) | {_paper(experiment)} | {experiment.about} |")
     return "\n".join(rows)
