@@ -1,4 +1,4 @@
-"""The pages are true: commands run as printed, snippets too, links lead somewhere, CI runs the test command."""
+"""The pages are true: commands and snippets run as printed, links lead to files, CI runs the test command."""
 
 import json
 import os
