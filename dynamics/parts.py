@@ -18,6 +18,7 @@ import numpy as np
 from dynamics import names
 from dynamics.descriptions import checksum, describe
 from dynamics.words import as_integer
+from kernels.arrays import native
 
 T = TypeVar("T")
 
@@ -66,20 +67,6 @@ def part(cls: type[T]) -> type[T]:
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
     return cls
-
-
-def native(value: np.ndarray | np.generic, name: str = "an array") -> np.ndarray | np.generic:
-    """`value` as JAX can take it: in this machine's byte order, extended precision as double.
-
-    Raises: TypeError: what is no number.
-    """
-    dtype = value.dtype
-    if dtype.kind != "b" and not jax.dtypes.issubdtype(dtype, np.number):
-        raise TypeError(f"{name} must hold numbers, got the type {dtype}")
-    known = {"f": np.float64, "c": np.complex128}.get(dtype.kind, dtype)
-    if dtype.itemsize > np.dtype(known).itemsize:
-        dtype = np.dtype(known)
-    return value.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _natives(value, name):

@@ -6,21 +6,33 @@ from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Shaped
+
+from kernels.arrays import native
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def full_precision(function: Callable[P, T]) -> Callable[P, T]:
-    """`function` with matrix products in their factors' precision: GPUs and TPUs take less by default."""
+    """`function` with matrix products in their factors' precision: GPUs and TPUs take less by default.
+
+    Arrays of NumPy are read as `native` reads them.
+    """
 
     @functools.wraps(function)
     def precise(*args: P.args, **options: P.kwargs) -> T:
+        args = tuple(map(_native, args))
+        options = {name: _native(value) for name, value in options.items()}
         with jax.default_matmul_precision("highest"):
             return function(*args, **options)
 
     return precise
+
+
+def _native(value):
+    return native(value) if isinstance(value, np.ndarray) else value
 
 
 def floating(array: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -27,32 +27,15 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERRUPTIONS = 4
-SIZES = {
-    "dim": 16,
-    "num-clusters": 2,
-    "num-samples": 20,
-    "num-test": 10,
-    "num-points": 5,
-    "width": 1,
-    "attack-steps": 0,
-    "steps": 20,
-    "records": 21,
-    "spacing": "linear",
-    "learning-rate": 0.01,
-    "seeds": 2,
-}
-RUN = [
-    "run",
-    "feature_averaging",
-    *(word for name, size in SIZES.items() for word in (f"--{name}", str(size))),
-]
+EXPERIMENT = str(ROOT / "tests" / "reference" / "two_rules.py")
+RUN = ["run", EXPERIMENT, "--seeds", "2"]
 SWEEP = ["sweep", *RUN[1:], "--vary", "init-scale=0.001,0.002,0.004"]
 # reads a line of JSON: what to run, and after how long to stop it; says how that ended. Only the parent
 # of a process may send it signals: to others its number may be another one's by then
 NURSERY = """
 import json, os, resource, sys, time
 
-import dynamics.cli.run, dynamics.cli.work, dynamics.engine.processes, dynamics.experiments.feature_averaging
+import dynamics.cli.run, dynamics.cli.work, dynamics.engine.processes, dynamics.experiments, dynamics.study
 import dynamics.cli.shared, dynamics.cli.sweep, dynamics.sweep.run
 import encodings.cp437, fileinput, h5netcdf, scipy.linalg, threadpoolctl
 import dynamics.cli  # a user without privileges may not see Python's own files
@@ -174,8 +157,8 @@ def assert_nothing_false(folder, whole):
         except ValueError:
             continue
         losses = whole.training_loss
-        if "supervision" not in left.dims:
-            losses = losses.sel(supervision=path.parent.name)
+        if "rule" not in left.dims:
+            losses = losses.sel(rule=path.parent.name)
         np.testing.assert_array_equal(left.training_loss.values, losses.values)
 
 
@@ -346,8 +329,8 @@ def test_control_c_at_any_moment(checkpoint, nursery, tmp_path, whole):
         if (folder / "partial.nc").exists():
             assert f"dynamics resume {folder.name}" in said
             partial = load(folder, partial=True)
-            first = partial.training_loss.isel(supervision=0, step=0).values
-            np.testing.assert_array_equal(first, dataset.training_loss.isel(supervision=0, step=0).values)
+            first = partial.training_loss.isel(rule=0, step=0).values
+            np.testing.assert_array_equal(first, dataset.training_loss.isel(rule=0, step=0).values)
         assert_nothing_false(folder, dataset)
         resumed(nursery, folder, dataset)
 
@@ -427,7 +410,7 @@ def test_a_file_in_the_place_of_the_checkpoint(tmp_path, capsys):
         assert main([*RUN, "--out", str(tmp_path / "other"), "--memory", "1"]) == 2
         capsys.readouterr()
         about = {"experiment": "feature_averaging", "setting": "Clusters", "seeds": [0], "x64": False}
-        config = {"steps": 2, "dim": 16, "num_clusters": 2}
+        config = {"steps": 2, "dim": 16, "num_clusters": 2, "supervision": "binary", "attack_steps": 0}
         write_run(tmp_path / "run", about | {"config": config})
         (tmp_path / "run" / "checkpoint").write_text("a file")
         assert main(["resume", str(tmp_path / "run")]) == 2

@@ -271,3 +271,18 @@ def test_programs_go_before_there_are_too_many(monkeypatch):
         assert twice._cache_size() == kept
     assert startup._looked >= begun
     assert twice(1.0) == 2
+
+
+def test_a_backend_for_windows_that_is_not_there_stops_no_command():
+    program = """
+import contextlib, sys
+sys.argv = ["dynamics", "list"]
+from dynamics import cli
+with contextlib.suppress(SystemExit):
+    cli.entry()
+import matplotlib
+assert matplotlib.get_backend() == "agg"
+"""
+    environment = os.environ | {"MPLBACKEND": "nope"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ from dynamics import linalg
 from dynamics.adversary import ball
 from dynamics.adversary.ball import Arrays, Box, Radius
 from dynamics.data import box as boxes
-from dynamics.data.sample import Draw, Sample
+from dynamics.data.sample import Draw, Sample, stated
 from dynamics.descent import norms
 from dynamics.parts import Axis, known, part, static
 
@@ -186,7 +186,8 @@ def feature_span(sample: Sample, draw: Draw) -> Restriction:
     Raises: ValueError: data made of patches that do not say of which family their features are.
     """
     # a projection does not depend on how long they are
-    features, allowed = norms.shifted(draw.features, -norms.exponent(draw.features)), None
+    features, allowed = stated(draw, "features"), None
+    features = norms.shifted(features, -norms.exponent(features))
     if sample.patches is not None:
         if draw.feature_families is None:
             raise ValueError("span 'features' needs data that say of which family of patches a feature is")
@@ -385,5 +386,5 @@ class FeatureAttack:
         self, key: PRNGKeyArray, objective: Callable[[Array], Array], sample: Sample, draw: Draw
     ) -> Float[Array, "samples *shape"]:
         """The moved inputs; `key` and `objective` are not used."""
-        direction = feature_direction(draw.features, draw.feature_signs)
+        direction = feature_direction(stated(draw, "features"), stated(draw, "feature_signs"))
         return along(sample.x, -sample.y[:, None] * direction[None, :], self.radius)

@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 def entry() -> None:
     """The command `dynamics`: `main`, and then the process ends."""
     sys.unraisablehook = _unraisable
+    os.environ["MPLBACKEND"] = "agg"  # figures are written; what a user set for windows may not be there
     _open_streams()
     code = main()
     # threads of the device may still compute, a file on a full disk be half written: no crash in the end

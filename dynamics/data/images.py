@@ -114,6 +114,8 @@ class LabelledImages:
                 raise TypeError(f"{name} must be real numbers, got the type {x.dtype}")
             if not jnp.issubdtype(y.dtype, jnp.integer):
                 raise TypeError(f"classes must be integers, counted from 0, got the type {y.dtype}")
+            if not np.isfinite(x).all():
+                raise ValueError(f"{name} must be finite, but some of them are NaN or infinite")
             boxes.refuse_outside(x, self.box, name)
             low, high = (int(np.min(y)), int(np.max(y))) if len(y) else (0, 0)
             if low < 0 or high >= len(self.class_signs):

@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 
 from dynamics.data import pickled
 from dynamics.data.box import PIXELS, Box
-from dynamics.parts import native
 from dynamics.words import listed
+from kernels.arrays import native
 
 FORMATS = (
     "the four MNIST files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "

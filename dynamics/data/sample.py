@@ -1,8 +1,27 @@
 """What a data distribution hands to the rest of the library."""
 
+from typing import Any
+
 from jaxtyping import Array, Float, Int, Num
 
 from dynamics.parts import part
+
+MISSING = {
+    "features": "features: give their Draw an array (features, dim)",
+    "feature_signs": "signs of features: give their Draw `feature_signs`, -1 or +1 of each",
+    "feature": "feature of a sample: give their Sample `feature`, the index of each one's",
+}
+
+
+def stated(where: Any, name: str) -> Any:
+    """What a draw or a sample says of features.
+
+    Raises: ValueError: it says nothing.
+    """
+    value = getattr(where, name)
+    if value is None:
+        raise ValueError(f"the data name no {MISSING[name]}")
+    return value
 
 
 @part

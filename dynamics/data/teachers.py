@@ -104,13 +104,15 @@ class FixedPoints:
     Attributes:
       points: the inputs (samples, dim).
       labels: -1 or +1 of each.
-    Raises: ValueError: labels other than that, or not one a point.
+    Raises: ValueError: labels other than that, or not one a point; points that are not finite.
     """
 
     points: Float[Array | np.ndarray, "samples dim"]
     labels: tuple[int, ...] = static()
 
     def __post_init__(self):
+        if np.ndim(self.labels) == 1:
+            object.__setattr__(self, "labels", tuple(np.asarray(self.labels).tolist()))
         if np.ndim(self.points) != 2 or len(self.points) != len(self.labels) or not self.labels:
             raise ValueError(
                 f"points must have shape (samples, dim) with one label each, got shape "
@@ -118,6 +120,8 @@ class FixedPoints:
             )
         if not set(self.labels) <= {-1, 1}:
             raise ValueError(f"labels must be -1 or +1, got {self.labels}")
+        if not np.isfinite(np.asarray(self.points)).all():
+            raise ValueError("points must be finite, but some of them are NaN or infinite")
 
     def sample(self, key: Key[Array, ""]) -> Draw:
         """The points."""

@@ -237,19 +237,23 @@ def gather(tree: PyTree, count: int) -> PyTree:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], jax.device_get(raw(tree)))
 
 
-def depends_on(function: Callable[..., Any], which: int, *shapes: Any) -> bool:
-    """Whether any result of `function` depends on its argument number `which`.
+def depends_on(function: Callable[..., Any], *shapes: Any) -> list[bool]:
+    """Of each argument of `function`, whether any result depends on it.
 
     Read off the traced program, so it errs on the safe side: a value that is multiplied by zero counts.
     """
     jaxpr = jax.make_jaxpr(function)(*shapes).jaxpr
-    leaves = [len(jax.tree.leaves(shape)) for shape in shapes]
-    first = sum(leaves[:which])
-    reached = set(map(id, jaxpr.invars[first : first + leaves[which]]))
-    for equation in jaxpr.eqns:
-        if any(id(variable) in reached for variable in equation.invars):
-            reached.update(map(id, equation.outvars))
-    return any(id(variable) in reached for variable in jaxpr.outvars)
+    inputs = iter(jaxpr.invars)
+    arguments = [[next(inputs) for _ in jax.tree.leaves(shape)] for shape in shapes]
+
+    def reaches(argument):
+        reached = set(map(id, argument))
+        for equation in jaxpr.eqns:
+            if any(id(variable) in reached for variable in equation.invars):
+                reached.update(map(id, equation.outvars))
+        return any(id(variable) in reached for variable in jaxpr.outvars)
+
+    return [reaches(argument) for argument in arguments]
 
 
 _LAPACK = {

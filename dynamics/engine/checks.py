@@ -10,7 +10,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, Key, PyTree
 
 from dynamics import names
 from dynamics.data.sample import Draw, Sample
@@ -36,6 +36,8 @@ def seed_list(seeds: Any) -> list[int]:
             bound = "at least 1" if seeds < 1 else f"at most {MOST_SEEDS}"
             raise ValueError(f"seeds must be {bound}, got {seeds}")
         return list(range(int(seeds)))
+    if isinstance(seeds, range) and len(seeds[: MOST_SEEDS + 1]) > MOST_SEEDS:
+        raise ValueError(f"seeds must be at most {MOST_SEEDS}, got {seeds!r}")
     try:
         listed = [as_integer(seed) for seed in seeds]
     except TypeError:
@@ -232,24 +234,34 @@ def shapes(
     return draw, params, outputs
 
 
+def single(what: Observable, params: PyTree, problem: Problem, draw: Draw, key: Key[Array, ""]) -> Any:
+    """An observable's value.
+
+    Raises: TypeError: it is not one array.
+    """
+    found = what(params, problem, draw, key)
+    if not isinstance(found, jax.Array | np.ndarray | np.generic | bool | int | float):
+        raise TypeError(f"it must give one array, got {type(found).__name__}; several need a name each")
+    return found
+
+
+value = jax.jit(single)
+"""The same, jitted for its cache of traces: checks and programs share one of each observable."""
+
+
 def _observed(name, what, params, kept, problem, draw, key):
     """Shape and dtype of what an observable gives."""
-
-    def give(params, kept, draw, key):
-        value = what(params, problem.at(kept), draw, key)
-        if not isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float):
-            raise TypeError(f"it must give one array, got {type(value).__name__}; several need a name each")
-        return value
-
     with _in_words(f"observable {name!r}"):
-        value = jax.eval_shape(give, params, kept, draw, key)
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+        found = jax.eval_shape(
+            lambda *given: value(what, given[0], problem.at(given[1]), *given[2:]), params, kept, draw, key
+        )
+    if jax.dtypes.issubdtype(found.dtype, jax.dtypes.extended):
         raise TypeError(f"observable {name!r} gives keys, which a result cannot hold: record numbers")
-    if jnp.issubdtype(value.dtype, jnp.complexfloating):
+    if jnp.issubdtype(found.dtype, jnp.complexfloating):
         raise TypeError(
             f"observable {name!r} is complex: record its real and its imaginary part, each by a name"
         )
-    return value
+    return found
 
 
 def rule(recipe: Bound, params: PyTree, problem: Problem) -> None:

@@ -132,7 +132,7 @@ def choose_engine(
     if asked not in get_args(EngineName):
         raise ValueError(f"engine must be one of {', '.join(get_args(EngineName))}, got {asked!r}")
     key = jax.eval_shape(lambda: seed_key(0))
-    fixed_data = not batching.depends_on(problem.data.sample, 0, key)
+    fixed_data = not any(batching.depends_on(problem.data.sample, key))
     x = draw.train.x
     dim, rows, test_rows = x.shape[-1], x.size // x.shape[-1], draw.test.x.size // x.shape[-1]
     beside = problem.kept_shapes()

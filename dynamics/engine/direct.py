@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from dynamics import descent
 from dynamics.data.sample import Sample
+from dynamics.engine import checks
 from dynamics.engine.batching import Program
 from dynamics.keys import named_key, seed_key
 from dynamics.problem import parameters, penalties
@@ -135,10 +136,10 @@ def unless_diverged(i, finite, new, old):
     return kept._replace(first_nonfinite_step=diverged)
 
 
-def observed(plan, problem, asked, seed, params, draw):
+def observed(plan, problem, asked, seed, params, draw, look=checks.value):
     """Each observable's value, of a type that a result can hold."""
     key = named_key(seed_key(seed, plan.root), "observe")
-    return {name: widened(what(params, problem, draw, key)) for name, what in asked.items()}
+    return {name: widened(look(what, params, problem, draw, key)) for name, what in asked.items()}
 
 
 def widened(value: Array) -> Array:

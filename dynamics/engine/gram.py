@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from dynamics import descent
 from dynamics.data.sample import Draw
 from dynamics.descent import norms
-from dynamics.engine import direct
+from dynamics.engine import checks, direct
 from dynamics.engine.batching import Program, depends_on
 from dynamics.keys import seed_key
 from dynamics.observables.base import Observable
@@ -132,7 +132,8 @@ def uses(
 
     rest = (coefficients, coefficients, shape(neurons, neurons), _others(params))
     given = ((data[1], own[1]), params["W"], draw, data, own, rest, exponents, key)
-    return depends_on(look, 0, *given), depends_on(look, 1, *given)
+    cross, weights, *_ = depends_on(look, *given)
+    return cross, weights
 
 
 @partial(Program, reuse=True)
@@ -241,7 +242,9 @@ def advance(plan, problem, recipe, observe, observe_end, seed, state, own, data,
     fine &= direct.all_finite((new.inner, new.params))
     state = jax.lax.fori_loop(jnp.where(running & ~fine, first, last), last, careful, state)
     state = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, state)
-    return state, direct.observed(plan, problem, observe, seed, span(state, own, gram), gram.draw)
+    # these parameters are no tree, so that what is traced is not kept
+    params, look = span(state, own, gram), checks.single
+    return state, direct.observed(plan, problem, observe, seed, params, gram.draw, look)
 
 
 @Program

@@ -46,6 +46,24 @@ def lay_out(
     return laid_out, tuple(varied)
 
 
+def within_range(numbers: Sequence[Any]) -> None:
+    """Refuse finite numbers that would be infinite in the precision at hand.
+
+    Raises: ValueError: as above.
+    """
+    kept = jnp.finfo(jnp.result_type(float))
+    for number in numbers:
+        if isinstance(number, int) and abs(number) > float(kept.max):
+            raise ValueError(
+                f"an integer of {len(str(abs(number)))} digits is beyond the range of {kept.dtype}"
+            )
+        if isinstance(number, Axis | float | np.floating):
+            values = np.atleast_1d(number.values if isinstance(number, Axis) else np.float64(number))
+            beyond = values[np.isfinite(values) & (np.abs(values) > float(kept.max))]
+            if beyond.size:
+                raise ValueError(f"{beyond[0]:g} is beyond the range of {kept.dtype}")
+
+
 def forms(numbers: Sequence[Any]) -> tuple[Any, ...]:
     """What a compiled program sees of numbers: shapes and kinds, no values."""
     found = []

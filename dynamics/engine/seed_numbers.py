@@ -34,7 +34,13 @@ def typical(parts: Any) -> Any:
     """The parts with one value in the place of every axis, and of every number of each seed."""
     stand_ins = [np.uint32(0) if one.of is None else 1.0 for one in per_seed(parts)]
     put_in = put(parts, stand_ins)
-    return jax.tree.map(lambda leaf: leaf.values[0] if isinstance(leaf, Axis) else leaf, put_in)
+    return jax.tree.map(_one, put_in)
+
+
+def _one(leaf):
+    if isinstance(leaf, Axis):
+        return leaf.values[0]
+    return float(leaf) if type(leaf) is int else leaf  # as it will be computed with
 
 
 @Program

@@ -158,6 +158,7 @@ class _Asked(NamedTuple):
 
 def _asked(job: Job, execution: Execution) -> _Asked:
     numbers, rest = partition(job.parts)
+    layout.within_range(numbers)
     axes = layout.axes_of(numbers)
     taken = {"seed", "step", *job.observed, *(dim for what in job.observed.values() for dim in what.dims)}
     if both := taken & set(axes):

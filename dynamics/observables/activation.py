@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from dynamics.data.sample import stated
 from dynamics.observables.base import observable
 from dynamics.problem import first_layers
 
@@ -11,7 +12,7 @@ from dynamics.problem import first_layers
 def activation_pattern(params, problem, draw):
     """Fraction of each feature's training samples with a positive pre-activation; NaN for no samples."""
     on = (first_layers.pre_activations(params, draw, "train") > 0).astype(draw.train.x.dtype)
-    member = jax.nn.one_hot(draw.train.feature, draw.features.shape[0], dtype=on.dtype)
+    member = jax.nn.one_hot(stated(draw.train, "feature"), stated(draw, "features").shape[0], dtype=on.dtype)
     return on.T @ member / jnp.sum(member, axis=0)[None]
 
 

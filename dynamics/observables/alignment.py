@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from dynamics import linalg
+from dynamics.data.sample import stated
 from dynamics.descent.norms import shifted
 from dynamics.models import two_layer
 from dynamics.observables.base import observable
@@ -56,8 +57,10 @@ def own_features(params, problem, draw) -> Bool[Array, "neurons features"]:
     """Which features a neuron speaks for: those of its sign (binary network) or of its class."""
     labels = two_layer.neuron_labels(problem.model, params)
     if two_layer.output_weights(problem.model, params).shape[0] == 1:
-        return labels[:, None] == draw.feature_signs[None]
-    classes = jnp.arange(draw.features.shape[0]) if draw.feature_classes is None else draw.feature_classes
+        return labels[:, None] == stated(draw, "feature_signs")[None]
+    classes = draw.feature_classes
+    if classes is None:
+        classes = jnp.arange(stated(draw, "features").shape[0])
     return labels[:, None] == classes[None].astype(labels.dtype)
 
 
@@ -131,7 +134,7 @@ def weights(params, problem, draw):
 @observable(("feature", "dim"), about="feature directions")
 def features(params, problem, draw):
     """The feature directions (cluster centres, class means) of this seed."""
-    return draw.features
+    return stated(draw, "features")
 
 
 @observable(("output", "neuron"), about="second-layer weight")

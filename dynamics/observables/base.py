@@ -5,11 +5,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from dynamics.data.sample import Draw
-from dynamics.parts import Bound, bind, part, static
+from dynamics.parts import Axis, Bound, bind, part, static
+from kernels.arrays import native
 
 
 @part
@@ -34,14 +36,15 @@ class Observable:
     def __call__(self, params: PyTree, problem: Any, draw: Draw, key: Key[Array, ""]) -> Float[Array, "..."]:
         """The value for one run's parameters and data."""
         extra = {"key": key} if self.random else {}
-        return self.measure(params, problem, draw, **extra)
+        value = self.measure(params, problem, draw, **extra)
+        return native(value, "what it gives") if isinstance(value, np.ndarray | np.generic) else value
 
     def given(self, **options: Any) -> "Observable":
         """The same observable with options: `pgd_accuracy.given(radius=jnp.linspace(0, 5, 11))`.
 
         Where an option gives a dimension its coordinates, one value stands for a list of one.
 
-        Raises: ValueError: an option that the observable does not have.
+        Raises: ValueError: an option that the observable does not have, or a radius that is none.
         """
         declared = inspect.signature(self.measure.function).parameters
         known = list(declared)[3:]
@@ -56,6 +59,8 @@ class Observable:
                 options[name] = np.atleast_1d(np.asarray(value, float))
             elif isinstance(value, str | int | float):
                 options[name] = (value,)
+        for name in set(options) & {"radius", "max_radius"}:
+            _length(name, options[name])
         return dataclasses.replace(self, measure=bind(self.measure.function, **options))
 
     @property
@@ -78,6 +83,19 @@ class Observable:
             for dim, value in known.items()
             if value is not None and value is not inspect.Parameter.empty
         }
+
+
+def _length(name, value):
+    """Refuse a radius that is negative or no finite number."""
+    values = value.values if isinstance(value, Axis) else value
+    if isinstance(values, jax.core.Tracer):
+        return
+    try:
+        sound = bool(np.all(np.isfinite(values := np.asarray(values, float)) & (values >= 0)))
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise ValueError(f"{name} must be finite numbers of at least 0, got {value!r}")
 
 
 class _Help:

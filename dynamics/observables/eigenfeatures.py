@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dynamics import linalg
-from dynamics.data.sample import Draw
+from dynamics.data.sample import Draw, stated
 from dynamics.descent import norms
 from dynamics.observables.base import observable
 from dynamics.observables.kernel import spectrum
@@ -196,7 +196,7 @@ def flip_radius(params, problem, draw, kernel) -> Float[Array, ""]:
     u is the unit vector along $\sum_j y_j \mu_j$ for a positive $\mu_1$; inf where there is none up to 2.
     """
     del params, problem
-    centres, signs = draw.features, draw.feature_signs
+    centres, signs = stated(draw, "features"), stated(draw, "feature_signs")
     modes = spectrum(kernel, centres)
     predict = regression.predictor(kernel, centres, regression.coefficients(modes, signs))
     toward = signs @ centres
@@ -223,7 +223,7 @@ def flip_radius(params, problem, draw, kernel) -> Float[Array, ""]:
 def centre_eigenvalues(params, problem, draw, kernel) -> Float[Array, " modes"]:
     """Eigenvalues of the kernel on the cluster centres, the largest first."""
     del params, problem
-    return spectrum(kernel, draw.features).values
+    return spectrum(kernel, stated(draw, "features")).values
 
 
 def accuracy_at(predict, x, y) -> float:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from dynamics import adversary
 from dynamics.adversary import certificates
 from dynamics.adversary.ball import Arrays
-from dynamics.data.sample import Draw, Sample
+from dynamics.data.sample import Draw, Sample, stated
 from dynamics.models import two_layer
 from dynamics.observables.base import observable
 from dynamics.problem import Problem, first_layers, losses
@@ -151,7 +151,7 @@ def universal_accuracy(
     network (Li et al. 2025, arXiv:2410.10322).
     """
     x, y = _attacked(draw, num_points)
-    u = adversary.feature_direction(draw.features, draw.feature_signs)
+    u = adversary.feature_direction(stated(draw, "features"), stated(draw, "feature_signs"))
 
     def share(r):
         return _share_correct(
@@ -198,7 +198,7 @@ def _check_certifiable(model, params, readout, num_positive):
 @observable(("point",), about="feature behind the test point")
 def point_feature(params, problem, draw):
     """Index of the feature (cluster, class) that each test point was drawn from."""
-    return draw.test.feature.astype(draw.test.x.dtype)
+    return stated(draw.test, "feature").astype(draw.test.x.dtype)
 
 
 @observable(("point",), about="certified robust radius (l2)")
@@ -238,7 +238,7 @@ def attack_radius(
     Bisection over PGD radii and the universal feature direction, see `adversary.smallest_radius`.
     """
     x, y = _attacked(draw, num_points)
-    u = adversary.feature_direction(draw.features, draw.feature_signs)
+    u = adversary.feature_direction(stated(draw, "features"), stated(draw, "feature_signs"))
 
     def score(points):
         return problem.score(params, points, draw, readout)

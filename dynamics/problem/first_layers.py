@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from dynamics.data.sample import Draw
+from dynamics.data.sample import Draw, stated
 from dynamics.descent.norms import exponent, lengths, shifted
 from dynamics.parts import part
 
@@ -126,12 +126,6 @@ def first_layer(params: PyTree) -> Float[Array, "neurons dim"]:
     return params["W"]
 
 
-def _features(draw):
-    if draw.features is None:
-        raise ValueError("the data name no features: give their Draw an array (features, dim)")
-    return draw.features
-
-
 def inner_products(params: PyTree, draw: Draw, points: Points) -> Float[Array, "*shape neurons"]:
     r"""$\langle w_r, x\rangle$ at the training or test inputs."""
     return _pre_activations(params, draw, points, 0)
@@ -158,7 +152,7 @@ def projections(params: PyTree, draw: Draw) -> Float[Array, "neurons features"]:
     if isinstance(params, SpanParams):
         inner = params.start.features + params.coefficients @ params.gram.features
         return shifted(inner, params.gram.feature_exponent[None])
-    return first_layer(params) @ _features(draw).T
+    return first_layer(params) @ stated(draw, "features").T
 
 
 def weight_gram(params: PyTree) -> Float[Array, "neurons neurons"]:
@@ -188,7 +182,7 @@ def feature_gram(params: PyTree, draw: Draw) -> Float[Array, "features features"
     if isinstance(params, SpanParams):
         size = params.gram.feature_exponent
         return shifted(params.gram.feature_gram, size[:, None] + size[None])
-    return _features(draw) @ _features(draw).T
+    return stated(draw, "features") @ stated(draw, "features").T
 
 
 def in_units(
@@ -203,9 +197,9 @@ def in_units(
 
     Returns: parameters, data, and the exponents of neurons and features.
     """
-    neurons, features = _exponents(params), exponent(_features(draw), axis=1)
+    neurons, features = _exponents(params), exponent(stated(draw, "features"), axis=1)
     features = jnp.full_like(features, jnp.max(features)) if alike else features
-    draw = dataclasses.replace(draw, features=shifted(draw.features, -features[:, None]))
+    draw = dataclasses.replace(draw, features=shifted(stated(draw, "features"), -features[:, None]))
     params = _with_first_layer(params, -neurons)
     if isinstance(params, SpanParams):
         left = params.gram.feature_exponent - features
@@ -272,7 +266,7 @@ def residual_norms(
     relative to $\|w_r\|$.
     """
     if not isinstance(params, SpanParams):
-        return lengths(params["W"] - coefficients @ draw.features)
+        return lengths(params["W"] - coefficients @ stated(draw, "features"))
     inner = projections(params, draw)
     squares = jnp.square(norms(params)) - 2 * jnp.sum(coefficients * inner, axis=1)
     squares = squares + jnp.sum((coefficients @ feature_gram(params, draw)) * coefficients, axis=1)

@@ -283,6 +283,8 @@ def test_load_refuses_more_than_either_part_of_a_split(tmp_path, num_train, num_
         ({"num_train": COUNT}, "more than the 24 images"),
         ({"num_train": COUNT + 1, "test_inputs": X, "test_classes": Y}, "24 training and 24 test"),
         ({"num_test": COUNT + 1, "test_inputs": X, "test_classes": Y}, "24 training and 24 test"),
+        ({"inputs": np.where(X[3, 1] == X, np.nan, X)}, "inputs must be finite"),
+        ({"test_inputs": np.where(X[3, 1] == X, np.inf, X), "test_classes": Y}, "test_inputs must be finite"),
         ({"box": (0.0, 23.0)}, "inputs must lie in the box .* reach 0.5 above 23"),
         ({"test_inputs": X - 1, "test_classes": Y, "box": (0.0, 24.0)}, "test_inputs .* reach 1 below 0"),
         ({"center": True, "box": (0.0, 24.0)}, "centred images have no box"),

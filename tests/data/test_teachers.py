@@ -202,6 +202,7 @@ def test_orthogonal_points(positive, negative):
         (lambda: ReluTeacher(3, 4, tie=0), r"tie must be -1 or \+1, got 0"),
         (lambda: FixedPoints(np.eye(2), (1, 0)), r"labels must be -1 or \+1, got \(1, 0\)"),
         (lambda: FixedPoints(np.eye(2), (1,)), r"one label each, got shape \(2, 2\) and 1 labels"),
+        (lambda: FixedPoints(np.array([[1, np.nan]]), (1,)), "points must be finite"),
         (lambda: FixedPoints(np.ones(2), (1, -1)), r"points must have shape \(samples, dim\)"),
         (lambda: FixedPoints(np.ones((0, 2)), ()), "one label each"),
         (lambda: orthogonal(3, 2, 2, 1.0), "orthogonal points need 1 to dim=3 of them, got 2 and 2"),

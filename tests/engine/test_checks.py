@@ -108,6 +108,33 @@ def refused(error, words, problem=None, rule=RULE, **options):
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("radius", [1e39, 10**40, Axis("radius", [0.1, 1e39])])
+def test_numbers_beyond_single_precision(radius):
+    with jax.enable_x64(False):
+        problem = Problem(DATA, TwoLayer(2), adversary=FGSM(radius))
+        refused(ValueError, "beyond the range of float32", problem)
+
+
+@pytest.mark.parametrize("seeds", [range(10**12), range(10**30), range(0, 10**9, 2)])
+def test_more_seeds_than_there_may_be_are_not_listed(seeds):
+    refused(ValueError, "seeds must be at most", seeds=seeds)
+
+
+@pytest.mark.parametrize("name", ["averaging_residual", "features", "alignment", "feature_strength"])
+def test_data_that_name_no_features(name):
+    refused(ValueError, "the data name no ", Problem(Mine(), TwoLayer(2)), observe={"a": getattr(o, name)})
+
+
+@pytest.mark.parametrize("kind", [">f4", np.longdouble, ">i8"])
+def test_observables_of_numpy(kind):
+    values = np.arange(3).astype(kind)
+    given = observable(("place",))(lambda params, problem, draw: values)
+    found = simulate(Problem(DATA, TwoLayer(2)), RULE, steps=0, seeds=1, observe={"a": given}).a
+    np.testing.assert_array_equal(found.values.ravel(), [0, 1, 2])
+    words = observable(("place",))(lambda params, problem, draw: values.astype(object))
+    refused(TypeError, "what it gives must hold numbers, got the type object", observe={"a": words})
+
+
 SHAPE_1 = "a network with a single output gives shape (8,), so leave out the last axis"
 CHANGES = "it changes what it keeps beside its parameters whenever it is used: let __call__(x, train) do so"
 MODELS = {

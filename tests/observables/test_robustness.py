@@ -1,6 +1,7 @@
 """Accuracies under attack against NumPy: exact attacks of linear networks, ties, and what is refused."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from dynamics.data.patches import RobustNonRobust
 from dynamics.models.activations import Activation
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.observables.robustness import attacked
+from dynamics.parts import Axis
 from dynamics.problem import Problem
 
 KEY = jax.random.key(2)
@@ -143,6 +145,13 @@ def test_attacked_samples_keep_their_labels_and_raise_what_is_asked():
             )
     shifted = attacked(params, CLASSES, DRAW, KEY, "test", FeatureShift(0.1))
     assert np.abs(shifted.x - DRAW.test.x).max() > 0.01
+
+
+@pytest.mark.parametrize("radius", [-1.0, [0.1, -0.5], [math.nan], math.inf, "a", None, Axis("radius", [-1])])
+@pytest.mark.parametrize("name", ["universal_accuracy", "pgd_accuracy", "robust_curve"])
+def test_a_radius_that_is_none_is_refused(name, radius):
+    with pytest.raises(ValueError, match="radius must be finite numbers of at least 0"):
+        getattr(o, name).given(radius=radius)
 
 
 def test_an_unknown_objective_is_refused(untyped):
