@@ -38,7 +38,10 @@ def of(A: Float[Array, "*#pairs"], B: Float[Array, "*#pairs"], C: Float[Array, "
 
 def between(x: Float[Array, "points dim"], z: Float[Array, "others dim"] | None = None) -> Angle:
     """Angles between points; `z` None: of the points among themselves."""
-    return _between(*jax.lax.stop_gradient((x, z)))
+    x, z = jax.lax.stop_gradient((x, z))
+    if z is not None and len(x) < len(z):  # each point goes through those near it: the more points, the fewer
+        return Angle(*(each.T for each in _between(z, x)))
+    return _between(x, z)
 
 
 @jax.jit

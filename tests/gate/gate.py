@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 import xarray as xr
 
@@ -34,9 +33,9 @@ class Stored(Experiment):
 
         Raises: LookupError: there is none.
         """
-        for found in self.runs:
+        for found, made_with in zip(self.runs, self.made_with, strict=True):
             there = found.seed.values.tolist() if "seed" in found.dims else list(seeds)
-            if self.config_of(found) == config and set(seeds) <= set(there):
+            if made_with == config and set(seeds) <= set(there):
                 self.asked[id(found)] = sorted({*self.asked.get(id(found), ()), *seeds})
                 return found.sel(seed=list(seeds)) if "seed" in found.dims else found
         raise LookupError(f"{self.name}: no stored run of {config} for seeds {seeds}")
@@ -48,16 +47,18 @@ def stored(name: str, runs: list[xr.Dataset]) -> Stored:
     own = experiments.get(name)
     made = Stored(**{field: getattr(own, field) for field in fields})
     object.__setattr__(made, "runs", runs)
+    object.__setattr__(made, "made_with", [made.config_of(run) for run in runs])
     object.__setattr__(made, "asked", {})
     return made
 
 
 def load(name: str) -> list[xr.Dataset]:
     """The stored runs."""
-    path = HERE / f"{name}.nc"
-    with h5py.File(path) as file:
-        groups = sorted(file)
-    return [xr.load_dataset(path, engine="h5netcdf", group=group) for group in groups]
+    groups = xr.open_groups(HERE / f"{name}.nc", engine="h5netcdf")
+    runs = [groups[group].load() for group in sorted(groups) if group != "/"]
+    for group in groups.values():
+        group.close()
+    return runs
 
 
 def judged(name: str, runs: list[xr.Dataset], **how) -> dict[str, dict]:
