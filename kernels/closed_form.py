@@ -88,21 +88,40 @@ def two_layer(
     _scales(weight_std, bias_std)
     checks.number("trained_bias", trained_bias, low=0)
     checks.number("output_variance", output_variance, low=0)
-    numbers = weight_std**2, bias_std**2, trained_bias**2, output_variance
-    return _two_layer(x, z, *numbers, act=dual(activation), trained=trained)
+    act = dual(activation)
+    apart = (
+        act.scales and checks.known(bias_std) and bias_std == 0
+    )  # what scales with them is multiplied last
+    numbers = weight_std, bias_std**2, trained_bias**2, output_variance
+    return _two_layer(x, z, *numbers, act=act, trained=trained, apart=apart)
 
 
-@partial(jax.jit, static_argnames=("act", "trained"))
-def _two_layer(x, z, s, b, trained_bias, output_variance, *, act, trained):
+@partial(jax.jit, static_argnames=("act", "trained", "apart"))
+def _two_layer(x, z, weight_std, b, trained_bias, output_variance, *, act, trained, apart):
+    x, z, back = _scaled(x, z) if apart else (x, z, lambda K, weight: K)
+    s = 1.0 if apart else weight_std**2
     A, B, G, angle = _covariances(x, z)
     pair = (s * A + b, s * B + b, s * G + b, angles.with_bias(angle, s * A, s * B, b))
-    values = act.values(*pair)
+    values, slopes = act.values(*pair), act.slopes(*pair)
+    values = back(values, weight_std)
     ntk = jnp.zeros_like(G)
     if trained != "second":
-        ntk = ntk + output_variance * (G + trained_bias) * act.slopes(*pair)
+        ntk = ntk + output_variance * (back(G, 1.0) * slopes + trained_bias * slopes)
     if trained != "first":
         ntk = ntk + values
     return Kernels(output_variance * values, ntk)
+
+
+def _scaled(x, z):
+    """Points of sizes near 1, and what gives a kernel of degree 1 in each their sizes, and weights."""
+    x, z = products.floating(x), None if z is None else products.floating(z)
+    here = products.size(x)
+    there = here if z is None else products.size(z)
+
+    def back(K, weight):
+        return K * (weight * here) * (weight * there).T
+
+    return x / here, None if z is None else z / there, back
 
 
 @full_precision
@@ -139,11 +158,24 @@ def deep(
     if unknown := sorted(set(layers) - set(range(depth + 1))):
         raise ValueError(f"trained names layers {unknown}, but a net of depth {depth} has 0 to {depth}")
     act, s, b = dual(activation), weight_std**2, bias_std**2
-    state = _input_layer(x, z, s, b, trained=0 in layers, train_biases=train_biases)
+    apart = act.scales and checks.known(bias_std) and bias_std == 0
+    given = (1.0 if apart else s), b
+    state = _input_layer(x, z, *given, trained=0 in layers, train_biases=train_biases, apart=apart)
     for layer in range(1, depth + 1):  # one program for all of them
-        state = _layer(*state, s, b, act=act, trained=layer in layers, train_biases=train_biases)
+        state = _layer(*state, *given, act=act, trained=layer in layers, train_biases=train_biases)
     _, _, C, ntk, _ = state
+    if apart:
+        C, ntk = _apart(C, ntk, x, z, weight_std, depth + 1)
     return Kernels(C + b, ntk)
+
+
+@partial(jax.jit, static_argnames="layers")
+def _apart(C, ntk, x, z, weight_std, layers):
+    """Kernels without biases at the points' own sizes, and at this size of weights."""
+    back = _scaled(x, z)[2]
+    for _ in range(layers - 1):
+        C, ntk = (weight_std * K * weight_std for K in (C, ntk))
+    return back(C, weight_std), back(ntk, weight_std)
 
 
 def _own(values, s, b, trained, train_biases):
@@ -153,8 +185,9 @@ def _own(values, s, b, trained, train_biases):
     return s * values + b if train_biases else s * values
 
 
-@partial(jax.jit, static_argnames=("trained", "train_biases"))
-def _input_layer(x, z, s, b, *, trained, train_biases):
+@partial(jax.jit, static_argnames=("trained", "train_biases", "apart"))
+def _input_layer(x, z, s, b, *, trained, train_biases, apart):
+    x, z, _ = _scaled(x, z) if apart else (x, z, None)
     A, B, G, angle = _covariances(x, z)
     d = x.shape[1]
     return s * (A / d), s * (B / d), s * (G / d), _own(G / d, s, b, trained, train_biases), angle

@@ -34,6 +34,7 @@ class Dual(NamedTuple):
       slopes: $(A, B, C) \mapsto E[\phi'(u)\phi'(v)]$, likewise.
       turned: the angle of $(\phi(u), \phi(v))$, from A, B and the angle of $(u, v)$; None: no more is known
         of it than `values` tell.
+      scales: whether $\phi(cu) = c\,\phi(u)$ for c > 0.
     """
 
     phi: Callable[[Array], Array]
@@ -41,6 +42,7 @@ class Dual(NamedTuple):
     values: Callable[..., Array]
     slopes: Callable[..., Array]
     turned: Callable[[Array, Array, Angle], Angle] | None = None
+    scales: bool = False
 
 
 def _over(a, b):
@@ -158,6 +160,7 @@ def leaky_relu(slope: float) -> Dual:
         values,
         slopes,
         turned,
+        scales=True,
     )
 
 
@@ -241,6 +244,7 @@ DUALS: dict[str, Dual] = {
         lambda A, B, C, _=None: jnp.broadcast_arrays(C, A, B)[0],
         _ones,
         lambda A, B, angle: angle,
+        scales=True,
     ),
     "square": Dual(
         jnp.square,

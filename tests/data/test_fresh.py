@@ -34,8 +34,8 @@ def test_the_training_samples_follow_from_the_step_and_nothing_else_does(name):
         draw = source.sample(KEY, step)
         return draw.train.x, (draw.test, draw.features)
 
-    assert depends_on(lambda step: drawn(step)[0], 0, 1)
-    assert not depends_on(lambda step: drawn(step)[1], 0, 1)
+    assert depends_on(lambda step: drawn(step)[0], 1) == [True]
+    assert depends_on(lambda step: drawn(step)[1], 1) == [False]
 
 
 def test_labels_of_a_step_are_those_of_the_seeds_own_teacher():

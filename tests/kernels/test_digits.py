@@ -168,6 +168,32 @@ def test_homogeneous_kernels_scale_with_their_inputs(single, name):
     assert np.isfinite(gradient(jnp.zeros_like(x))).all()
 
 
+@pytest.mark.parametrize("name", ["two_layer", "deep"])
+def test_curvature_does_not_depend_on_the_scale(single, name):
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4)), jnp.float32)
+
+    def kernel(a, b):
+        points = jnp.stack([a, b])
+        if name == "deep":
+            return closed_form.deep(points, depth=2, bias_std=0.0).ntk[0, 1]
+        return closed_form.two_layer(points).ntk[0, 1]
+
+    curvature = jax.jit(jax.hessian(kernel))
+    one = np.asarray(curvature(*x), float)
+    assert np.abs(one).max() > 0.01
+    for scale in (1e-17, 1e-10, 1e10, 1e17):
+        found = np.asarray(curvature(*(np.float32(scale) * x)), float)
+        np.testing.assert_allclose(found, one, atol=1e-5 * np.abs(one).max())
+
+
+def test_beyond_the_range_it_is_infinite_and_weights_make_up_for_inputs(single):
+    x = jnp.asarray([[1.0, 2.0], [3.0, -1.0]], jnp.float32)
+    assert np.isposinf(closed_form.two_layer(1e20 * x).ntk).all()
+    assert np.isposinf(closed_form.deep(x, depth=24, weight_std=16.0, bias_std=0.0).ntk).all()
+    found = closed_form.two_layer(1e-20 * x, weight_std=1e20).nngp
+    np.testing.assert_allclose(found, closed_form.two_layer(x).nngp, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("depth", "weight_std"), [(16, 0.3), (12, 16.0)])
 def test_depth_leaves_the_range_of_single_precision_in_none_but_the_result(single, depth, weight_std):
     rng = np.random.default_rng(0)
