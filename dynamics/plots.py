@@ -1,7 +1,8 @@
 """Pictures of training dynamics: the public face of `draw`.
 
-Every function draws into given axes; nothing shows or saves except `save_figures`. Solid lines are medians
-over seeds with interquartile bands; theory is a dashed black line.
+`alignment`, `feature_map`, `phase`, `margins` and `spectrum` take a result and give a figure, or draw into
+given axes; all others draw into given axes. Nothing shows or saves except `save_figures`. Solid lines are
+medians over seeds with interquartile bands; theory is a dashed black line.
 """
 
 from dynamics.draw.panels import (
@@ -9,8 +10,8 @@ from dynamics.draw.panels import (
     band,
     curve,
     curves,
-    feature_map,
     guide,
+    heat_map,
     log_steps,
     matrix,
     pictures,
@@ -20,6 +21,7 @@ from dynamics.draw.panels import (
     ticks,
     time_axis,
 )
+from dynamics.draw.results import alignment, feature_map, margins, phase, spectrum
 from dynamics.draw.style import (
     COLOURS,
     GREY,
@@ -41,24 +43,29 @@ __all__ = [
     "GREY",
     "THEORY",
     "WIDEST",
+    "alignment",
     "alignment_curves",
     "band",
     "curve",
     "curves",
     "feature_map",
     "guide",
+    "heat_map",
     "label",
     "legend_below",
     "legends",
     "log_steps",
+    "margins",
     "matrix",
     "new_figure",
     "number_table",
     "panels",
+    "phase",
     "pictures",
     "save_figures",
     "seed_lines",
     "side_by_side",
+    "spectrum",
     "square",
     "styled",
     "survival",

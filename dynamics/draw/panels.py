@@ -98,7 +98,7 @@ def alignment_curves(
     steps: Sequence[int] | Int[np.ndarray, " times"],
     alignment: Float[np.ndarray, "seeds steps neurons features"],
     own: Float[np.ndarray, "*seed neurons features"],
-    predicted: Mapping[str, float] | None = None,
+    predicted: Mapping[str, float | Float[np.ndarray, " times"]] | None = None,
 ) -> None:
     """Cosine of every neuron with every feature over time: own features coloured by what they belong to.
 
@@ -107,6 +107,7 @@ def alignment_curves(
 
     Args:
       own: above 0.5 where a feature is the neuron's own; in every seed by itself, or alike in all.
+      predicted: by label, the theory's number, or its value at each step.
 
     Raises: ValueError: `own` of another shape.
     """
@@ -139,7 +140,8 @@ def alignment_curves(
         "median over seeds and pairs": _sample([COLOURS[6], GREY]),
     }
     for label, value in (predicted or {}).items():
-        lines[label] = ax.axhline(value, label=label, **THEORY)
+        over_time = np.ndim(value) > 0
+        lines[label] = ax.plot(steps, value, **THEORY)[0] if over_time else ax.axhline(value, **THEORY)
     time_axis(ax, steps)
     ax.set_ylabel(r"alignment $\cos(w_r, \mu_j)$")
     ax.set_ylim(min(-0.25, float(np.nanmin(first)) * 1.1), 1.05)
@@ -156,18 +158,21 @@ def _sample(colours):
     return tuple(Line2D([], [], color=colour, linewidth=1.2, solid_capstyle="butt") for colour in colours)
 
 
-def feature_map(
+def heat_map(
     ax: "matplotlib.axes.Axes",
     matrix: Float[np.ndarray, "neurons features"],
     value: str = r"$\cos(w_r, \mu_j)$",
     numbers: bool = True,
+    limit: float | None = None,
 ) -> None:
     """Heat map of neurons (columns) against features (rows), on a scale symmetric about 0.
 
-    `numbers`: write each entry too, if there are at most 144.
+    Args:
+      numbers: write each entry too, if there are at most 144.
+      limit: end of the scale; None: the largest entry.
     """
     matrix = np.asarray(matrix)
-    limit = max(float(np.nanmax(np.abs(matrix))), 1e-12)
+    limit = max(float(np.nanmax(np.abs(matrix))), 1e-12) if limit is None else limit
     image = ax.imshow(
         matrix.T, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
     )

@@ -4,6 +4,7 @@ Nothing here shows anything, or keeps a figure open.
 """
 
 import functools
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -53,11 +54,27 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
 def new_figure(
     rows: int, columns: int, width: float, height: float
 ) -> tuple["matplotlib.figure.Figure", np.ndarray]:
-    """A figure outside of pyplot (so that nothing is shown or kept), and its axes as (rows, columns)."""
+    """A figure outside of pyplot (so that nothing is shown or kept), and its axes as (rows, columns).
+
+    A notebook whose cell ends with it shows it.
+    """
+    figure = _figures()(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+@functools.cache
+def _figures() -> type:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    class Shown(Figure):
+        """A figure that notebooks know how to show, whatever pyplot's backend."""
+
+        def _repr_png_(self) -> bytes:
+            written = io.BytesIO()
+            self.savefig(written, format="png", dpi=110)
+            return written.getvalue()
+
+    return Shown
 
 
 def panels(

@@ -10,6 +10,7 @@ gradient flow on the coefficients of the centres.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,6 +103,64 @@ class Clusters:
         c, others = self.memorisation, (num_labels or self.num_clusters) - 1
         time = np.asarray(steps) * learning_rate * self.centre_norm**2 / (self.num_clusters * width)
         return _solve(lambda z: _expm1(c * z) / c + others * z, others * time)
+
+    def early_alignment(
+        self, times: Num[np.ndarray, " times"], width: int, pushes: Sequence[float], starts: int = 512
+    ) -> Float[np.ndarray, " times"]:
+        r"""Mean cosine of neurons with their own centres while the outputs are near 0.
+
+        The pull of cluster j on a neuron's output is $p_j$ = `pushes`, minus the loss's slope there: +1/2 of
+        its own sign and -1/2 of the other with the logistic loss, $1 - 1/G$ and $-1/G$ with the
+        cross-entropy; own centres are those that pull up. Population flow of a neuron with fixed output
+        weight, in units of the start: with $z_j = \langle w, \mu_j\rangle / \sigma\|w\|$,
+
+        $\dot w = \frac{1}{km} \sum_j p_j (\Phi(z_j)\,\mu_j + \sigma\varphi(z_j)\,w/\|w\|)$,
+
+        and beside it the noise of the samples that are active, which it memorises. Averaged over `starts`
+        Gaussian initial weights, the same in every call.
+
+        Args:
+          times: $\eta t / s$ for a start of standard deviation s, increasing from 0 on.
+          width: neurons that share an output, m of a sign or h of a class.
+        """
+        from scipy.special import ndtr
+
+        k, d, n, R = self.num_clusters, self.dim, self.num_samples, self.centre_norm
+        push = np.asarray(pushes, float)
+        own = push > 0
+        u = np.random.default_rng(0).standard_normal((starts, k))  # <w, mu_j> / R
+        rest = np.full(starts, math.sqrt(max(d - k, 0)))  # of the initial weights, outside of the centres
+        once, twice = np.zeros((starts, k)), np.zeros((starts, k))  # moments of how long samples pulled
+        memory = (self.noise / (width * n)) ** 2 * d * (n / k)
+
+        def length():
+            return np.sqrt((u**2).sum(1) + rest**2 + memory * (push**2 * twice).sum(1))
+
+        now, found = 0.0, []
+        for time in np.asarray(times, float):
+            fine = max(math.ceil((time - now) * R / (k * width) / 0.02), 1) if time > now else 0
+            step = (time - now) / fine if fine else 0.0
+            for _ in range(fine):
+                norm = length()
+                z = R * u / np.maximum(self.noise * norm[:, None], 1e-300)
+                active = ndtr(z)
+                along = self.noise * (push * np.exp(-(z**2) / 2)).sum(1) / math.sqrt(2 * math.pi) / norm
+                # who pulls up has pulled since it began, who pulls down from the start on
+                twice = twice + step * np.where(own, 2 * once, 2 * now * active)
+                once = once + step * active
+                u = u + step * (push * R * active + along[:, None] * u) / (k * width)
+                rest = rest + step * along * rest / (k * width)
+                now += step
+            found.append(float((u[:, own] / length()[:, None]).mean()))
+        return np.asarray(found)
+
+    def growth_rate(self, num_own: int) -> float:
+        r"""$\|g\| = R\sqrt{|J| c} / 2k$, at which a neuron and its small output weight grow together.
+
+        The averaged feature g is the gradient with respect to a neuron of unit output weight, while the
+        outputs are near 0 and the neuron is active on its own centres alone (logistic loss).
+        """
+        return self.centre_norm * math.sqrt(num_own * self.memorisation) / (2 * self.num_clusters)
 
 
 def growth_speed(size: float, memorisation: float, others: int = 1) -> float:

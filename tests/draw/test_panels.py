@@ -201,7 +201,7 @@ def test_alignment_follows_each_seeds_own_features():
 def test_colours_of_a_feature_map():
     figure, axes = plots.new_figure(1, 1, 4, 3)
     matrix = np.array([[0.5, -0.25], [0.0, 0.1], [-0.1, 0.2]])
-    plots.feature_map(axes[0, 0], matrix)
+    plots.heat_map(axes[0, 0], matrix)
     (image,) = axes[0, 0].images
     np.testing.assert_array_equal(image.get_array(), matrix.T)
     assert image.get_clim() == (-0.5, 0.5)

@@ -7,7 +7,7 @@ import numpy as np
 from dynamics.experiments.feature_averaging import quantities as q
 from dynamics.experiments.feature_averaging.setting import Images, certifies
 from dynamics.laws import feature_averaging as laws
-from dynamics.study import Band, Run, around, at_least, between
+from dynamics.study import Band, Run, around, at_least, between, typically
 
 # accepted in the paper's size, over the law there without suppression
 SUM_SHARES = (24 * 6.06**0.5 / 3072**0.5, 26 * 6.06**0.5 / 3072**0.5)
@@ -41,6 +41,23 @@ def grows(supervision: str):
 def certified(supervision: str, deviations: float = 0.0):
     """Whether the radius of the run's own readout is there, too."""
     return lambda c: certifies(c, supervision, c.readout) and on_clusters(supervision, deviations)(c)
+
+
+def turns(supervision: str):
+    """Whether neurons turn while outputs are near 0, and it is recorded how."""
+
+    def applies(config) -> bool:
+        recorded = config.trains(supervision) and config.records >= 20
+        if not recorded or q.early(supervision)(config) is not True or config.noise == 0:
+            return False
+        return bool(np.isfinite(q.early_turn_time(config, supervision)))
+
+    return applies
+
+
+def turns_in_time(supervision: str):
+    """Within 5 % of the law's time, on average over seeds."""
+    return lambda config: typically(around(q.early_turn_time(config, supervision), relative=0.05))
 
 
 def sum_certified(config) -> bool:

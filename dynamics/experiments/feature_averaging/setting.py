@@ -75,6 +75,9 @@ class Clusters(Supervised):
         3.0, "its power p or q", low=1,
         of={"activation": ["prelu", "smoothed_relu", "odd_power", "relu_power"]},
     )  # fmt: skip
+    second_layer: Literal["fixed", "balanced"] = setting(
+        "fixed", "output weights: fixed, or trained from the size of the neurons' weights"
+    )
     use_bias: bool = setting(True, "train biases of the binary network; the fine one has none")
     init_scale: float = setting(
         1e-5, "initial standard deviation sigma_w of the weights", low=0, of={"start": ["random"]}
@@ -135,7 +138,10 @@ class Clusters(Supervised):
         activation = Activation(self.activation, power=self.power)
         size = (self.width, 1, self.use_bias) if binary else (self.group_width, classes, False)
         scale = {"W": self.init_scale} | ({"b": self.init_bias} if size[2] else {})
-        return TwoLayer(*size, activation=activation), scale
+        balanced = self.second_layer == "balanced"
+        if balanced:
+            scale["a"] = size[0] * self.init_scale * math.sqrt(self.dim)
+        return TwoLayer(*size, train_output=balanced, activation=activation), scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +175,17 @@ class Images(OnImages, Supervised):
 
 
 SMALL = Clusters()
+EARLY = replace(
+    SMALL, dim=256, num_clusters=4, num_samples=400, num_test=200, width=4, use_bias=False, init_scale=1e-4,
+    learning_rate=4e-5, steps=160, records=41, spacing="linear", attack_steps=0,
+)  # fmt: skip
 _IMAGES = Images(
     descent="adam", learning_rate=1e-3, batch_size=100, steps=1500, num_points=500, attack_steps=20,
     records=16,
 )  # fmt: skip
 PRESETS = {
     "small": SMALL,
+    "early": EARLY,
     "paper": replace(SMALL, dim=3072, learning_rate=1e-3, radii=(*range(0, 12, 4), *range(12, 46, 2))),
     "mnist": _IMAGES,
     "digits": replace(
@@ -186,7 +197,7 @@ PRESETS = {
 
 def certifies(config: Supervised, supervision: str, readout: str) -> bool:
     """Whether a run has this readout's certified radius: on clusters, of ReLU, while there are few pieces."""
-    plain = isinstance(config, Clusters) and config.activation == "relu"
+    plain = isinstance(config, Clusters) and config.activation == "relu" and config.second_layer == "fixed"
     if not plain or (supervision == "fine" and readout == "softmax_group"):
         return False
     if supervision == "binary":
