@@ -26,6 +26,7 @@ def time_axis(
     ax.set_xlabel("step $t$")
     if logarithmic and max(steps) > 10:
         ax.set_xscale("symlog", linthresh=1, linscale=0.3)
+        plain_numbers(ax.xaxis)
     ax.set_xlim(0, max(*steps, 1))
 
 
@@ -35,6 +36,14 @@ def log_steps(ax: "matplotlib.axes.Axes", steps: Sequence[int] | Int[np.ndarray,
     if len(steps) > 2 and steps[-1] > 10:
         ax.set_xscale("log")
         ax.set_xlim(max(int(steps[1]), 1), int(steps[-1]))
+        plain_numbers(ax.xaxis)
+
+
+def plain_numbers(axis: "matplotlib.axis.Axis") -> None:
+    """Ticks of a logarithmic axis as 1, 10, 100."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def band(
@@ -140,8 +149,10 @@ def alignment_curves(
         "median over seeds and pairs": _sample([COLOURS[6], GREY]),
     }
     for label, value in (predicted or {}).items():
-        over_time = np.ndim(value) > 0
-        lines[label] = ax.plot(steps, value, **THEORY)[0] if over_time else ax.axhline(value, **THEORY)
+        dotted = THEORY | {"linestyle": ":", "linewidth": 2.0}
+        lines[label] = (
+            ax.plot(steps, value, **dotted)[0] if np.ndim(value) else ax.axhline(value, label=label, **THEORY)
+        )
     time_axis(ax, steps)
     ax.set_ylabel(r"alignment $\cos(w_r, \mu_j)$")
     ax.set_ylim(min(-0.25, float(np.nanmin(first)) * 1.1), 1.05)

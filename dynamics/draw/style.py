@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # imported where something is drawn: half a second that other
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4B2078")
 GREY = "#9a9a9a"
 THEORY = {"color": "black", "linestyle": "--", "linewidth": 1.4, "zorder": 5}
-BELOW = 33  # points that an x-axis takes: ticks, numbers and label
+BELOW = 33  # points that an x-axis takes: ticks, numbers and label, in letters of 9 points
 WIDEST = 9.6  # inches; shown in a page's column of 6 inches its letters of 9 points are 5.6 points high
 STYLE = {
     "font.size": 9,
@@ -121,7 +121,8 @@ def legend_below(ax: "matplotlib.axes.Axes", columns: int = 2, **legend: Any) ->
     """The legend below the label of the x-axis, whatever the panel's height; `legend`: its keywords."""
     from matplotlib.transforms import ScaledTranslation
 
-    down = ScaledTranslation(0, -BELOW / 72, ax.figure.dpi_scale_trans)
+    below = BELOW * ax.xaxis.label.get_size() / STYLE["font.size"]
+    down = ScaledTranslation(0, -below / 72, ax.figure.dpi_scale_trans)
     place = {"bbox_to_anchor": (0.0, 0.0), "bbox_transform": ax.transAxes + down, "borderaxespad": 0}
     ax.legend(loc="upper left", ncols=columns, **place, **legend)
 

@@ -117,7 +117,7 @@ def test_figures_are_not_registered(drawn):
     assert plt.get_fignums() == []
     for figure in drawn[2].values():
         if figure is not None:
-            assert type(figure) is Figure
+            assert isinstance(figure, Figure)
             assert figure.number is None if hasattr(figure, "number") else True
 
 

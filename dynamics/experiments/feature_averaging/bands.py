@@ -20,7 +20,7 @@ def on_clusters(supervision: str, deviations: float = 0.0):
     """
 
     def applies(config) -> bool:
-        if q.theorem(config) is not True or not config.trains(supervision):
+        if q.theorem(config) is not True or not config.trains(supervision) or q.begins(config, supervision):
             return False
         one_each = supervision == "binary" or config.labels == config.num_clusters
         # neurons may start inactive on all their centres: noise activates them

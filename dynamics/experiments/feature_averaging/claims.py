@@ -31,11 +31,11 @@ def of_width(clusters: int, dim: int, width: int, group_width: int, time: float,
 
 def of_scale(scale: float):
     """An early run from weights so small, until every neuron has turned."""
-    steps = round(160 * scale / EARLY.init_scale)
+    steps = round(250 * scale / EARLY.init_scale)
     return replace(EARLY, supervision="binary", init_scale=scale, steps=steps)
 
 
-SCALES = (3e-5, 1e-4, 3e-4, 1e-3)
+SCALES = (1e-5, 3e-5, 1e-4, 3e-4)
 BALANCED = {"second_layer": "balanced", "learning_rate": 0.01, "steps": 600, "records": 121}
 FIXED = {"second_layer": "fixed"}
 CLUSTERS, DIMS, LABELS = (4, 6, 8, 12, 16, 24), (512, 1024, 2048, 4096), (2, 4, 8, 16)
@@ -198,7 +198,7 @@ CLAIMS.hold(
      Ablation("output weights that train too, from the size of the neurons", BALANCED)),
     (balanced, "E3-scale-free", "with balanced weights the steps until then do not depend on their size",
      exponent_over(lambda c: c.init_scale, lambda run: q.turned(run, "binary")), around(0.0, absolute=0.03),
-     Ablation("output weights that are fixed", FIXED | {"learning_rate": 4e-5, "steps": 1600})),
+     Ablation("output weights that are fixed", FIXED | {"learning_rate": 4e-5, "steps": 800})),
     (balanced, "E4-fall",
      "and the time until the loss falls grows as log(1/s) over the growth rate of the averaged feature",
      q.fall_slope, around(1.0, absolute=0.05), Ablation("output weights that are fixed", FIXED)),

@@ -48,7 +48,7 @@ def _draw_alignment(ax, config, name, arm):
 
 
 def _draw_map(ax, config, name, arm, numbers=True):
-    plots.heat_map(ax, arm.alignment.isel(seed=0, step=-1).values, numbers=numbers)
+    plots.heat_map(ax, arm.alignment.isel(seed=0, step=-1).values, numbers=numbers, limit=1.0)
     ax.set_title(f"{NAMES[name]}: step {config.steps}, seed {int(arm.seed[0])}")
 
 

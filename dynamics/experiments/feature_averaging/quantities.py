@@ -13,6 +13,7 @@ from dynamics.study.quantities import first_above, slope, stacked, value_at
 
 TURNED = 0.9  # of the cosine that training ends with
 NEAR_0 = 0.3  # outputs below which the loss's slope is hardly less than at 0
+MOVED = 0.5  # outputs below which training has not got far
 PAIRS = ("neuron", "feature")
 
 
@@ -225,6 +226,11 @@ theorem, descends = _unless(THEOREM), _unless(DESCENT)
 decouples = _unless(DESCENT | {"labels have several clusters": lambda c: c.labels != c.num_clusters})
 granular = _unless(DESCENT | {"the readout is not max_logit": lambda c: c.readout != "max_logit"} | UNEQUAL)
 symmetric = _unless(DESCENT | UNEQUAL | {"classes are unequal": lambda c: not equal_classes(c)})
+
+
+def begins(config, supervision: str) -> bool:
+    """Whether plain gradient descent has hardly moved the outputs from 0 by the end."""
+    return descends(config) is True and float(growth_law(config, supervision, [config.steps])[0]) <= MOVED
 
 
 def early(supervision: str) -> Callable:

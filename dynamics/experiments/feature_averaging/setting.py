@@ -177,7 +177,7 @@ class Images(OnImages, Supervised):
 SMALL = Clusters()
 EARLY = replace(
     SMALL, dim=256, num_clusters=4, num_samples=400, num_test=200, width=4, use_bias=False, init_scale=1e-4,
-    learning_rate=4e-5, steps=160, records=41, spacing="linear", attack_steps=0,
+    learning_rate=4e-5, steps=250, attack_steps=0,
 )  # fmt: skip
 _IMAGES = Images(
     descent="adam", learning_rate=1e-3, batch_size=100, steps=1500, num_points=500, attack_steps=20,
