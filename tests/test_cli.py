@@ -146,7 +146,7 @@ def test_list(capsys):
         (["run", "--help"], ["--seeds", "--preset", "--checkpoint", "--engine", "--memory", "--distributed"]),
         (
             ["run", NAME, "--help"],
-            ["--num-clusters", "--no-use-bias", "at least 2", "[1024]", "small, paper, mnist"],
+            ["--num-clusters", "--no-use-bias", "at least 2", "[1024]", "small, early, paper, mnist"],
         ),
         (["run", NAME, "--preset", "paper", "--help"], ["of the preset paper", "[3072]"]),
         (["run", NAME, "--preset=paper", "--help"], ["of the preset paper", "[3072]"]),

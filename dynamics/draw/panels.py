@@ -149,7 +149,7 @@ def alignment_curves(
         "median over seeds and pairs": _sample([COLOURS[6], GREY]),
     }
     for label, value in (predicted or {}).items():
-        dotted = THEORY | {"linestyle": ":", "linewidth": 2.0}
+        dotted = THEORY | {"dashes": (1.2, 1.2), "linewidth": 2.0}
         lines[label] = (
             ax.plot(steps, value, **dotted)[0] if np.ndim(value) else ax.axhline(value, label=label, **THEORY)
         )

@@ -20,7 +20,7 @@ def on_clusters(supervision: str, deviations: float = 0.0):
     """
 
     def applies(config) -> bool:
-        if q.theorem(config) is not True or not config.trains(supervision) or q.begins(config, supervision):
+        if q.theorem(config) is not True or not config.trains(supervision):
             return False
         one_each = supervision == "binary" or config.labels == config.num_clusters
         # neurons may start inactive on all their centres: noise activates them
@@ -33,9 +33,14 @@ def on_clusters(supervision: str, deviations: float = 0.0):
     return applies
 
 
+def ended(supervision: str):
+    """Whether it is not the beginning alone, too: neurons have turned, and their outputs left 0."""
+    return lambda c: on_clusters(supervision)(c) and not q.begins(c, supervision)
+
+
 def grows(supervision: str):
     """Whether it is trained by full-batch gradient descent, too."""
-    return lambda c: on_clusters(supervision)(c) and c.is_gradient_descent and not c.batch_size
+    return lambda c: ended(supervision)(c) and c.is_gradient_descent and not c.batch_size
 
 
 def certified(supervision: str, deviations: float = 0.0):

@@ -96,7 +96,7 @@ def _fine(source, applies):
     return CLAIMS.about("main", where=FINE, source=source, applies=applies)
 
 
-aligned = _binary(f"{T1}, Figure 2(a)", bands.on_clusters("binary"))
+aligned = _binary(f"{T1}, Figure 2(a)", bands.ended("binary"))
 ATTACKED = {"needs": enough("num_points", of="attacked points")}
 masked = CLAIMS.about(
     "attacked", where=FINE, source="Figure 3 (left), gradient masking", applies=bands.attacked, **ATTACKED
@@ -135,7 +135,7 @@ CLAIMS.hold(
      "binary labels: the radius varies over a cluster's test points with standard deviation sigma",
      q.spread_within_clusters, bands.near_noise,
      Ablation("noise sigma = 20 instead of 1: many points lie on the wrong side", {"noise": 20.0})),
-    (_fine(f"{T2}, Figure 2(b)", bands.on_clusters("fine")), "A5-diagonal",
+    (_fine(f"{T2}, Figure 2(b)", bands.ended("fine")), "A5-diagonal",
      "fine labels: every neuron's cosine with its own centre is near 1/sqrt(1 + k/n)",
      lambda run: q.own_cosines(run).min(PAIRS), bands.decoupled_cosine, COARSE),
     (_fine(f"growth law derived from {T2}", bands.grows("fine")), "A5-growth",

@@ -229,8 +229,9 @@ symmetric = _unless(DESCENT | UNEQUAL | {"classes are unequal": lambda c: not eq
 
 
 def begins(config, supervision: str) -> bool:
-    """Whether plain gradient descent has hardly moved the outputs from 0 by the end."""
-    return descends(config) is True and float(growth_law(config, supervision, [config.steps])[0]) <= MOVED
+    """Whether gradient descent without biases from small weights ends with outputs hardly off 0."""
+    plain = descends(config) is True and not (supervision == "binary" and config.use_bias)
+    return plain and float(growth_law(config, supervision, [config.steps])[0]) <= MOVED
 
 
 def early(supervision: str) -> Callable:
