@@ -170,9 +170,10 @@ def _groups(mine):
 
 
 def _names(values) -> list[str]:
-    if "feature" in values.coords:
-        return [str(value) for value in values.feature.values]
-    return [str(j + 1) for j in range(values.sizes["feature"])]
+    numbers = [str(j + 1) for j in range(values.sizes["feature"])]  # as in a map
+    if "feature" not in values.coords or values.feature.values.tolist() == list(range(len(numbers))):
+        return numbers
+    return [str(value) for value in values.feature.values]
 
 
 def _named(features, names) -> str:

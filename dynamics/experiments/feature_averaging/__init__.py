@@ -34,6 +34,7 @@ EXPERIMENT = Experiment(
             "--preset paper --seeds 16",
             "overview alignment feature_maps growth robust_accuracy neurons.gif",
         ),
+        Pictures("early", "--preset early --seeds 16", "overview alignment"),
         Pictures("mnist", "--preset mnist --seeds 3", "overview robust_accuracy"),
         Pictures(
             "clusters",
@@ -63,6 +64,7 @@ EXPERIMENT = Experiment(
     "`sqrt(d/k)` only; finer labels decouple the centres and give `sqrt(d)`",
     shown={
         "overview": "overview.png",
+        "neurons turning": "early/overview.png",
         "maps": "feature_maps.png",
         "radii": "robust_accuracy.png",
         "MNIST": "mnist/robust_accuracy.png",
