@@ -38,6 +38,10 @@ def __getattr__(name: str):
     # imported when first used, so that `dynamics --help` need not wait for JAX
     if name in _PLACES:
         return getattr(importlib.import_module(_PLACES[name]), name)
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("training-dynamics-lab")
     if name in _MODULES:
         return importlib.import_module(f"dynamics.{name}")
     raise AttributeError(f"module 'dynamics' has no attribute {name!r}")

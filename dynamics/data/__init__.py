@@ -1,5 +1,6 @@
 """Data distributions, one file a family."""
 
+from dynamics.data.arrays import Arrays, from_arrays
 from dynamics.data.clusters import Clusters
 from dynamics.data.coarse import BinaryClasses
 from dynamics.data.directions import Circle, Hypercube, Sphere
@@ -14,6 +15,7 @@ from dynamics.data.spiked import Spiked
 from dynamics.data.teachers import FixedPoints, LinearTeacher, ReluTeacher
 
 __all__ = [
+    "Arrays",
     "BinaryClasses",
     "Circle",
     "Clusters",
@@ -36,6 +38,7 @@ __all__ = [
     "class_means",
     "digits",
     "first_half",
+    "from_arrays",
     "load",
     "mnist5000",
     "odd_even",

@@ -35,4 +35,4 @@ class Made:
         keys = jax.vmap(lambda seed: named_key(seed_key(seed), "data"))(jnp.asarray(self.seeds))
         known = jax.random.key_data(keys) == jax.random.key_data(key)[None]
         place = jnp.argmax(jnp.all(known, axis=1))
-        return jax.tree.map(lambda leaf: leaf[place], self.source).sample(key)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[place], self.source).sample(key)

@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from dynamics import asides
 from dynamics.adversary import ball
+from dynamics.data.arrays import Arrays
 from dynamics.data.sample import Draw
 from dynamics.engine import layout
 from dynamics.keys import named_key, seed_key
@@ -25,7 +26,8 @@ SIGNED = tuple(name for name in losses.MARGIN_LOSSES if name != "squared")
 def are_known(data: Any) -> bool:
     """Whether data are this library's own, and what they are made of too: their labels need no check."""
     sources = [value for value in getattr(data, "__dict__", {}).values() if hasattr(value, "sample")]
-    return type(data).__module__.startswith("dynamics.") and all(map(are_known, sources))
+    own = type(data).__module__.startswith("dynamics.") and not isinstance(data, Arrays)
+    return own and all(map(are_known, sources))
 
 
 def first_draw(
