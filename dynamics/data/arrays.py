@@ -65,8 +65,8 @@ def from_arrays(
       x_test, y_test: test samples; None: the training samples.
       features: directions (features, dim) that neurons may align with.
       feature_signs: the binary label -1 or +1 of each.
-      class_signs: the binary label -1 or +1 of each class, which binary accuracies and margins are of; None: -1
-        of the first half of them.
+      class_signs: the binary label -1 or +1 of each class, which binary accuracies and margins are of; None:
+        -1 of the first half of them.
       seeds: if every array has one more leading axis, a data set for each of these seeds.
 
     Raises: ValueError: arrays that do not fit each other, or numbers that are not finite; classes below 0.

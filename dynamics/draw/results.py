@@ -5,6 +5,7 @@ figure that a notebook shows and `savefig` writes (PNG, PDF, SVG), or draws into
 """
 
 import functools
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -166,6 +167,8 @@ def _groups(mine):
     )
     members = inverse.reshape(mine.shape[:2])
     order = sorted(range(len(packed)), key=lambda g: (-counts[g], np.flatnonzero(packed[g]).tolist()))
+    if len(order) <= len(COLOURS):
+        order = sorted(order, key=lambda g: np.flatnonzero(packed[g]).tolist())
     return [(tuple(np.flatnonzero(packed[g])), members == g) for g in order if packed[g].any()]
 
 
@@ -249,6 +252,8 @@ def phase(ax: "matplotlib.axes.Axes", values: xr.DataArray, x: str, y: str, **im
 
     Raises: ValueError: other dimensions, or fewer than two values of one.
     """
+    from matplotlib.ticker import NullLocator
+
     dims = (y, x, *(("seed",) if "seed" in values.dims else ()))
     name = str(values.name or "the measure")
     values = values_of(values, name, dims)
@@ -259,6 +264,9 @@ def phase(ax: "matplotlib.axes.Axes", values: xr.DataArray, x: str, y: str, **im
             raise ValueError(f"a phase diagram needs two or more numbers of {dim!r}, got {at.tolist()}")
         if (at > 0).all() and len(at) > 2 and np.ptp(np.diff(np.log(at))) < np.ptp(np.diff(at)):
             ax.set(**{f"{axis}scale": "log"})
+        if len(at) <= 10:
+            ax.set(**{f"{axis}ticks": at, f"{axis}ticklabels": [f"{value:.3g}" for value in at]})
+            getattr(ax, f"{axis}axis").set_minor_locator(NullLocator())
     mesh = ax.pcolormesh(
         _edges(shown[x].values, ax.get_xscale()),
         _edges(shown[y].values, ax.get_yscale()),
@@ -267,7 +275,7 @@ def phase(ax: "matplotlib.axes.Axes", values: xr.DataArray, x: str, y: str, **im
     )
     ax.set_facecolor("0.85")
     ax.set(xlabel=shown[x].attrs.get("long_name", x), ylabel=shown[y].attrs.get("long_name", y))
-    ax.figure.colorbar(mesh, ax=ax, label=values.attrs.get("long_name", name))
+    ax.figure.colorbar(mesh, ax=ax, label=textwrap.fill(values.attrs.get("long_name", name), 32))
 
 
 def _edges(at, scale):
