@@ -12,11 +12,12 @@ RULES = ("gd", "sign")
 class Config(RunConfig):
     """A linear student of a linear teacher."""
 
-    dim: int = setting(100, "input dimension d", low=1)
+    dim: int = setting(30, "input dimension d", low=1)
     num_samples: int = setting(20, "training samples n", low=1)
     init_scale: float = setting(0.001, "scale of the initial weights", low=0)
-    steps: int = 20
-    records: int = 21
+    steps: int = 100
+    records: int = 101
+    spacing: str = "linear"
 
 
 @observable(("output", "input"), about="weights")
