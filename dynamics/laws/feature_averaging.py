@@ -138,10 +138,9 @@ class Clusters:
 
         now, found = 0.0, []
         for time in np.asarray(times, float):
-            fine = max(math.ceil((time - now) * R / (k * width) / 0.02), 1) if time > now else 0
-            step = (time - now) / fine if fine else 0.0
-            for _ in range(fine):
-                norm = length()
+            while now < time:
+                norm = length()  # no neuron moves by more than a five hundredth of its length
+                step = min(time - now, 0.002 * norm.min() * k * width / (R * np.abs(push).max()))
                 z = R * u / np.maximum(self.noise * norm[:, None], 1e-300)
                 active = ndtr(z)
                 along = self.noise * (push * np.exp(-(z**2) / 2)).sum(1) / math.sqrt(2 * math.pi) / norm
@@ -150,7 +149,7 @@ class Clusters:
                 once = once + step * active
                 u = u + step * (push * R * active + along[:, None] * u) / (k * width)
                 rest = rest + step * along * rest / (k * width)
-                now += step
+                now = time if step == time - now else now + step
             found.append(float((u[:, own] / length()[:, None]).mean()))
         return np.asarray(found)
 

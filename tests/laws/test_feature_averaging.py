@@ -180,3 +180,40 @@ def test_robust_accuracy():
     radii = np.array([0.0, 2.0, 4.0, 7.0])
     expected = (distance[:, None] > radii).mean(axis=0)
     np.testing.assert_allclose(robust_accuracy(radii, 4.0, 1.5), expected, atol=5 * 0.5 / 200)
+
+
+def turning(dim, clusters, samples, noise, width, pushes, times):
+    """Mean own cosine of neurons that follow the gradient at outputs of 0, sample by sample, in float64."""
+    rng = np.random.default_rng(4)
+    centres = np.linalg.qr(rng.standard_normal((dim, clusters)))[0].T * np.sqrt(dim)
+    which = np.arange(samples) % clusters
+    x = centres[which] + noise * rng.standard_normal((samples, dim))
+    pull = np.asarray(pushes)[which]
+    w = rng.standard_normal((400, dim))
+    own, step, found, now = np.asarray(pushes) > 0, 0.05, [], 0.0
+    for time in times:
+        while now < time - 1e-9:
+            w = w + step / (width * samples) * ((w @ x.T > 0) * pull) @ x
+            now += step
+        found.append((w @ centres[own].T / np.linalg.norm(w, axis=1)[:, None] / np.sqrt(dim)).mean())
+    return np.asarray(found)
+
+
+@pytest.mark.parametrize(
+    ("pushes", "noise"),
+    [((0.5, 0.5, -0.5, -0.5), 1.0), ((0.5, 0.5, -0.5, -0.5), 0.5), ((0.75, -0.25, -0.25, -0.25), 1.0)],
+)
+def test_early_alignment_against_neurons_that_follow_the_gradient(pushes, noise):
+    dim, clusters, samples, width = 128, 4, 240, 3
+    sizes = Clusters(dim, clusters, samples, np.sqrt(dim), noise)
+    times = np.array([0.0, 5.0, 15.0, 30.0, 50.0])
+    law = sizes.early_alignment(times, width, pushes)
+    np.testing.assert_allclose(law, turning(dim, clusters, samples, noise, width, pushes, times), atol=0.03)
+    assert law[-1] - law[0] > 0.4
+
+
+def test_early_alignment_ends_where_averaging_does():
+    sizes = Clusters(256, 4, 400, 16.0, 1.0)
+    (start, end) = sizes.early_alignment(np.array([0.0, 1e5]), 4, (0.5, 0.5, -0.5, -0.5))
+    assert abs(start) < 0.01
+    np.testing.assert_allclose(end, sizes.averaged_alignment(2), rtol=0.02)

@@ -73,7 +73,7 @@ def early_alignment(config, supervision: str, steps) -> np.ndarray:
 
 def early_turn_time(config, supervision: str) -> float:
     """The law's time at which that happens."""
-    steps = np.linspace(0, config.steps, 201)
+    steps = np.append(0.0, np.geomspace(1e-6, 1, 400)) * config.steps
     curve = early_alignment(config, supervision, steps)
     level = TURNED * COSINE[supervision].theory(config)
     above = curve > level
