@@ -245,7 +245,7 @@ OF_IMAGES = [
     ({"box": "0,1"}, "box is for the inputs of a data file"),
     ({"radii": ""}, "radii must not be empty"),
     ({"data": "no/such/path"}, "no/such/path does not exist"),
-    ({"dim": 5}, "--dim; it is a setting of the presets small, paper"),
+    ({"dim": 5}, "--dim; it is a setting of the presets small, early, paper"),
 ]
 
 
@@ -344,7 +344,7 @@ OTHER = [
     ([*RUN, "--step", "3"], "--step", None),
     ([*RUN, "3"], "unknown argument 3", None),
     ([*RUN, "--steps"], "--steps", None),
-    ([*RUN, "--preset", "big"], "preset must be one of small, paper, mnist, digits", None),
+    ([*RUN, "--preset", "big"], "preset must be one of small, early, paper, mnist, digits", None),
     ([*RUN, "--strategy", "pmap"], "strategy must be one of", None),
     ([*RUN, "--engine", "fast"], "--engine must be one of auto, direct, gram", None),
     ([*RUN, "--memory", "4TiB"], "--memory must be a size such as 4GiB", None),

@@ -81,7 +81,7 @@ def test_a_data_set_for_each_seed():
         ({"y": np.where(SIGNS > 0, np.inf, 0.0)}, "y must be finite"),
         ({"y": np.arange(12) - 3}, "y must be -1 and"),
         ({"x_test": X}, "given together"),
-        ({"y": np.arange(12) % 3, "class_signs": [1, -1]}, "for each of 3 classes"),
+        ({"y": np.arange(12) % 3, "class_signs": [1, -1]}, "for each of the 3 classes"),
         ({"x_test": X[:, :2], "y_test": SIGNS}, "inputs of one shape"),
         ({"seeds": [0, 1]}, "x must have shape"),
         ({"x": X[None], "y": SIGNS[None], "seeds": [0, 1]}, "2 of them, got 1"),

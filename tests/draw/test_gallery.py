@@ -84,7 +84,7 @@ def test_makes_them_anew(tmp_path, monkeypatch, capsys):
         (["nope"], "no figures of 'nope' are declared"),
         (
             ["feature_averaging", "nope"],
-            "feature_averaging has no figures called 'nope'; there are paper, mnist",
+            "feature_averaging has no figures called 'nope'; there are paper, early, mnist",
         ),
         (["feature_averaging", "mnist", "more"], "more"),
         (["--out", __file__], "is a file"),
