@@ -234,7 +234,7 @@ def test_pairs_of_processes_killed_at_any_moment(nursery, nurseries, tmp_path, w
     for i in range(30):
         folder = tmp_path / f"run{i}"
         begun = [*RUN, "--checkpoint", "--out", folder.name]
-        moments = [None if i % 3 == j else chance.uniform(0.2, 1.1) * seconds for j in (1, 2)]
+        moments = [None if i % 3 == j else chance.uniform(0.15, 0.9) * seconds for j in (1, 2)]
         ended = together(begun, tmp_path, moments)
         for (code, said), moment in zip(ended, moments, strict=True):
             killed += code == -signal.SIGKILL
