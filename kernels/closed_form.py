@@ -89,10 +89,8 @@ def two_layer(
     checks.number("trained_bias", trained_bias, low=0)
     checks.number("output_variance", output_variance, low=0)
     act = dual(activation)
-    apart = (
-        act.scales and checks.known(bias_std) and bias_std == 0
-    )  # what scales with them is multiplied last
-    numbers = weight_std, bias_std**2, trained_bias**2, output_variance
+    apart = _multiplies_last(act, bias_std)
+    numbers = 1.0 * weight_std, (1.0 * bias_std) ** 2, (1.0 * trained_bias) ** 2, 1.0 * output_variance
     return _two_layer(x, z, *numbers, act=act, trained=trained, apart=apart)
 
 
@@ -110,6 +108,11 @@ def _two_layer(x, z, weight_std, b, trained_bias, output_variance, *, act, train
     if trained != "first":
         ntk = ntk + values
     return Kernels(output_variance * values, ntk)
+
+
+def _multiplies_last(act, bias_std):
+    """Whether the kernel scales with points and weights, whose sizes are then multiplied at the end."""
+    return act.scales and checks.known(bias_std) and bias_std == 0
 
 
 def _scaled(x, z):
@@ -157,15 +160,15 @@ def deep(
     layers = range(depth + 1) if trained is None else trained
     if unknown := sorted(set(layers) - set(range(depth + 1))):
         raise ValueError(f"trained names layers {unknown}, but a net of depth {depth} has 0 to {depth}")
-    act, s, b = dual(activation), weight_std**2, bias_std**2
-    apart = act.scales and checks.known(bias_std) and bias_std == 0
+    act, s, b = dual(activation), (1.0 * weight_std) ** 2, (1.0 * bias_std) ** 2
+    apart = _multiplies_last(act, bias_std)
     given = (1.0 if apart else s), b
     state = _input_layer(x, z, *given, trained=0 in layers, train_biases=train_biases, apart=apart)
     for layer in range(1, depth + 1):  # one program for all of them
         state = _layer(*state, *given, act=act, trained=layer in layers, train_biases=train_biases)
     _, _, C, ntk, _ = state
     if apart:
-        C, ntk = _apart(C, ntk, x, z, weight_std, depth + 1)
+        C, ntk = _apart(C, ntk, x, z, 1.0 * weight_std, depth + 1)
     return Kernels(C + b, ntk)
 
 

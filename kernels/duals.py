@@ -7,7 +7,7 @@ the derivative of a kink's contribution is the mean of its one-sided values, whi
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -135,6 +135,12 @@ def _arc_cosine_1_jvp(primals, tangents):
 
 def leaky_relu(slope: float) -> Dual:
     r"""$\phi(u) = u$ for $u > 0$, else $\alpha u$; slope $\alpha$ = 0 is ReLU, 1 is linear."""
+    return _leaky_relu(float(slope))
+
+
+@lru_cache(maxsize=64)
+def _leaky_relu(slope):
+    # kept, as programs are compiled for an activation: the same slope is the same one
     both, mixed = 1 + slope**2, 2 * slope
 
     def values(A, B, C, angle=None):
@@ -264,6 +270,11 @@ def quadrature(phi: Callable[[Array], Array], nodes: int = 100) -> Dual:
     """
     if nodes < 2:
         raise ValueError(f"nodes must be at least 2, got {nodes}")
+    return _quadrature(phi, nodes)
+
+
+@lru_cache(maxsize=64)
+def _quadrature(phi, nodes):
     points, weights = np.polynomial.hermite_e.hermegauss(nodes)
     weights = weights / weights.sum()
 

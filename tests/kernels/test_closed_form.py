@@ -419,3 +419,20 @@ def test_the_ntk_as_a_value():
     np.testing.assert_array_equal(one(x, z), expected)
     assert one == closed_form.DeepNTK(2, "erf", 1.5, 0.3)
     assert len({one, closed_form.DeepNTK(2, "erf", 1.5, 0.3), closed_form.DeepNTK()}) == 2
+
+
+@pytest.mark.parametrize("make", [lambda: duals.leaky_relu(0.3), lambda: duals.quadrature(jnp.tanh, 8)])
+def test_an_activation_that_is_made_again_compiles_nothing(make):
+    x = points(3, 2)
+    two_layer(x, activation=make())
+    programs = closed_form._two_layer._cache_size()
+    two_layer(x, activation=make(), weight_std=3.0)
+    assert closed_form._two_layer._cache_size() == programs
+
+
+def test_sizes_may_be_integers(untyped):
+    x = points(3, 2)
+    for how in ({"activation": "relu"}, {"activation": "erf"}, {"bias_std": 2}):
+        one, other = two_layer(x, weight_std=100_000, **how), two_layer(x, weight_std=1e5, **how)
+        np.testing.assert_array_equal(one.ntk, other.ntk)
+        np.testing.assert_array_equal(deep(x, weight_std=3, **how).ntk, deep(x, weight_std=3.0, **how).ntk)
