@@ -41,7 +41,7 @@ def _draw_alignment(ax, config, name, arm):
             root = f"{size}\\,c" if name == "binary" else "c"
             predicted[rf"$1/\sqrt{{{root}}}$ = {value:.3f}," + "\n" + r"$c=1+k\sigma^2d/nR^2$"] = value
     if q.early(name)(config) is True:
-        predicted["early alignment, outputs near 0"] = q.early_alignment(config, name, arm.step.values)
+        predicted["mean, while outputs are near 0"] = q.early_alignment(config, name, arm.step.values)
     own = arm.own.transpose("seed", "neuron", "feature").values
     plots.alignment_curves(ax, arm.step.values, arm.alignment.values, own, predicted)
     ax.set_title(f"{NAMES[name]}: alignment of each neuron")
