@@ -212,6 +212,33 @@ def merge(numbers: Sequence[Any], rest: Any) -> Any:
     return put(tree, further) if further else tree
 
 
+def as_one(method: Callable[..., T]) -> Callable[..., T]:
+    """A part's method that, called by itself, is one program rather than one of each operation in it."""
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def program(rest, numbers):
+        given, named = merge(numbers, rest)
+        return method(*given, **named)
+
+    @functools.wraps(method)
+    def call(*given: Any, **named: Any) -> T:
+        numbers, rest = partition((given, named))
+        inside = any(isinstance(leaf, jax.core.Tracer | _NoNumber) for leaf in (*numbers, *rest.leaves))
+        if inside or not _is_hashable(rest):
+            return method(*given, **named)
+        return program(rest, numbers)
+
+    return call
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 @part
 class Bound:
     """A function with some of its arguments given: floats and arrays are traced, all others compiled in."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import jax
@@ -17,6 +18,7 @@ Raised = Literal["cross_entropy", "margin"]
 Predict = Callable[[Float[Array, "points *shape"]], Float[Array, "points *outputs"]]
 
 
+@partial(jax.jit, static_argnames="raised", inline=True)
 def adversity(
     outputs: Float[Array, "points *outputs"],
     labels: Float[Array, " points"] | Int[Array, " points"],
@@ -37,6 +39,7 @@ def adversity(
     return jax.nn.logsumexp(outputs, axis=1) - own
 
 
+@partial(jax.jit, inline=True)
 def correct(
     outputs: Float[Array, "points *outputs"], labels: Float[Array, " points"] | Int[Array, " points"]
 ) -> Float[Array, " points"]:

@@ -46,6 +46,7 @@ def _whole(array):
     return not jnp.issubdtype(array.dtype, jnp.inexact)
 
 
+@functools.partial(jax.jit, static_argnames="axis", inline=True)
 def size(array: Float[Array, "*shape"], axis: int | tuple[int, ...] | None = -1) -> Float[Array, "*ones"]:
     """Powers of two near the largest entries along `axis`, which is kept; 1 for zeros. No derivative."""
     largest = jnp.max(jnp.abs(jax.lax.stop_gradient(array)), axis, keepdims=True)
@@ -56,12 +57,14 @@ def size(array: Float[Array, "*shape"], axis: int | tuple[int, ...] | None = -1)
     return jnp.where(largest > 0, jnp.clip(power, low, 1 / low), 1)
 
 
+@functools.partial(jax.jit, inline=True)
 def inner(x: Float[Array, "points dim"], z: Float[Array, "others dim"]) -> Float[Array, "points others"]:
     """`x @ z.T`, of which no term leaves the range where the sum does not."""
     here, there = size(x), size(z)
     return ((x / here) @ (z / there).T) * here * there.T
 
 
+@functools.partial(jax.jit, static_argnames="axis", inline=True)
 def norms(array: Float[Array, "*shape"], axis: int | tuple[int, ...] | None = -1) -> Float[Array, "*ones"]:
     """Euclidean norms along `axis`, which is kept; no square leaves the range. The derivative at 0 is 0."""
     scale = size(array, axis)
@@ -69,6 +72,7 @@ def norms(array: Float[Array, "*shape"], axis: int | tuple[int, ...] | None = -1
     return scale * jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 
 
+@functools.partial(jax.jit, static_argnames="axis", inline=True)
 def units(array: Float[Array, "*shape"], axis: int | tuple[int, ...] | None = -1) -> Float[Array, "*shape"]:
     """`array` over its norms along `axis`; what is 0 stays 0."""
     array = array / size(array, axis)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamics.parts import Axis, bind, describe, is_number, merge, part, partition, static
+from dynamics.parts import Axis, as_one, bind, describe, is_number, merge, part, partition, static
 
 made = []
 
@@ -262,3 +262,47 @@ def test_an_axis_of_any_byte_order_is_one_of_doubles(dtype):
     assert values.dtype == np.float64
     assert values.dtype.isnative
     assert values.tolist() == [1.0, 2.0]
+
+
+class Plain:
+    """Neither a number nor a part: compiled in."""
+
+
+@part
+class Stretched:
+    """A part with a method that is one program."""
+
+    by: Any = 1.0
+    kind: Any = "line"
+
+    @as_one
+    def of(self, x, times=1):
+        traced.append(isinstance(x, jax.core.Tracer))
+        return self.by * times * x
+
+
+traced = []
+
+
+def test_a_method_as_one_is_compiled_once_for_all_numbers():
+    traced.clear()
+    x = jnp.arange(3.0)
+    np.testing.assert_array_equal(Stretched(2.0).of(x), 2 * x)
+    np.testing.assert_array_equal(Stretched(3.0).of(x, times=4), 12 * x)
+    np.testing.assert_array_equal(Stretched(5.0).of(x), 5 * x)
+    assert traced == [True, True]
+    Stretched(5.0, "plane").of(x)
+    assert len(traced) == 3
+
+
+@pytest.mark.parametrize("kind", [Plain(), type("Unhashable", (), {"__hash__": None})()])
+def test_a_method_as_one_takes_any_part(kind):
+    np.testing.assert_array_equal(Stretched(2.0, kind).of(jnp.ones(2)), [2, 2])
+
+
+def test_a_method_as_one_is_plain_inside_of_another_program():
+    lowered = jax.jit(lambda x: Stretched(2.0).of(x)).lower(jnp.ones(2)).as_text()
+    assert "call" not in lowered
+    np.testing.assert_array_equal(jax.grad(lambda by: Stretched(by).of(jnp.ones(3)).sum())(2.0), 3)
+    with pytest.raises(TypeError, match="many numbers"):
+        Stretched(Axis("by", [1.0, 2.0])).of(jnp.ones(2))

@@ -9,7 +9,7 @@ from jaxtyping import Array, Key, Num
 
 from dynamics.data.made import Made
 from dynamics.data.sample import Draw, Sample
-from dynamics.parts import part
+from dynamics.parts import as_one, part
 
 Numbers = Num[Array | np.ndarray, "..."] | None
 
@@ -28,6 +28,7 @@ class Arrays:
     feature_signs: Numbers = None
     class_signs: Numbers = None
 
+    @as_one
     def sample(self, key: Key[Array, ""]) -> Draw:
         """The samples."""
         del key

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from dynamics import linalg
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import at_step, named_key
-from dynamics.parts import is_number, part, static
+from dynamics.parts import as_one, is_number, part, static
 
 _POINTS = range(12, 33)  # drawn at a time
 
@@ -116,6 +116,7 @@ class Clusters:
         """Number G of target classes."""
         return max(self.cluster_classes) + 1
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """Centres, training samples (of one step, if given) and test samples of one seed."""
         features = self.centres(named_key(key, "centres"))

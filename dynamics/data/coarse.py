@@ -8,7 +8,7 @@ from jaxtyping import Array, Int, Key
 
 from dynamics.data import box as boxes
 from dynamics.data.sample import Draw
-from dynamics.parts import part
+from dynamics.parts import as_one, part
 
 
 @part
@@ -33,6 +33,7 @@ class BinaryClasses:
         """The source's box."""
         return boxes.of(self.source)
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """The source's draw, or its training samples of one step, relabelled."""
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import at_step, named_key
-from dynamics.parts import Axis, is_number, part, static
+from dynamics.parts import Axis, as_one, is_number, part, static
 
 Spacing = Literal["regular", "random"]
 SphereTest = Literal["uniform", "great_circle"]
@@ -79,6 +79,7 @@ class Circle:
         if self.spacing not in ("regular", "random"):
             raise ValueError(f"spacing must be regular or random, got {self.spacing!r}")
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """One seed's data; on a regular grid with one frequency they are the same for all seeds and steps."""
         dtype = jnp.result_type(float)
@@ -135,6 +136,7 @@ class Sphere:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """One seed's data, or its training samples of one step."""
         dtype = jnp.result_type(float)
@@ -190,6 +192,7 @@ class Hypercube:
         if not np.all((values >= 0) & (values <= self.dim) & (values == np.round(values))):
             raise ValueError(f"degree must be a whole number from 0 to dim={self.dim}, got {self.degree!r}")
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """One seed's data, or its training samples of one step."""
         dtype = jnp.result_type(float)

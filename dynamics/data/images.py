@@ -14,7 +14,7 @@ from dynamics.data.box import PIXELS, Box
 from dynamics.data.readers import Images, read
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import named_key
-from dynamics.parts import part, static
+from dynamics.parts import as_one, part, static
 from dynamics.words import listed
 
 INSTALL = 'pip install -e ".[images]"'
@@ -144,6 +144,7 @@ class LabelledImages:
                 f"{len(self.inputs)} training and {len(self.test_inputs)} test images there are"
             )
 
+    @as_one
     def sample(self, key: Key[Array, ""]) -> Draw:
         """Training samples, test samples and class means of one seed."""
         train = jax.random.permutation(named_key(key, "train"), len(self.inputs))

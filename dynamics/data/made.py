@@ -10,7 +10,7 @@ from jaxtyping import Array, Integer, Key
 
 from dynamics.data.sample import Draw
 from dynamics.keys import named_key, seed_key
-from dynamics.parts import part
+from dynamics.parts import as_one, part
 
 
 @part
@@ -30,6 +30,7 @@ class Made:
         """From distributions that differ in numbers only, one for each seed."""
         return cls(jax.tree.map(lambda *leaves: jnp.stack(leaves), *sources), np.asarray(seeds, np.uint32))
 
+    @as_one
     def sample(self, key: Key[Array, ""]) -> Draw:
         """The draw that the seed's distribution gives with this key."""
         keys = jax.vmap(lambda seed: named_key(seed_key(seed), "data"))(jnp.asarray(self.seeds))

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int, Key
 
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import at_step, named_key
-from dynamics.parts import is_number, part, static
+from dynamics.parts import as_one, is_number, part, static
 
 
 @part
@@ -45,6 +45,7 @@ class Parity:
         """Binary label of each class."""
         return (1, -1)
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """Training samples (of one step, if given) and test samples, drawn with replacement."""
         dtype = jnp.result_type(float)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from dynamics.data.clusters import Clusters
 from dynamics.data.sample import Draw, Patches, Sample
 from dynamics.keys import at_step, named_key
-from dynamics.parts import Axis, is_number, part, static
+from dynamics.parts import Axis, as_one, is_number, part, static
 
 Labels = Literal["balanced", "random"]
 Direction = Literal["first_axis", "random"]
@@ -75,6 +75,7 @@ class SignalNoise:
         """Binary label of each class."""
         return (1, -1)
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """Direction, training samples (of one step, if given) and test samples of one seed."""
         feature = self.feature(named_key(key, "direction"))
@@ -187,6 +188,7 @@ class RobustNonRobust:
         half = (self.num_classes + 1) // 2
         return (1,) * half + (-1,) * (self.num_classes - half)
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """Features, training samples (of one step, if given) and test samples of one seed."""
         k = self.num_classes

@@ -9,7 +9,7 @@ from jaxtyping import Array, Key
 
 from dynamics.data.sample import Draw
 from dynamics.descent import norms
-from dynamics.parts import part, static
+from dynamics.parts import as_one, part, static
 
 
 @part
@@ -30,6 +30,7 @@ class Rescaled:
     def __post_init__(self):
         norms.parse(self.norm)
 
+    @as_one
     def sample(self, key: Key[Array, ""]) -> Draw:
         """The source's draw, rescaled."""
         draw = self.source.sample(key)

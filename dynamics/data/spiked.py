@@ -9,7 +9,7 @@ from scipy import stats
 
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import at_step, named_key
-from dynamics.parts import is_number, part, static
+from dynamics.parts import as_one, is_number, part, static
 
 
 @part
@@ -49,6 +49,7 @@ class Spiked:
             if is_number(value) and not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}")
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """One seed's data, or its training samples of one step.
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import at_step, named_key
-from dynamics.parts import part, static
+from dynamics.parts import as_one, part, static
 
 UNITS = ("normal", "uniform")
 
@@ -32,6 +32,7 @@ class LinearTeacher:
     def __post_init__(self):
         _at_least_one(dim=self.dim, num_samples=self.num_samples, num_test=self.num_test)
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """Teacher, training samples (of one step, if given) and test samples of one seed."""
         teacher = jax.random.normal(named_key(key, "teacher"), (self.dim,), jnp.result_type(float))
@@ -75,6 +76,7 @@ class ReluTeacher:
         if self.tie not in (-1, 1):
             raise ValueError(f"tie must be -1 or +1, got {self.tie}")
 
+    @as_one
     def sample(self, key: Key[Array, ""], step: int | Int[Array, ""] | None = None) -> Draw:
         """Teacher, training samples (of one step, if given) and test samples of one seed."""
         dtype, shape = jnp.result_type(float), (2, self.dim)
@@ -123,6 +125,7 @@ class FixedPoints:
         if not np.isfinite(np.asarray(self.points)).all():
             raise ValueError("points must be finite, but some of them are NaN or infinite")
 
+    @as_one
     def sample(self, key: Key[Array, ""]) -> Draw:
         """The points."""
         del key

@@ -21,6 +21,7 @@ divided by a power of two near its size first (`exponent`, `shifted`), which rou
 """  # noqa: E501 - a table's rows are lines
 
 import re
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -117,12 +118,14 @@ def steepest(grads: PyTree, name: str) -> tuple[PyTree, ScalarLike]:
     return jax.tree.unflatten(structure, directions), jnp.sum(jnp.stack(sizes))
 
 
+@partial(jax.jit, static_argnames="axis", inline=True)
 def exponent(x: Float[Array, "*shape"], axis: int | None = None) -> Int[Array, "..."]:
     r"""The e with $2^e \le \max |x| < 2^{e+1}$ along an axis (or of all); of zeros, the lowest there is."""
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, initial=0))
     return jnp.where(largest > 0, jnp.frexp(largest)[1] - 1, jnp.finfo(x.dtype).minexp)
 
 
+@partial(jax.jit, inline=True)
 def shifted(x: Float[Array, "*shape"], exponent: Int[Array, "..."]) -> Float[Array, "*shape"]:
     r"""$x\,2^e$, exact wherever it is a normal number; `exponent` broadcasts against `x`."""
     info = jnp.finfo(x.dtype)
@@ -136,6 +139,7 @@ def shifted(x: Float[Array, "*shape"], exponent: Int[Array, "..."]) -> Float[Arr
     return x * power(half) * power(exponent - half)
 
 
+@partial(jax.jit, inline=True)
 def lengths(rows: Float[Array, "*shape dim"]) -> Float[Array, "*shape"]:
     """The l2 norm along the last axis, however small or large; at 0 its derivative is 0."""
     size = exponent(rows, axis=-1)

@@ -53,7 +53,8 @@ class Homogeneous(nn.Module):
             for i in range(len(self.widths))
         }
         params["a"] = self.param("a", uniform, (self.num_outputs, sizes[-1]), dtype)
-        return self.from_pre_activations(params, x @ params["W"].T, lengths(params["W"]))
+        norms = lengths(params["W"]) if self.activation.sees_norms else None
+        return self.from_pre_activations(params, x @ params["W"].T, norms)
 
     @nn.nowrap
     def from_pre_activations(
@@ -66,7 +67,8 @@ class Homogeneous(nn.Module):
         hidden = self.activation(z, jnp.zeros(z.shape[-1], z.dtype) if norms is None else norms)
         for i in range(1, len(self.widths)):
             W = params[layer_name(i)]
-            hidden = self.activation(hidden @ W.T, lengths(W))
+            sees = self.activation.sees_norms
+            hidden = self.activation(hidden @ W.T, lengths(W) if sees else jnp.ones(len(W), W.dtype))
         return hidden @ params["a"][0] if self.num_outputs == 1 else hidden @ params["a"].T
 
     @property

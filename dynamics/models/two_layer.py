@@ -46,7 +46,8 @@ class TwoLayer(nn.Module):
             params["b"] = self.param("b", normal, (self.num_neurons,), dtype)
         if self.train_output:
             params["a"] = self.param("a", lambda _: jnp.asarray(self.initial_output, dtype))
-        return self.from_pre_activations(params, pre_activations(params, x), lengths(params["W"]))
+        norms = lengths(params["W"]) if self.activation.sees_norms else None
+        return self.from_pre_activations(params, pre_activations(params, x), norms)
 
     def from_pre_activations(
         self,

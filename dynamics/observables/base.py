@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from dynamics.data.sample import Draw
-from dynamics.parts import Axis, Bound, bind, part, static
+from dynamics.parts import Axis, Bound, as_one, bind, part, static
 from kernels.arrays import native
 
 
@@ -33,6 +33,7 @@ class Observable:
     units: str = static("")
     random: bool = static(False)
 
+    @as_one
     def __call__(self, params: PyTree, problem: Any, draw: Draw, key: Key[Array, ""]) -> Float[Array, "..."]:
         """The value for one run's parameters and data."""
         extra = {"key": key} if self.random else {}

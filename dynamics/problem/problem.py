@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Key, Num, PyTree
 from dynamics.data.sample import Draw, Sample
 from dynamics.descent import Objective
 from dynamics.keys import seed_key
-from dynamics.parts import Axis, known, part, static
+from dynamics.parts import Axis, as_one, known, part, static
 from dynamics.problem import first_layers, losses, parameters
 from dynamics.problem.readouts import Readout, read_out
 
@@ -110,6 +110,7 @@ class Problem:
         if not single or (values is not None and not ((values >= 0) & (values <= 1)).all()):
             raise ValueError(f"adversarial_weight must be one number in [0, 1], got {weight}")
 
+    @as_one
     def sample(self, key: Key[Array, ""]) -> Draw:
         """One seed's data."""
         return self.data.sample(key)
@@ -121,6 +122,7 @@ class Problem:
         """
         return self.variables(key, data_key)[0]
 
+    @as_one
     def variables(
         self, key: Key[Array, ""], data_key: Key[Array, ""] | None = None
     ) -> tuple[PyTree, dict[str, PyTree]]:

@@ -68,7 +68,7 @@ def test_general_form_under_any_memory_limit(limit, outputs):
             return out[:, 0] if outputs == 1 else out
 
     x, z = (jnp.asarray(np.random.default_rng(s).normal(size=(n, 3, 3, 1))) for s, n in ((0, 4), (1, 5)))
-    params = Net().init(jax.random.key(0), x)
+    params = jax.jit(Net().init)(jax.random.key(0), x)
 
     def apply(params, x):
         return Net().apply(params, x)

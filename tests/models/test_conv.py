@@ -12,7 +12,7 @@ from dynamics.models.conv import SmallCNN
 def test_against_scipy():
     model = SmallCNN((2, 3), 4, 2)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 64)))
-    params = jax.tree.map(np.asarray, model.init(jax.random.key(0), x)["params"])
+    params = jax.tree.map(np.asarray, jax.jit(model.init)(jax.random.key(0), x)["params"])
     rows = []
     for image in np.asarray(x).reshape(2, 8, 8, 1):
         h = image
@@ -31,4 +31,4 @@ def test_against_scipy():
 
 def test_only_square_images():
     with pytest.raises(ValueError, match="square images, got 10 pixels"):
-        SmallCNN().init(jax.random.key(0), jnp.ones((1, 10)))
+        jax.jit(SmallCNN().init)(jax.random.key(0), jnp.ones((1, 10)))

@@ -26,7 +26,7 @@ WIDTHS = [(4,), (4, 3), (4, 3, 4)]
 
 
 def drawn(model, seed=0):
-    return model.init(jax.random.key(seed), jnp.asarray(X))["params"]
+    return jax.jit(model.init)(jax.random.key(seed), jnp.asarray(X))["params"]
 
 
 def outputs(model, params):
@@ -141,11 +141,11 @@ def assert_uniform(leaf, size):
 
 @pytest.mark.exhaustive
 def test_initial_weights_are_uniform_in_the_root_of_the_fan_in():
-    params = Homogeneous((80, 60), 20).init(jax.random.key(1), jnp.zeros((1, 50)))["params"]
+    params = jax.jit(Homogeneous((80, 60), 20).init)(jax.random.key(1), jnp.zeros((1, 50)))["params"]
     for name, fan_in in {"W": 50, "W2": 80, "a": 60}.items():
         assert_uniform(params[name], fan_in**-0.5)
     assert_uniform(Linear(20).init(jax.random.key(1), jnp.zeros((1, 50)))["params"]["W"], 50**-0.5)
-    for leaf in DiagonalLinear(3).init(jax.random.key(1), jnp.zeros((1, 900)))["params"].values():
+    for leaf in jax.jit(DiagonalLinear(3).init)(jax.random.key(1), jnp.zeros((1, 900)))["params"].values():
         assert_uniform(leaf, 1.0)
 
 

@@ -12,7 +12,7 @@ X = np.random.default_rng(0).normal(size=(SAMPLES, DIM))
 
 
 def drawn(model):
-    params = model.init(jax.random.key(0), jnp.asarray(X))["params"]
+    params = jax.jit(model.init)(jax.random.key(0), jnp.asarray(X))["params"]
     return params, model.apply({"params": params}, jnp.asarray(X))
 
 

@@ -26,7 +26,7 @@ def double():
 def test_the_tangent_plane_by_finite_differences():
     network = MLP((5,))
     model, x = Linearized(network), jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
-    params = model.init(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     direction = jax.tree.map(lambda leaf: jnp.ones_like(leaf) * 0.3, params["origin"])
 
     def at(size):
@@ -62,7 +62,7 @@ def test_descent_on_it_is_a_plain_loop_over_its_jacobian():
 
 def test_it_can_begin_where_training_has_led():
     network, x = NTKTwoLayer(4), jnp.ones((2, 3))
-    params = network.init(jax.random.key(1), x)["params"]
+    params = jax.jit(network.init)(jax.random.key(1), x)["params"]
     np.testing.assert_allclose(
         Linearized(network).apply({"params": around(params)}, x), network.apply({"params": params}, x)
     )

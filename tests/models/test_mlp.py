@@ -22,7 +22,7 @@ def by_hand(params, x):
 def test_forward(hidden, num_outputs):
     model = MLP(hidden, num_outputs)
     x = np.random.default_rng(0).normal(size=(5, 4))
-    params = model.init(jax.random.key(0), jnp.asarray(x))["params"]
+    params = jax.jit(model.init)(jax.random.key(0), jnp.asarray(x))["params"]
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda p: p + jnp.asarray(rng.normal(size=p.shape)), params)  # biases other than 0
     outputs = model.apply({"params": params}, jnp.asarray(x))
@@ -34,7 +34,7 @@ def test_forward(hidden, num_outputs):
 
 def test_parameters_start_as_he_normal_in_the_precision_of_the_run():
     model = MLP((300, 200), 10)
-    params = model.init(jax.random.key(3), jnp.zeros((1, 100)))["params"]
+    params = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 100)))["params"]
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float64")}
     for i, (fan_in, fan_out) in enumerate([(100, 300), (300, 200), (200, 10)]):
         kernel = np.asarray(params[f"Dense_{i}"]["kernel"])
@@ -48,7 +48,7 @@ def test_parameters_start_as_he_normal_in_the_precision_of_the_run():
 def test_float32():
     with jax.enable_x64(False):
         model = MLP((3,))
-        params = model.init(jax.random.key(0), jnp.zeros((1, 2)))["params"]
+        params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2)))["params"]
         assert model.apply({"params": params}, jnp.zeros((4, 2))).dtype == jnp.float32
 
 

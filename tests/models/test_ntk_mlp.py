@@ -18,7 +18,7 @@ def points(count, dim, seed=0):
 
 def test_against_numpy():
     model, x = NTKNetwork(6, 2, 3, weight_std=1.3, bias_std=0.4), points(4, 5)
-    params = model.init(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     h, params = np.asarray(x), jax.tree.map(np.asarray, params)
     for layer in range(3):
         h = 1.3 / math.sqrt(h.shape[1]) * h @ params[f"W{layer}"] + 0.4 * params[f"b{layer}"]
@@ -33,7 +33,7 @@ def test_wide_networks_have_the_infinite_kernel(depth, bias_std, name):
 
     @jax.jit
     def one(key):
-        params = model.init(key, x)["params"]
+        params = jax.jit(model.init)(key, x)["params"]
         return empirical.ntk(lambda p, x: model.apply({"params": p}, x), params, x)
 
     mean = jnp.mean(jax.lax.map(one, jax.random.split(jax.random.key(1), 12)), axis=0)

@@ -22,7 +22,7 @@ def points(count, dim, seed=0):
 @pytest.mark.parametrize("output", ["sign", "normal"])
 def test_against_numpy(output):
     model, x = NTKTwoLayer(7, use_bias=True, output=output), points(4, 3)
-    params = model.init(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     np.testing.assert_array_equal(params["b"], 0)
     params = {**params, "b": points(1, 7)[0]}
     hidden = np.maximum(np.asarray(x) @ np.asarray(params["W"]).T + np.asarray(params["b"])[None], 0)
@@ -36,7 +36,7 @@ def test_against_numpy(output):
 @pytest.mark.parametrize("trained", ["first", "second", "both"])
 def test_the_empirical_kernel_is_that_of_the_layers_that_train(trained):
     model, x = NTKTwoLayer(30, trained, activation=Activation("erf")), points(5, 3)
-    params = model.init(jax.random.key(1), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(1), x)["params"]
     found = empirical.ntk(lambda p, x: model.apply({"params": p}, x), params, x)
     exact = closed_form.finite_two_layer(params["W"], params["a"], x, None, "erf", trained=trained)
     np.testing.assert_allclose(found, exact, rtol=2e-5, atol=1e-6)
@@ -58,7 +58,7 @@ def test_biases_add_the_kernel_of_one_more_coordinate():
 
 def test_a_doubled_network_starts_at_zero_with_the_kernel_of_half_of_it():
     model, x = NTKTwoLayer(20, doubled=True), points(6, 3)
-    params = model.init(jax.random.key(2), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(2), x)["params"]
     np.testing.assert_allclose(model.apply({"params": params}, x), 0, atol=1e-6)
     found = empirical.ntk(lambda p, x: model.apply({"params": p}, x), params, x)
     exact = closed_form.finite_two_layer(params["W"][:10], params["a"][:10], x)

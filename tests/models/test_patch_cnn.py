@@ -87,7 +87,7 @@ def gradient_by_hand(model, slope, params, x, weight):
 
 def drawn(model, seed=0):
     x = np.random.default_rng(seed).normal(size=(SAMPLES, PATCHES, DIM))
-    params = model.init(jax.random.key(seed), jnp.asarray(x))["params"]
+    params = jax.jit(model.init)(jax.random.key(seed), jnp.asarray(x))["params"]
     return params, x
 
 
@@ -182,7 +182,7 @@ def test_parameters(kind):
 
 
 def test_initial_weights_are_standard_normal():
-    params = PatchCNN(200, use_bias=True).init(jax.random.key(1), jnp.zeros((1, 2, 50)))["params"]
+    params = jax.jit(PatchCNN(200, use_bias=True).init)(jax.random.key(1), jnp.zeros((1, 2, 50)))["params"]
     for leaf in params.values():
         values, count = np.asarray(leaf), leaf.size
         assert abs(values.mean()) < 5 / np.sqrt(count)
@@ -201,7 +201,7 @@ def test_one_unit_patch_gives_the_neurons_themselves():
     """No factor 1/m, 1/P: the output on e_1 is the sum of the activated first coordinates."""
     model = PatchCNN(7, activation=Activation("odd_power", power=3.0))
     x = jnp.zeros((1, 4, DIM)).at[0, 2, 0].set(1.0)
-    params = model.init(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     np.testing.assert_allclose(
         model.apply({"params": params}, x), [np.sum(np.asarray(params["W"])[:, 0] ** 3)], rtol=1e-12
     )
@@ -216,7 +216,7 @@ def test_margin_splits_into_signal_and_memory(power, options):
     data = SignalNoise(30, 4, 12, 8, **options)
     model = PatchCNN(6, activation=Activation("odd_power", power=power))
     draw = data.sample(jax.random.key(3))
-    params = model.init(jax.random.key(4), draw.train.x)["params"]
+    params = jax.jit(model.init)(jax.random.key(4), draw.train.x)["params"]
     W, direction = np.asarray(params["W"]), np.asarray(draw.features)[0]
     phi = odd(power)[0]
     U = sum(phi(w @ direction) for w in W)
@@ -303,7 +303,7 @@ def test_bad_values(untyped, fields, message):
 
 def test_inputs_without_patches_are_refused(untyped):
     with pytest.raises(ValueError, match=r"shape \(samples, patches, dim\), got shape \(4, 5\)"):
-        PatchCNN(2).init(jax.random.key(0), jnp.zeros((4, 5)))
+        jax.jit(PatchCNN(2).init)(jax.random.key(0), jnp.zeros((4, 5)))
 
 
 def test_a_counted_patch_stands_for_copies_of_itself():
@@ -312,7 +312,7 @@ def test_a_counted_patch_stands_for_copies_of_itself():
     copies = jnp.repeat(x, np.asarray(counts), axis=1)
     for given in KINDS.values():
         counted, plain = PatchCNN(2, **given, counts=counts), PatchCNN(2, **given)
-        params = plain.init(jax.random.key(0), copies)
+        params = jax.jit(plain.init)(jax.random.key(0), copies)
         np.testing.assert_allclose(counted.apply(params, x), plain.apply(params, copies), rtol=1e-13)
 
 
@@ -320,4 +320,4 @@ def test_counts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="must not be negative"):
         PatchCNN(2, counts=(1, -1))
     with pytest.raises(ValueError, match="one for each of 3 patches"):
-        PatchCNN(2, counts=(1, 2)).init(jax.random.key(0), jnp.zeros((1, 3, 5)))
+        jax.jit(PatchCNN(2, counts=(1, 2)).init)(jax.random.key(0), jnp.zeros((1, 3, 5)))

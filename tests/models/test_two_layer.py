@@ -38,7 +38,7 @@ CASES = {
 def drawn(model, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(SAMPLES, DIM))
-    params = model.init(jax.random.key(seed), jnp.asarray(x))["params"]
+    params = jax.jit(model.init)(jax.random.key(seed), jnp.asarray(x))["params"]
     return params, x
 
 
@@ -140,7 +140,7 @@ def test_parameters(num_outputs, use_bias, train_output):
 
 def test_initial_weights_are_standard_normal():
     model = TwoLayer(200)
-    params = model.init(jax.random.key(1), jnp.zeros((1, 50)))["params"]
+    params = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 50)))["params"]
     for leaf in params.values():
         values, count = np.asarray(leaf), leaf.size
         assert abs(values.mean()) < 5 / np.sqrt(count)
