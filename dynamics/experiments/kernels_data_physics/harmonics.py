@@ -18,8 +18,8 @@ from dynamics.models.kernel_regression import FirstSamples, KernelRegression
 from dynamics.models.ntk_two_layer import NTKTwoLayer
 from dynamics.observables import eigenfeatures
 from dynamics.study.config import Config, TimedConfig, setting
-from dynamics.study.quantities import amplitude
 from dynamics.study.images import OnImages
+from dynamics.study.quantities import amplitude
 from kernels import spectra
 from kernels.regression import Kernel
 
