@@ -18,14 +18,10 @@ def _write(tmp_path):
 
     def write(name, numbers=(1.0, 2.0, np.nan), seeds=(0, 1, 2), config=None, dtype=float, **attrs):
         values = ("seed", np.asarray(numbers, dtype))
-        dataset = xr.Dataset(
-            {"loss": values, "own": ("seed", ["a", "b", "c"][: len(seeds)])}, {"seed": list(seeds)}
-        )
-        usual = {
-            "experiment": "made",
-            "config": json.dumps(config or {"dim": 4, "noise": 0.5}),
-            "created": name,
-        }
+        words = ("seed", [f"of {seed}" for seed in seeds])
+        dataset = xr.Dataset({"loss": values, "own": words}, {"seed": list(seeds)})
+        config = {"dim": 4, "noise": 0.5} | (config or {})
+        usual = {"experiment": "made", "config": json.dumps(config), "created": name}
         usual |= {"versions": json.dumps({"jax": "1.0"}), "git_revision": "abc", "float64": "False"}
         save(dataset.assign_attrs(usual | attrs), tmp_path / f"{name}.nc")
         return str(tmp_path / f"{name}.nc")
@@ -50,7 +46,7 @@ def test_what_made_them_is_said_field_by_field(write, capsys):
     one = write("one")
     other = write(
         "other",
-        config={"dim": 8, "noise": 0.5},
+        config={"dim": 8},
         git_revision="def+changes",
         versions=json.dumps({"jax": "2.0"}),
     )
@@ -71,7 +67,7 @@ def test_numbers_are_compared_where_coordinates_agree(write, capsys):
     assert (code, list(found)) == (1, ["numbers", "loss"])
     assert found["loss"].split() == ["loss", "3", "float64", "3", "float64", "0.5", "0.2"]
     code, found, _ = rows(capsys, one, write("fewer", (2.25, 1.0), seeds=(1, 0)))
-    assert (code, list(found)) == (1, ["numbers", "seed", "loss", "own"])
+    assert (code, list(found)) == (1, ["numbers", "loss", "own", "seed"])
     assert found["loss"].split()[-2:] == ["0.25", "0.111"]
     found = rows(capsys, one, write("finite", (1.0, np.inf, 3.0)))[1]
     assert found["loss"].split("  ")[-2].strip() == "0, and 2 finite in one only"
@@ -91,3 +87,12 @@ def test_bad_input_is_one_sentence(write, tmp_path, capsys):
     assert "nowhere does not exist" in capsys.readouterr().err
     assert main(["diff", write("one")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_dimensions_without_labels_are_compared_if_they_are_as_large(tmp_path, capsys):
+    for name, size in (("one", 3), ("same", 3), ("more", 4)):
+        save(xr.Dataset({"x": ("point", np.arange(size) * 1.0)}), tmp_path / f"{name}.nc")
+    one, same, more = (str(tmp_path / f"{name}.nc") for name in ("one", "same", "more"))
+    assert rows(capsys, one, same, "--numbers")[0] == 0
+    code, found, _ = rows(capsys, one, more)
+    assert (code, found["x"].split()) == (1, ["x", "3", "float64", "4", "float64"])

@@ -19,8 +19,8 @@ _held: list[BaseException] = []
 def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
-    Returns: the exit code: 0 done, 1 a claim failed or results differ, 2 bad input, 3 a fault of this library (with its
-      traceback), 130 interrupted.
+    Returns: the exit code: 0 done, 1 a claim failed or results differ, 2 bad input, 3 a fault of this
+      library (with its traceback), 130 interrupted.
     """
     argv = sys.argv[1:] if argv is None else argv
     warnings.showwarning = _show_warning
