@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 
 from dynamics.experiments.base import Experiment
-from dynamics.study.verdict import ablated, tally, was_ablated
+from dynamics.study.typeset import mathml
+from dynamics.study.verdict import tally, told
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -137,18 +138,8 @@ def _fit(fit):
 
 
 def _verdict(verdict):
-    low, high = verdict["tolerance"]["low"], verdict["tolerance"]["high"]
-    ends = [f"≥ {low:.4g}" if low is not None else "", f"≤ {high:.4g}" if high is not None else ""]
-    spread = "" if verdict["interval"] is None else " [{:.4g}, {:.4g}]".format(*verdict["interval"])
-    measured = verdict["measured"]
-    return {
-        **{name: verdict[name] for name in ("id", "statement", "source", "holds")},
-        "measured": "not finite" if measured is None else f"{measured:.4g}{spread}",
-        "predicted": "" if verdict["predicted"] is None else f"{verdict['predicted']:.4g}",
-        "accepted": " and ".join(filter(None, ends)) + f" ({verdict['tolerance']['over']})",
-        "needs": f"needs {verdict['needs']}" if verdict["holds"] is None else "",
-        "ablation": f"ablation: {ablated(verdict['ablation'])}" if was_ablated(verdict["ablation"]) else "",
-    }
+    own = {name: verdict[name] for name in ("id", "statement", "source", "holds")}
+    return own | told(verdict) | {"formula": mathml(verdict.get("formula", ""))}
 
 
 def _preset(experiment, config):

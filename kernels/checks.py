@@ -1,10 +1,15 @@
 """What is refused, in one sentence each; traced values are checked by their shapes alone."""
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
+
+PerLayer = float | Sequence[float] | Float[Array, " layers"] | Float[np.ndarray, " layers"]
+"""One number for all layers, or one for each, from the input's to the output's."""
 
 
 def known(array: Any) -> bool:
@@ -67,6 +72,20 @@ def number(
     inside = (low is None or single >= low) and (above is None or single > above)
     if not (np.isfinite(single) and inside):
         raise ValueError(f"{name} must be finite{' and ' * bool(bound)}{bound}, got {value}")
+
+
+def per_layer(name: str, value: Any, layers: int) -> tuple[Any, ...]:
+    """One non-negative number for each of so many layers, of one for all or a sequence of them.
+
+    Raises: ValueError: a sequence of another length, or what is no such number.
+    """
+    several = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
+    values = tuple(value) if several and not isinstance(value, str) else (value,) * layers
+    if len(values) != layers:
+        raise ValueError(f"{name} must be one number or one for each of {layers} layers, got {len(values)}")
+    for single in values:
+        number(name, single, low=0)
+    return tuple(1.0 * single for single in values)
 
 
 def one_of(name: str, value: Any, choices: Any) -> None:

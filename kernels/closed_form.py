@@ -4,8 +4,8 @@ Conventions, which papers do not share:
 
 - `two_layer`: $f(x) = m^{-1/2} \sum_r a_r \phi(w_r \cdot x + b_r)$ with $w_r \sim N(0, \sigma_w^2 I)$,
   $E a_r^2 = v$, and biases $N(0, \sigma_b^2)$ if any.
-- `deep`: $h_0 = x$, $h_{l+1} = \phi(\sigma_w m_l^{-1/2} W_l h_l + \sigma_b b_l)$ with $m_0 = d$, and the same
-  affine map without $\phi$ at the output; all W, b standard Gaussian (NTK parametrisation).
+- `deep`: $h_0 = x$, $h_{l+1} = \phi(\sigma_{w,l} m_l^{-1/2} W_l h_l + \sigma_{b,l} b_l)$ with $m_0 = d$, and
+  the same affine map without $\phi$ at the output; all W, b standard Gaussian (NTK parametrisation).
 
 All are plain functions of arrays, for `jit`, `grad` and `vmap`; `blocks.gram` fills large matrices.
 """
@@ -23,6 +23,7 @@ from scipy import integrate
 
 from kernels import angles, checks, products
 from kernels.angles import Angle
+from kernels.checks import PerLayer
 from kernels.duals import Activation, dual
 from kernels.products import full_precision
 
@@ -48,11 +49,6 @@ def _covariances(x, z):
 def _squares(x):
     scale = products.size(x)
     return jnp.sum((x / scale) ** 2, axis=1, keepdims=True) * scale * scale
-
-
-def _scales(weight_std, bias_std):
-    checks.number("weight_std", weight_std, low=0)
-    checks.number("bias_std", bias_std, low=0)
 
 
 @full_precision
@@ -85,11 +81,12 @@ def two_layer(
     """
     checks.points(x, z)
     checks.one_of("trained", trained, Trained)
-    _scales(weight_std, bias_std)
+    checks.number("weight_std", weight_std, low=0)
+    checks.number("bias_std", bias_std, low=0)
     checks.number("trained_bias", trained_bias, low=0)
     checks.number("output_variance", output_variance, low=0)
     act = dual(activation)
-    apart = _multiplies_last(act, bias_std)
+    apart = _multiplies_last(act, (bias_std,))
     numbers = 1.0 * weight_std, (1.0 * bias_std) ** 2, (1.0 * trained_bias) ** 2, 1.0 * output_variance
     return _two_layer(x, z, *numbers, act=act, trained=trained, apart=apart)
 
@@ -110,9 +107,9 @@ def _two_layer(x, z, weight_std, b, trained_bias, output_variance, *, act, train
     return Kernels(output_variance * values, ntk)
 
 
-def _multiplies_last(act, bias_std):
+def _multiplies_last(act, bias_stds):
     """Whether the kernel scales with points and weights, whose sizes are then multiplied at the end."""
-    return act.scales and checks.known(bias_std) and bias_std == 0
+    return act.scales and all(checks.known(std) and std == 0 for std in bias_stds)
 
 
 def _scaled(x, z):
@@ -134,8 +131,8 @@ def deep(
     depth: int = 1,
     activation: Activation = "relu",
     *,
-    weight_std: float = math.sqrt(2),
-    bias_std: float = 0.1,
+    weight_std: PerLayer = 2**0.5,
+    bias_std: PerLayer = 0.1,
     trained: Collection[int] | None = None,
     train_biases: bool = True,
 ) -> Kernels:
@@ -143,42 +140,45 @@ def deep(
 
     Layer by layer, $C \leftarrow \sigma_w^2 E[\phi\phi] + \sigma_b^2$ from
     $\sigma_w^2 x \cdot z / d + \sigma_b^2$, and from $\Theta = C$
-    $\Theta \leftarrow C + \sigma_w^2\,\Theta\,E[\phi'\phi']$.
+    $\Theta \leftarrow C + \sigma_w^2\,\Theta\,E[\phi'\phi']$, with $\sigma_w$ and $\sigma_b$ of the layer.
 
     Args:
+      weight_std, bias_std: $\sigma_w$ and $\sigma_b$, of all layers or, `depth` + 1 of them, of each.
       trained: the layers that train, counted from 0 (the input's) to `depth` (the output's); None: all.
       train_biases: whether their biases train too.
 
-    Raises: ValueError: shapes that do not fit, non-finite inputs, unknown names or layers.
+    Raises: ValueError: shapes that do not fit, non-finite inputs, unknown names or layers, or standard
+      deviations of another number of layers.
     References: Jacot et al. 2018, arXiv:1806.07572, Theorem 1; Lee et al. 2019, arXiv:1902.06720.
     """
     checks.points(x, z)
     checks.whole("depth", depth, 0)
-    _scales(weight_std, bias_std)
+    weights = checks.per_layer("weight_std", weight_std, depth + 1)
+    biases = checks.per_layer("bias_std", bias_std, depth + 1)
     if isinstance(trained, str) or not isinstance(trained, Collection | None):
         raise ValueError(f"trained must list layers from 0 to {depth}, got {trained!r}")
     layers = range(depth + 1) if trained is None else trained
     if unknown := sorted(set(layers) - set(range(depth + 1))):
         raise ValueError(f"trained names layers {unknown}, but a net of depth {depth} has 0 to {depth}")
-    act, s, b = dual(activation), (1.0 * weight_std) ** 2, (1.0 * bias_std) ** 2
-    apart = _multiplies_last(act, bias_std)
-    given = (1.0 if apart else s), b
-    state = _input_layer(x, z, *given, trained=0 in layers, train_biases=train_biases, apart=apart)
+    act, apart = dual(activation), _multiplies_last(dual(activation), biases)
+    s, b = [1.0 if apart else std**2 for std in weights], [std**2 for std in biases]
+    state = _input_layer(x, z, s[0], b[0], trained=0 in layers, train_biases=train_biases, apart=apart)
     for layer in range(1, depth + 1):  # one program for all of them
-        state = _layer(*state, *given, act=act, trained=layer in layers, train_biases=train_biases)
+        own = s[layer], b[layer - 1], b[layer]
+        state = _layer(*state, *own, act=act, trained=layer in layers, train_biases=train_biases)
     _, _, C, ntk, _ = state
     if apart:
-        C, ntk = _apart(C, ntk, x, z, 1.0 * weight_std, depth + 1)
-    return Kernels(C + b, ntk)
+        C, ntk = _apart(C, ntk, x, z, weights)
+    return Kernels(C + b[depth], ntk)
 
 
-@partial(jax.jit, static_argnames="layers")
-def _apart(C, ntk, x, z, weight_std, layers):
-    """Kernels without biases at the points' own sizes, and at this size of weights."""
+@jax.jit
+def _apart(C, ntk, x, z, weights):
+    """Kernels without biases at the points' own sizes, and at these sizes of weights."""
     back = _scaled(x, z)[2]
-    for _ in range(layers - 1):
+    for weight_std in weights[:-1]:
         C, ntk = (weight_std * K * weight_std for K in (C, ntk))
-    return back(C, weight_std), back(ntk, weight_std)
+    return back(C, weights[-1]), back(ntk, weights[-1])
 
 
 def _own(values, s, b, trained, train_biases):
@@ -197,9 +197,9 @@ def _input_layer(x, z, s, b, *, trained, train_biases, apart):
 
 
 @partial(jax.jit, static_argnames=("act", "trained", "train_biases"))
-def _layer(A, B, C, ntk, angle, s, b, *, act, trained, train_biases):
-    angle = angles.with_bias(angle, A, B, b)
-    A, B, C = A + b, B + b, C + b
+def _layer(A, B, C, ntk, angle, s, before, b, *, act, trained, train_biases):
+    angle = angles.with_bias(angle, A, B, before)  # the biases of the layer before join
+    A, B, C = A + before, B + before, C + before
     values, slopes = act.values(A, B, C, angle), act.slopes(A, B, C, angle)
     ntk = _own(values, s, b, trained, train_biases) + s * ntk * slopes
     turned = None if act.turned is None else act.turned(A, B, angle)
@@ -213,17 +213,19 @@ class DeepNTK:
     """The NTK of `deep` as one value: callable, hashable, and equal to another of the same numbers.
 
     Attributes: as the arguments of `deep`; depth 0 is the linear kernel of its parametrisation.
-    Raises: ValueError: a depth that is negative or no integer, an unknown activation.
+    Raises: ValueError: a depth that is negative or no integer, an unknown activation, or standard deviations
+      of another number of layers.
     """
 
     depth: int = 1
     activation: Activation = "relu"
-    weight_std: float = math.sqrt(2)
-    bias_std: float = 0.1
+    weight_std: float | tuple[float, ...] = math.sqrt(2)
+    bias_std: float | tuple[float, ...] = 0.1
 
     def __post_init__(self):
         checks.whole("depth", self.depth, 0)
-        _scales(self.weight_std, self.bias_std)
+        checks.per_layer("weight_std", self.weight_std, self.depth + 1)
+        checks.per_layer("bias_std", self.bias_std, self.depth + 1)
         dual(self.activation)
 
     def __call__(

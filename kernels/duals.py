@@ -226,6 +226,26 @@ def _erf_turned(A, B, angle):
     return _known(A, B, jnp.sign(angle.cos) * cos, cos * (x + y) + x * y)
 
 
+def _gelu_parts(A, B, C, angle):
+    r"""$c = C / \sqrt{(1 + A)(1 + B)}$, $\sqrt{1 - c^2}$ and $E[\Phi(u)\Phi(v)]$."""
+    A, B, C, cos, sin = _pair(A, B, C, angle)
+    c, rest = _erf_ratio(A / 2, B / 2, C / 2, cos, sin)
+    return c, rest, jnp.arctan2(rest, -c) / (2 * math.pi)
+
+
+def _gelu_values(A, B, C, angle=None):
+    c, rest, both = _gelu_parts(A, B, C, angle)
+    norm = jnp.sqrt(1 + A) * jnp.sqrt(1 + B)
+    bend = c / norm * (c / norm) / rest + A / (1 + A) * (B / (1 + B)) * rest
+    return norm * (c * both + bend / (2 * math.pi))
+
+
+def _gelu_slopes(A, B, C, angle=None):
+    c, rest, both = _gelu_parts(A, B, C, angle)
+    near = 1 / (1 + A) / rest / (1 + B) / rest
+    return both + c / rest * (near + 1 / (1 + A) + 1 / (1 + B)) / (2 * math.pi)
+
+
 def _square_turned(A, B, angle):
     square = angle.cos**2
     return _known(A, B, (1 + 2 * square) / 3, angle.sin**2 * (8 + 4 * square) / 9)
@@ -237,6 +257,13 @@ def _ones(A, B, C, _=None):
 
 DUALS: dict[str, Dual] = {
     "relu": leaky_relu(0.0),
+    "leaky_relu": leaky_relu(0.01),  # the slope that JAX, flax and PyTorch give it
+    "gelu": Dual(
+        lambda u: u * special.ndtr(u),
+        lambda u: special.ndtr(u) + u * jnp.exp(-(u**2) / 2) / math.sqrt(2 * math.pi),
+        _gelu_values,
+        _gelu_slopes,
+    ),
     "erf": Dual(
         special.erf,
         lambda u: 2 / math.sqrt(math.pi) * jnp.exp(-(u**2)),
@@ -260,11 +287,12 @@ DUALS: dict[str, Dual] = {
         _square_turned,
     ),
 }
-"""Activations by name. Williams 1997 for erf; the others are elementary."""
+r"""Activations by name: Williams 1997 for erf, Tsuchida et al. 2021 (arXiv:2002.08517) for gelu, which is
+$u\Phi(u)$; the others are elementary. `leaky_relu` has slope 0.01; the function of that name, any."""
 
 
 def quadrature(phi: Callable[[Array], Array], nodes: int = 100) -> Dual:
-    """The dual of a smooth activation (`jnp.tanh`, `jax.nn.gelu`) by a Gauss-Hermite product rule.
+    """The dual of a smooth activation (`jnp.tanh`, `jax.nn.swish`) by a Gauss-Hermite product rule.
 
     One pair takes nodes^2 evaluations. Kinks spoil the rule: a few digits are left of ReLU.
     """

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from kernels import checks, products
+from kernels.checks import PerLayer
 from kernels.duals import Activation, dual
 from kernels.products import full_precision
 
@@ -241,28 +242,29 @@ def linearize(apply: Apply, params: PyTree) -> Apply:
 
 
 def normal_mlp(
-    key: Array, sizes: Sequence[int], *, weight_std: float = math.sqrt(2), bias_std: float = 0.0
+    key: Array, sizes: Sequence[int], *, weight_std: PerLayer = 2**0.5, bias_std: PerLayer = 0.0
 ) -> list[Dense]:
     """A network of `closed_form.deep`'s convention at initialisation: layers of `sizes`, standard Gaussian.
 
     Args:
       sizes: input dimension, widths, number of outputs.
-      bias_std: 0: without biases.
+      weight_std, bias_std: of all layers, or one for each; a layer of `bias_std` 0 is without biases.
 
-    Raises: ValueError: fewer than two sizes, sizes below 1, or negative scales.
+    Raises: ValueError: fewer than two sizes, sizes below 1, or scales that are negative or of another number.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes must hold at least the input dimension and the outputs, got {sizes!r}")
     for size in sizes:
         checks.whole("sizes", size, 1)
-    checks.number("weight_std", weight_std, low=0)
-    checks.number("bias_std", bias_std, low=0)
+    count = len(sizes) - 1
+    weight_stds = checks.per_layer("weight_std", weight_std, count)
+    bias_stds = checks.per_layer("bias_std", bias_std, count)
     layers = []
-    for k, inputs, neurons in zip(jax.random.split(key, len(sizes) - 1), sizes[:-1], sizes[1:], strict=True):
-        kw, kb = jax.random.split(k)
+    for number, k in enumerate(jax.random.split(key, count)):
+        (inputs, neurons), (kw, kb) = sizes[number : number + 2], jax.random.split(k)
         weight = jax.random.normal(kw, (inputs, neurons))
-        bias = jax.random.normal(kb, (neurons,)) if bias_std else None
-        layers.append(Dense(weight, bias, weight_std / math.sqrt(inputs), bias_std))
+        bias = jax.random.normal(kb, (neurons,)) if bias_stds[number] else None
+        layers.append(Dense(weight, bias, weight_stds[number] / math.sqrt(inputs), bias_stds[number]))
     return layers
 
 

@@ -91,6 +91,7 @@ VERDICT = {
     "needs",
     "tolerance",
     "ablation",
+    "formula",
 }
 
 

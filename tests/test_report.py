@@ -11,10 +11,12 @@ from xml.etree import ElementTree
 
 import matplotlib.image
 import pytest
+from matplotlib.mathtext import MathTextParser
 
 from dynamics import experiments, report
 from dynamics.cli import main
 from dynamics.results import load
+from dynamics.study import typeset
 
 OWN = str(Path(__file__).parent / "experiments" / "own_experiment.py")
 pytestmark = pytest.mark.usefixtures("untyped")
@@ -38,6 +40,16 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.words.append(data)
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_formulas_are_latex_that_browsers_and_pictures_can_show(name):
+    parser = MathTextParser("path")
+    formulas = {claim.id: claim.formula for claim in experiments.get(name).claims if claim.formula}
+    assert formulas or name == "robust_data_distillation"  # whose claims say no more than numbers
+    for id, formula in formulas.items():
+        assert ElementTree.fromstring(typeset.mathml(formula)).tag.endswith("MathML}math"), id
+        parser.parse(f"${formula}$")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +84,26 @@ def test_holds_everything_and_loads_nothing(done, capsys):
         *(dataset.attrs["device"], dataset.attrs["created"], "input dimension d", f"dynamics run {OWN}"),
     ):
         assert expected in words
+
+
+def test_a_claims_formula_is_mathml_beside_its_words(done):
+    dataset = load(done)
+    experiment = experiments.made(dataset)
+    (verdict,) = experiment.judge(dataset)
+    text = report.page(experiment, dataset, verdicts=[verdict.to_dict() | {"formula": r"\frac{1}{k}"}])
+    words, _, rest = text.partition('<br><math xmlns="http://www.w3.org/1998/Math/MathML"')
+    assert words.endswith(f"{verdict.statement} ({verdict.source})")
+    assert "<mfrac><mrow><mn>1</mn></mrow><mrow><mi>k</mi></mrow></mfrac>" in rest
+    assert "<math" not in report.page(experiment, dataset, verdicts=[verdict.to_dict()])
+    assert "<mi>a</mi><mo>&#x0003C;</mo><mi>b</mi>" in typeset.mathml("a < b")
+    for bad, message in (
+        ("a & b", "without &"),
+        (r"\text{<script>}", "not known"),
+        (r"\frac{", "is no LaTeX"),
+        (r"\bogus{a}", "not known"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            typeset.mathml(bad)
 
 
 def test_what_is_written_by_others_is_escaped_and_large_pictures_are_png(done, monkeypatch):

@@ -12,15 +12,15 @@ from dynamics.cli.arguments import Parser, parse
 from dynamics.words import brief, printable
 
 EXIT_BAD_INPUT, EXIT_FAULT, EXIT_INTERRUPTED = 2, 3, 130
-COMPUTE = ("run", "sweep", "resume", "check", "plot", "figures", "report", "bench")
+COMPUTE = ("run", "sweep", "resume", "check", "plot", "figures", "report", "diff", "bench")
 _held: list[BaseException] = []
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
-    Returns: the exit code: 0 done, 1 a claim failed, 2 bad input, 3 a fault of this library (with its
-      traceback), 130 interrupted.
+    Returns: the exit code: 0 done, 1 a claim failed or results differ, 2 bad input, 3 a fault of this
+      library (with its traceback), 130 interrupted.
     """
     argv = sys.argv[1:] if argv is None else argv
     warnings.showwarning = _show_warning
@@ -154,6 +154,7 @@ def _dispatch(argv: list[str]) -> int:
         ("plot", "redraw the figures of a run or sweep from its result"),
         ("figures", "make the pictures in figures/ anew"),
         ("report", "a run or sweep as one HTML page"),
+        ("diff", "two results compared: settings, versions, numbers"),
         ("bench", "measure how fast this machine trains"),
     ):
         commands.add_parser(name, help=text, add_help=False, allow_abbrev=False)
@@ -185,6 +186,10 @@ def _dispatch(argv: list[str]) -> int:
         from dynamics.cli import report
 
         return report.report(rest)
+    if command == "diff":
+        from dynamics.cli import diff
+
+        return diff.diff(rest)
     if command == "bench":
         from dynamics.cli import bench
 

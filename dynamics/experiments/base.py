@@ -37,7 +37,7 @@ from dynamics.engine.stages import Training, carry_out
 from dynamics.study.claim import Ablation, Claims, Run
 from dynamics.study.config import Config
 from dynamics.study.law import Law
-from dynamics.study.verdict import Verdict, judge
+from dynamics.study.verdict import Verdicts, judge
 from dynamics.sweep.grid import Grid
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class Experiment:
             return next(iter(Shown(self, dataset).figures().values()))
         return next(iter(self.draw(dataset, [next(iter(self.figures))]).values()))
 
-    def judge(self, dataset: xr.Dataset) -> list[Verdict]:
+    def judge(self, dataset: xr.Dataset) -> Verdicts:
         """Verdicts of the claims that this one run can decide; none if its setting is that of none.
 
         Raises: ValueError: a sweep, whose points are runs of their own.
@@ -243,7 +243,7 @@ class Experiment:
             raise ValueError("claims are judged on a run, and this is a sweep: run the point by itself")
         run = Run(config, dataset)
         decided = [c for c in self.claims if c.applies is not None and c.applies(config)]
-        return [judge(c, dict.fromkeys(c.runs, run)) for c in decided]
+        return Verdicts(judge(c, dict.fromkeys(c.runs, run)) for c in decided)
 
     def fits(self, dataset: xr.Dataset) -> list[dict[str, Any]]:
         """The power laws of a sweep, where a theorem has an exponent, as `sweep.figures.Shown.fits`.
@@ -262,7 +262,7 @@ class Experiment:
         claims: Sequence[str] | None = None,
         say: Callable[[str], None] = lambda line: None,
         **execution: Any,
-    ) -> list[Verdict]:
+    ) -> Verdicts:
         """Make every run that the claims rest on, each distinct one once, and judge.
 
         Args:
@@ -301,7 +301,7 @@ class Experiment:
                 made[config, chosen] = self.run(config, seeds=chosen, **execution)
             return Run(config, made[config, chosen])
 
-        verdicts = []
+        verdicts = Verdicts()
         for claim in asked:
             verdict = judge(claim, {name: run(name) for name in claim.runs})
             if ablations:

@@ -4,7 +4,17 @@ from dynamics.study.bands import Band, Bracketed, around, at_least, at_most, bet
 from dynamics.study.claim import Ablation, CheckRun, Claim, Claims, Run, set_as
 from dynamics.study.config import Config, RuleConfig, RunConfig, TimedConfig, TrainingConfig, kept, setting
 from dynamics.study.law import Law
-from dynamics.study.quantities import first, first_above, first_step, last, passed_between, power_law, slope
+from dynamics.study.quantities import (
+    amplitude,
+    first,
+    first_above,
+    first_step,
+    hitting_time,
+    last,
+    passed_between,
+    power_law,
+    slope,
+)
 
 __all__ = [
     "Ablation",
@@ -20,6 +30,7 @@ __all__ = [
     "RunConfig",
     "TimedConfig",
     "TrainingConfig",
+    "amplitude",
     "around",
     "at_least",
     "at_most",
@@ -28,6 +39,7 @@ __all__ = [
     "first",
     "first_above",
     "first_step",
+    "hitting_time",
     "kept",
     "last",
     "passed_between",

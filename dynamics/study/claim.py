@@ -15,6 +15,7 @@ import xarray as xr
 
 from dynamics.study.bands import Band
 from dynamics.study.config import Config
+from dynamics.study.typeset import escaped, html_table, inline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Claim:
       where: coordinates at which their results are taken.
       applies: whether a single run of this config can decide the claim; None: only `check` can.
       needs: what the runs have too few of to decide it (records, points, ...), in words; "": nothing.
+      formula: what it says, in LaTeX without `$`, typeset beside the statement; "": words say it all.
     """
 
     id: str
@@ -124,6 +126,7 @@ class Claim:
     where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     applies: Callable[[Any], bool] | None = None
     needs: Callable[[Given], str] = _nothing
+    formula: str = ""
 
     def given(self, runs: Mapping[str, Run]) -> Given:
         """What the quantity is given of these runs."""
@@ -155,6 +158,14 @@ class Claims(Sequence[Claim]):
     def __len__(self) -> int:
         return len(self._made)
 
+    def __repr__(self) -> str:
+        return "\n".join(f"{claim.id}: {claim.statement} ({claim.source})" for claim in self)
+
+    def _repr_html_(self) -> str:
+        head = ("claim", "statement", "formula", "source")
+        cells = ((escaped(c.id), escaped(c.statement), inline(c.formula), escaped(c.source)) for c in self)
+        return html_table(head, cells)
+
     def about(
         self,
         *runs: str,
@@ -175,7 +186,7 @@ class Claims(Sequence[Claim]):
         return lambda id, statement: Statement(self, id, statement, common)
 
     def hold(self, *claims: tuple) -> None:
-        """Take in claims, row by row: what `about` gave, id, statement, quantity, band and ablation.
+        """Take in claims, row by row: what `about` gave, id, statement, quantity, band, ablation and formula.
 
         Raises: ValueError: as `add`.
         """
@@ -213,15 +224,18 @@ class Statement(NamedTuple):
         quantity: Callable[[Given], Any],
         band: Band | Callable[[Any], Band],
         ablation: Ablation,
+        formula: str = "",
         **other: Any,
     ) -> Claim:
         """The claim that the quantity lies in the band, and leaves it under the ablation.
 
-        Args: other: attributes of `Claim` in place of those that were said first.
+        Args:
+          formula: what the statement says, in LaTeX; "": words say it all.
+          other: attributes of `Claim` in place of those that were said first.
 
         Raises: ValueError: as `Claims.add`.
         """
-        about = {"quantity": quantity, "band": band, "ablation": ablation}
+        about = {"quantity": quantity, "band": band, "ablation": ablation, "formula": formula}
         return self.claims.add(Claim(self.id, statement=self.statement, **about, **{**self.common, **other}))
 
 

@@ -71,6 +71,38 @@ def first_above(values: xr.DataArray, level: float) -> xr.DataArray:
     return xr.apply_ufunc(one, values, values.step, input_core_dims=[["step"]] * 2, vectorize=True)
 
 
+def hitting_time(learned: xr.DataArray, left: float = 0.1) -> xr.DataArray:
+    r"""The first step at which no more than a share `left` of a target remains, from the share `learned`.
+
+    Linear between records in $\ln(1 - \mathrm{learned})$, so exact for modes that decay exponentially; NaN if
+    it never is. What is wholly learned counts as 1e-300 left.
+
+    Raises: ValueError: no dimension `step`, or a share that is not between 0 and 1.
+    """
+    if not 0 < left < 1:
+        raise ValueError(f"left must be between 0 and 1, both excluded, got {left}")
+    return first_above(-np.log((1 - learned).clip(min=1e-300)), -np.log(left))
+
+
+def amplitude(values: xr.DataArray, frequency: int | xr.DataArray, dim: str = "point") -> xr.DataArray:
+    r"""Amplitude of $\cos k\varphi$ in values on the regular grid $\varphi_i = 2\pi i / N$ of the circle.
+
+    $\sum_i f_i \cos k\varphi_i / \sum_i \cos^2 k\varphi_i$, without the dimension `dim` of the points.
+
+    Args:
+      frequency: k, or several, as an array with a dimension of its own or one that `values` have too.
+
+    Raises: ValueError: no such dimension, or frequencies that the grid does not tell apart.
+    """
+    if dim not in values.dims:
+        raise ValueError(f"values must have the dimension {dim}, got {', '.join(map(str, values.dims))}")
+    count = values.sizes[dim]
+    if np.any((np.asarray(frequency) < 0) | (2 * np.asarray(frequency) > count)):
+        raise ValueError(f"frequencies must be from 0 to {count / 2:g}, half of the points")
+    wave = np.cos(frequency * xr.DataArray(2 * np.pi * np.arange(count) / count, dims=dim))
+    return (values * wave).sum(dim, skipna=False) / (wave**2).sum(dim)
+
+
 def falls_between(
     times: Float[np.ndarray, " times"], rest: Float[np.ndarray, " times"], left: float
 ) -> tuple[float, float]:

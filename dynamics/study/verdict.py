@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -10,11 +10,18 @@ from jaxtyping import Float
 
 from dynamics.study.bands import FEWEST_RESAMPLED, Band, Bracketed
 from dynamics.study.claim import Claim, Run
+from dynamics.study.typeset import escaped, html_table, inline
+
+if TYPE_CHECKING:
+    import pandas
 
 MOST_RESAMPLED = 1_000
 """Seeds up to which an interval is a bootstrap's: of more the mean is as good as normal."""
 BLOCK = 2**20
 """Indices that a bootstrap draws at a time."""
+_NUMBERS = ("measured", "interval_low", "interval_high", "predicted", "accepted_low", "accepted_high")
+_NUMBERS += ("ablation_measured",)
+MARKS = {True: "✓ holds", False: "✗ fails", None: "? undecided"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Verdict:
     needs: str
     tolerance: dict[str, Any]
     ablation: dict[str, Any]
+    formula: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; what is not finite is null."""
@@ -42,6 +50,77 @@ class Verdict:
             "interval": None if self.interval is None else list(self.interval),
             "per_seed": list(self.per_seed),
         }
+
+
+class Verdicts(list[Verdict]):
+    """A list of verdicts that shows itself as a table, in text and in notebooks."""
+
+    def __getitem__(self, place):
+        found = super().__getitem__(place)
+        return Verdicts(found) if isinstance(place, slice) else found
+
+    def __repr__(self) -> str:
+        return f"{tally([v.holds for v in self])}\n\n{table(self)}" if self else "no claim is decided"
+
+    def _repr_html_(self) -> str:
+        head = ("verdict", "claim", "formula", "measured [95 % interval]", "predicted", "accepted")
+        return f"<p>{escaped(tally([v.holds for v in self]))}</p>" + html_table(head, map(_cells, self))
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """A row a verdict, by claim: as `Verdict`, with a column for each end of interval and band.
+
+        `holds` and `ablation_holds` are of pandas' own boolean type: undecided, or not run, is `<NA>`.
+        """
+        import pandas as pd
+
+        ends = {"low": 0, "high": 1}
+        rows = {
+            v.id: {
+                "holds": v.holds,
+                "measured": v.measured,
+                **{f"interval_{end}": v.interval[i] if v.interval else None for end, i in ends.items()},
+                "predicted": v.predicted,
+                **{f"accepted_{end}": v.tolerance[end] for end in ends},
+                "over": v.tolerance["over"],
+                "seeds": len(v.per_seed),
+                "needs": v.needs,
+                "ablation": v.ablation["about"],
+                "ablation_holds": v.ablation["holds"],
+                "ablation_measured": v.ablation.get("measured"),
+                "statement": v.statement,
+                "formula": v.formula,
+                "source": v.source,
+            }
+            for v in self
+        }
+        found = pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
+        truths = dict.fromkeys(("holds", "ablation_holds"), "boolean")
+        return found.astype(truths | dict.fromkeys(_NUMBERS, float)) if self else found
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    """A verdict as cells of an HTML table."""
+    shown = told(verdict.to_dict())
+    notes = (escaped(shown[name]) for name in ("needs", "ablation") if shown[name])
+    more = "".join(f"<br><small>{note}</small>" for note in notes)
+    words = f"<b>{escaped(verdict.id)}</b>: {escaped(verdict.statement)} ({escaped(verdict.source)}){more}"
+    numbers = (escaped(shown[name]) for name in ("measured", "predicted", "accepted"))
+    return (MARKS[verdict.holds], words, inline(verdict.formula), *numbers)
+
+
+def told(verdict: Mapping[str, Any]) -> dict[str, str]:
+    """What a page shows of a verdict as `to_dict` writes it: numbers, band, needs and ablation in words."""
+    low, high = verdict["tolerance"]["low"], verdict["tolerance"]["high"]
+    ends = [f"≥ {low:.4g}" if low is not None else "", f"≤ {high:.4g}" if high is not None else ""]
+    spread = "" if verdict["interval"] is None else " [{:.4g}, {:.4g}]".format(*verdict["interval"])
+    measured = verdict["measured"]
+    return {
+        "measured": "not finite" if measured is None else f"{measured:.4g}{spread}",
+        "predicted": "" if verdict["predicted"] is None else f"{verdict['predicted']:.4g}",
+        "accepted": " and ".join(filter(None, ends)) + f" ({verdict['tolerance']['over']})",
+        "needs": f"needs {verdict['needs']}" if verdict["holds"] is None else "",
+        "ablation": f"ablation: {ablated(verdict['ablation'])}" if was_ablated(verdict["ablation"]) else "",
+    }
 
 
 def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
@@ -71,6 +150,7 @@ def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
         needs=needs,
         tolerance={"low": _finite(band.low), "high": _finite(band.high), "over": band.over},
         ablation={"about": claim.ablation.about, "change": claim.ablation.told(), "holds": None},
+        formula=claim.formula,
     )
 
 
@@ -162,7 +242,7 @@ def tally(holds: Sequence[bool | None], which: str = "") -> str:
     return words
 
 
-def table(verdicts: list[Verdict]) -> str:
+def table(verdicts: Sequence[Verdict]) -> str:
     """The verdicts as lines of text: mark, id, measured with interval, predicted, accepted, statement."""
     lines = []
     for v in verdicts:

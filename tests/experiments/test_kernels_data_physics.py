@@ -212,15 +212,6 @@ def test_learning_curves_are_one_solve_each(tiny):
     np.testing.assert_allclose(exact, dataset.prediction.sel(size=8).isel(seed=0), atol=1e-3)
 
 
-def test_hitting_times_are_interpolated_and_never_is_nan():
-    step = np.arange(0, 50, 7)
-    fit = (1 - np.exp(-0.07 * step)) * np.ones((2, 1, 2, 1))
-    made = xr.Dataset({"fit": (("frequency", "amplitude", "seed", "step"), fit)}, {"step": step})
-    np.testing.assert_allclose(quantities.hitting_times(made), np.log(10) / 0.07, rtol=1e-12)
-    made["fit"] = made.fit * 0.5
-    assert np.isnan(quantities.hitting_times(made)).all()
-
-
 @pytest.mark.exhaustive
 def test_what_the_kernel_never_learns_has_no_time_and_is_drawn(flaws):
     dataset = EXPERIMENT.run(Config(width=16, grid=16, frequencies=(3, 5), steps=4, records=2), seeds=1)

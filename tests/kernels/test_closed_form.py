@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 
-from kernels import closed_form, duals, infinite
+from kernels import closed_form, duals, empirical, infinite
 from kernels.closed_form import (
     circle_spectrum,
     cluster_spectrum,
@@ -86,6 +86,12 @@ SCALAR = {
     "relu": (lambda u: max(u, 0), lambda u: float(u > 0), "relu"),
     "leaky": (lambda u: u if u > 0 else 0.3 * u, lambda u: 1.0 if u > 0 else 0.3, duals.leaky_relu(0.3)),
     "erf": (math.erf, lambda u: 2 / math.sqrt(math.pi) * math.exp(-u * u), "erf"),
+    "leaky_relu": (lambda u: u if u > 0 else 0.01 * u, lambda u: 1.0 if u > 0 else 0.01, "leaky_relu"),
+    "gelu": (
+        lambda u: u * (1 + math.erf(u / math.sqrt(2))) / 2,
+        lambda u: (1 + math.erf(u / math.sqrt(2))) / 2 + u * math.exp(-u * u / 2) / math.sqrt(2 * math.pi),
+        "gelu",
+    ),
     "square": (lambda u: u * u, lambda u: 2 * u, "square"),
     "linear": (lambda u: u, lambda u: 1.0, "linear"),
     "tanh": (math.tanh, lambda u: 1 / math.cosh(u) ** 2, duals.quadrature(jnp.tanh)),
@@ -191,7 +197,7 @@ def stax_net(depth, activation, weight_std, bias_std):
     return infinite.kernel(stax.serial(*layers, stax.Dense(1, W_std=weight_std, b_std=bias_std)))
 
 
-@pytest.mark.parametrize("activation", ["relu", "erf", "leaky"])
+@pytest.mark.parametrize("activation", ["relu", "erf", "leaky", "gelu"])
 @pytest.mark.parametrize("depth", [1, 3])
 def test_agrees_with_neural_tangents(activation, depth):
     stax = infinite.load().stax
@@ -199,6 +205,7 @@ def test_agrees_with_neural_tangents(activation, depth):
         "relu": (stax.Relu, "relu"),
         "erf": (stax.Erf, "erf"),
         "leaky": (lambda: stax.LeakyRelu(0.2), duals.leaky_relu(0.2)),
+        "gelu": (stax.Gelu, "gelu"),
     }[activation]
     x, z = points(6, 4), points(5, 4, 1)
     with jax.numpy_rank_promotion("allow"):
@@ -206,6 +213,42 @@ def test_agrees_with_neural_tangents(activation, depth):
     found = deep(x, z, depth, ours, weight_std=1.5, bias_std=0.3)
     np.testing.assert_allclose(found.nngp, expected.nngp, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(found.ntk, expected.ntk, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("activation", "theirs", "bias_std"),
+    [("leaky_relu", "LeakyRelu", (0.0, 0.0, 0.0)), ("gelu", "Gelu", (0.3, 0.0, 0.7))],
+)
+def test_each_layer_has_its_own_law(activation, theirs, bias_std):
+    stax = infinite.load().stax
+    weight_std, x, z = [0.5, 2.0, 1.3], points(6, 4), points(5, 4, 1)
+    affine = [stax.Dense(8, W_std=w, b_std=b) for w, b in zip(weight_std, bias_std, strict=True)]
+    bend = stax.LeakyRelu(0.01) if theirs == "LeakyRelu" else stax.Gelu()
+    net = stax.serial(affine[0], bend, affine[1], bend, affine[2])
+    with jax.numpy_rank_promotion("allow"):
+        expected = infinite.kernel(net)(x, z)
+    found = deep(x, z, 2, activation, weight_std=weight_std, bias_std=jnp.asarray(bias_std))
+    np.testing.assert_allclose(found.nngp, expected.nngp, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(found.ntk, expected.ntk, rtol=1e-11, atol=1e-12)
+    value = closed_form.DeepNTK(2, activation, tuple(weight_std), bias_std)
+    np.testing.assert_array_equal(value(x, z), found.ntk)
+    assert hash(value) != hash(closed_form.DeepNTK(2, activation, tuple(weight_std), 0.1))
+
+
+def test_a_wide_network_has_the_kernel_of_its_layers():
+    x, weight_std, bias_std = points(4, 3), (0.7, 1.6, 1.1), (0.5, 0.0, 0.2)
+    each = {"weight_std": weight_std, "bias_std": bias_std}
+
+    @jax.jit
+    def finite(key):
+        return empirical.dense(empirical.normal_mlp(key, (3, 128, 128, 1), **each), x, activation="gelu")
+
+    found = jax.lax.map(finite, jax.random.split(jax.random.key(0), 64))
+    exact = deep(x, None, 2, "gelu", **each).ntk
+    error = found.std(0) / 8 + jnp.abs(exact) / 128  # of the mean over seeds, and of the width
+    assert float(jnp.abs((found.mean(0) - exact) / error).max()) < 3
+    layers = empirical.normal_mlp(jax.random.key(0), (3, 2, 2, 1), **each)
+    assert [layer.bias is None for layer in layers] == [False, True, False]
 
 
 def test_agrees_with_neural_tangents_in_single_precision():
@@ -344,7 +387,7 @@ def test_the_kernel_has_a_cone_at_coincident_points():
         assert found == pytest.approx(4 - abs(h) * 2 / (2 * math.pi), abs=2e-6)
 
 
-@pytest.mark.parametrize("activation", ["relu", "erf", "square", "linear"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "erf", "square", "linear"])
 def test_derivatives_of_closed_forms_are_those_of_finite_differences(activation):
     act = duals.dual(activation)
     for f in (act.values, act.slopes):
@@ -394,6 +437,14 @@ def test_spectrum_of_clusters(trained):
         (lambda: two_layer(jnp.ones((2, 3)), trained="third"), "trained must be one of"),
         (lambda: deep(jnp.ones((2, 3)), None, -1), "depth must be an integer of at least 0"),
         (lambda: deep(jnp.ones((2, 3)), None, 2, trained=[3]), "a net of depth 2 has 0 to 2"),
+        (
+            lambda: deep(jnp.ones((2, 3)), None, 2, weight_std=[1.0, 2.0]),
+            "weight_std .* 3 layers, got 2",
+        ),
+        (lambda: deep(jnp.ones((2, 3)), bias_std=(0.1, -1.0)), "bias_std must be finite and at least 0"),
+        (lambda: deep(jnp.ones((2, 3)), weight_std="12"), "weight_std must be a number, got '12'"),
+        (lambda: closed_form.DeepNTK(1, "relu", (1.0,)), "one for each of 2 layers, got 1"),
+        (lambda: empirical.normal_mlp(jax.random.key(0), (2, 3), bias_std=(0.1, 0.2)), "1 layers, got 2"),
         (lambda: fluctuation(-1.0), "square_norm must be finite and at least 0, got -1"),
         (lambda: circle_spectrum(-1), "frequency must be"),
         (lambda: duals.quadrature(jnp.tanh, 1), "nodes must be at least 2"),

@@ -11,9 +11,11 @@ from dynamics.study import (
     Config,
     Law,
     Run,
+    amplitude,
     first,
     first_above,
     first_step,
+    hitting_time,
     last,
     passed_between,
     power_law,
@@ -54,6 +56,33 @@ def test_first_crossing_is_linear_between_records():
     np.testing.assert_array_equal(first_step(values > 0.5), [10, 0, 100, np.nan, 30])
     with pytest.raises(ValueError, match="dimension step"):
         first_above(values.rename(step="time"), 1.0)
+
+
+def test_hitting_times_are_those_of_exponential_decay_and_never_is_nan():
+    step = np.arange(0, 50, 7)
+    learned = (1 - np.exp(-0.07 * step)) * np.ones((2, 3, 1))
+    learned = xr.DataArray(learned, dims=("frequency", "seed", "step"), coords={"step": step})
+    np.testing.assert_allclose(hitting_time(learned), np.log(10) / 0.07, rtol=1e-12)
+    np.testing.assert_allclose(hitting_time(learned, 0.5), np.log(2) / 0.07, rtol=1e-12)
+    assert np.isnan(hitting_time(learned * 0.5)).all()
+    assert (hitting_time(xr.ones_like(learned)) == 0).all()
+    with pytest.raises(ValueError, match="left must be between 0 and 1"):
+        hitting_time(learned, 1.0)
+
+
+def test_amplitudes_on_a_grid_are_those_that_the_values_are_made_of():
+    phi = 2 * np.pi * np.arange(8) / 8
+    made = 3.0 + 0.5 * np.cos(2 * phi) + np.sin(2 * phi) - 2.0 * np.cos(4 * phi)
+    values = xr.DataArray(np.stack([made, 2 * made]), dims=("seed", "point"))
+    every = amplitude(values, xr.DataArray(range(5), dims="frequency"))
+    np.testing.assert_allclose(every[0], [3, 0, 0.5, 0, -2], atol=1e-14)
+    np.testing.assert_allclose(every[:, 1:4] * 4, np.fft.rfft(values.values)[:, 1:4].real, atol=1e-13)
+    np.testing.assert_allclose(amplitude(values, 2), [0.5, 1.0], rtol=1e-13)
+    for bad, message in ((5, "from 0 to 4"), (-1, "from 0 to 4")):
+        with pytest.raises(ValueError, match=message):
+            amplitude(values, bad)
+    with pytest.raises(ValueError, match="must have the dimension point, got seed"):
+        amplitude(values.rename(point="place"), 1)
 
 
 def test_a_condition_passes_between_two_records():

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import tracemalloc
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from dynamics.study import (
 from dynamics.study import (
     verdict as verdicts,
 )
-from dynamics.study.verdict import judge, mean_interval, table, tally
+from dynamics.study.verdict import Verdicts, judge, mean_interval, table, tally
 
 
 def verdict(values, band, **how):
@@ -259,6 +260,42 @@ def test_table_says_what_became_of_the_ablation():
     asked = dataclasses.replace(found, ablation=found.ablation | outcome)
     assert "less: undecided (it should fail), needs more records; 0.25" in table([asked])
     assert table([verdict([0.0], at_least(0.5))]).startswith("FAILS")
+
+
+def test_verdicts_are_a_list_that_shows_itself():
+    holds = dataclasses.replace(verdict([1.0, 2.0], at_least(0.5, 1.0)), formula=r"\frac{1}{k}")
+    fails = dataclasses.replace(verdict([0.1], at_least(0.5)), id="<other>", statement="costs $1 and $2")
+    both = Verdicts([holds, fails])
+    assert both == [holds, fails]
+    assert (both[1], list(both), both[:1]) == (fails, [holds, fails], [holds])
+    assert repr(both) == f"1 of 2 claims hold\n\n{table(both)}"
+    assert str(both[:1]) == f"1 of 1 claim holds\n\n{table([holds])}"
+    assert (repr(Verdicts()), Verdicts()) == ("no claim is decided", [])
+    shown = both._repr_html_()
+    tree = ElementTree.fromstring(f"<div>{shown.replace('<br>', '<br/>')}</div>")
+    rows = [["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")]
+    assert rows[0] == ["verdict", "claim", "formula", "measured [95 % interval]", "predicted", "accepted"]
+    words = ("✓ holds", "id: statement (source)", r"$\frac{1}{k}$", "1.5 [-4.853, 7.853]", "1")
+    assert rows[1] == [*words, "≥ 0.5 (every seed)"]
+    assert rows[2][:3] == ["✗ fails", "<other>: costs $1 and $2 (source)", ""]
+    assert "s <span>$</span>1" in shown  # words are not typeset as a formula
+
+
+def test_verdicts_as_a_table_of_numbers():
+    undecided = ranged([0.4], [0.6], at_least(0.5))
+    found = Verdicts([dataclasses.replace(undecided, id="open"), verdict([1.0, 2.0], between(0.5, 3.0, 1.0))])
+    table_ = found.to_dataframe()
+    assert table_.index.name == "claim"
+    assert table_.index.tolist() == ["open", "id"]
+    assert table_.loc["id", "holds"]
+    assert table_.holds.isna().tolist() == [True, False]
+    assert table_.ablation_holds.isna().all()
+    numbers = ["measured", "interval_low", "predicted", "accepted_low", "accepted_high", "seeds"]
+    low = found[1].interval[0]
+    np.testing.assert_array_equal(table_.loc["id", numbers].astype(float), [1.5, low, 1.0, 0.5, 3.0, 2])
+    assert np.isnan(table_.loc["open", "interval_low"])
+    assert table_.loc["open", "needs"].startswith("finer steps")
+    assert Verdicts().to_dataframe().empty
 
 
 def test_a_tally_is_in_the_singular_for_one_claim():

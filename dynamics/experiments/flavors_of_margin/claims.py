@@ -142,7 +142,8 @@ root, slower = around(-0.5, absolute=0.15), between(-0.25, -0.1)
 CLAIMS.hold(
     (CLAIMS.about("identity", source=DERIVED), "A1-identity",
      "one point, linear: from 0 on every step has the largest margin, the dual norm of the point",
-     q.largest_error, at_most(1e-10, 0.0), FAR),
+     q.largest_error, at_most(1e-10, 0.0), FAR,
+     r"\gamma_t = \|x\|_*"),
     (wide, "A2-own", "linear, n=20, d=50: each algorithm comes to the largest margin of its own norm",
      lambda run: q.final_ratio(run).min("algorithm", skipna=False), typically(at_least(0.995, 1.0)), STALLED),
     # of coordinate descent no such claim is made: few seeds, whose largest margin is small, decide its mean
@@ -154,17 +155,19 @@ CLAIMS.hold(
      swapped("sign", "coordinate", "gd")),
     *((CLAIMS.about(name, source=f"{LINEAR}; bound derived for the flow"), f"A2-bound-{name}",
        f"linear, {shape}: each shortfall is at most log n / (log(1/L) + log n) of the optimum",
-       q.shortfall_over_bound, at_most(1.0), FURTHER)
+       q.shortfall_over_bound, at_most(1.0), FURTHER,
+       r"1 - \frac{\gamma_t}{\gamma^*} \leq \frac{\log n}{\log(1/L) + \log n}")
       for name, shape in (("wide", "n=20, d=50"), ("tall", "n=40, d=20"))),
     (wide, "A2-diagonal", "linear: in each norm its own algorithm has the largest margin",
      q.off_diagonal("l1", "l2", "linf"), at_most(1 - ROUNDING), ONE_PARAMETER),
     *((by(algorithm, RATES, "wide"), f"A3-adaptive-{NORM[algorithm]}",
        f"linear, {algorithm}: with loss-adaptive steps the shortfall of the margin falls as 1/t",
-       q.rate(1000, 10_000), around(-1.0, absolute=0.15), SQUARE_ROOT) for algorithm in WIDE.algorithms),
+       q.rate(1000, 10_000), around(-1.0, absolute=0.15), SQUARE_ROOT, r"\gamma^* - \gamma_t \propto 1/t")
+      for algorithm in WIDE.algorithms),
     # of coordinate descent the mean only, here and below: its slopes scatter widely between seeds
     *((by(algorithm, RATES, "sqrt"), f"A3-sqrt-{NORM[algorithm]}",
        f"linear, {algorithm}: with steps that decay as 1/sqrt(t) the shortfall falls as 1/sqrt(t)",
-       q.RATE.quantity, band, CONSTANT)
+       q.RATE.quantity, band, CONSTANT, r"\gamma^* - \gamma_t \propto 1/\sqrt{t}")
       for algorithm, band in (("gd", root), ("sign", root), ("coordinate", typically(root)))),
     *((by(algorithm, RATES, "raw"), f"A3-raw-slope{suffix}",
        f"linear, {algorithm}: with raw steps the shortfall falls slower than any power of t",
@@ -173,10 +176,12 @@ CLAIMS.hold(
                                       ("coordinate", "-l1", typically(slower)))),
     (by("gd", RATES, "raw"), "A3-raw-constant",
      "linear, gd: with raw steps the shortfall times log t stays within 15 % from step 1e4 to 1e5",
-     q.logarithmic_change, typically(at_most(0.15, 0.0)), ADAPTIVE),
+     q.logarithmic_change, typically(at_most(0.15, 0.0)), ADAPTIVE,
+     r"(\gamma^* - \gamma_t) \log t \approx \mathrm{const}"),
     (by("gd", RATES, "raw"), "A3-raw-logarithm",
      "linear, gd: with raw steps the inverse of the shortfall grows linearly in log t",
-     q.LOGARITHM.quantity, around(1.0, absolute=0.15), ADAPTIVE),
+     q.LOGARITHM.quantity, around(1.0, absolute=0.15), ADAPTIVE,
+     r"\frac{1}{\gamma^* - \gamma_t} \propto \log t"),
     *((by(algorithm, DERIVED, "deep_linear"), f"A4-deep-{NORM[algorithm]}",
        f"two-layer linear network, {algorithm}: the {NORM[algorithm]} margin is the largest possible",
        q.final_ratio, typically(at_least(least, 1.0)), stopped(150))
@@ -193,16 +198,20 @@ CLAIMS.hold(
      q.largest_over_optimum("l2", "linf", "l1", "spectral"), at_most(1 + ROUNDING),
      swapped("sign", "coordinate", "spectral", "gd")),
     (by("gd", DERIVED, "point"), "A5-point-l2", "ReLU network, one point: gd comes to |x|_2 / 2",
-     q.final_ratio, typically(around(1.0, absolute=0.002 / 1.8875)), LATE),
+     q.final_ratio, typically(around(1.0, absolute=0.002 / 1.8875)), LATE,
+     r"\frac{\|x\|_2}{2}"),
     (by("coordinate", DERIVED, "point"), "A5-point-l1",
      "ReLU network, one point: coordinate descent comes to |x|_inf / 4",
-     q.final_ratio, typically(around(1.0, absolute=0.002 / 0.75)), stopped(300)),
+     q.final_ratio, typically(around(1.0, absolute=0.002 / 0.75)), stopped(300),
+     r"\frac{\|x\|_\infty}{4}"),
     (by("sign", DERIVED, "point"), "A5-point-linf",
      "ReLU network, one point: sign descent comes to |x|_1 for every active positive neuron",
-     lambda run: np.abs(q.final_ratio(run) - 1), at_most(1e-3, 0.0), stopped(60)),
+     lambda run: np.abs(q.final_ratio(run) - 1), at_most(1e-3, 0.0), stopped(60),
+     r"\|x\|_1"),
     (by("gd", DERIVED, "orthogonal"), "A5-orthogonal",
      "ReLU network, orthogonal points: gd comes near R / (2 (sqrt n+ + sqrt n-))",
-     q.final_ratio, typically(at_least(0.9, 1.0)), FEW_NEURONS),
+     q.final_ratio, typically(at_least(0.9, 1.0)), FEW_NEURONS,
+     r"\frac{R}{2\,(\sqrt{n_+} + \sqrt{n_-})}"),
     (by("gd", KKT, "narrow"), "A5-local",
      "ReLU network, 20 neurons, orthogonal points: where gd fits them, it aligns with the direction of l2",
      lambda run: q.final_stationarity(run).isel(seed=last(q.separated(run))),
@@ -226,10 +235,12 @@ CLAIMS.hold(
        q.final_stationarity, typically(at_least(least, 1.0)), FEW_STEPS)
       for algorithm, least in (("gd", 0.96), ("sign", 0.83), ("spectral", 0.93), ("coordinate", 0.4))),
     (by(["gd", "spectral"], DERIVED, "fine"), "A6-growth", f"gd, spectral: {GROWTH}",
-     q.growth_surplus, at_least(0.0), LONG_STEPS),
+     q.growth_surplus, at_least(0.0), LONG_STEPS,
+     r"\int L \left(\frac{1}{\beta} - 1\right) d\log\|\theta\|"),
     # of flow; steps of finite length chatter about it, and one seed in sixteen falls a little short
     (by(["sign"], DERIVED, "fine"), "A6-growth-sign", f"sign: {GROWTH}",
-     q.growth_surplus, typically(at_least(0.0)), LONG_STEPS),
+     q.growth_surplus, typically(at_least(0.0)), LONG_STEPS,
+     r"\int L \left(\frac{1}{\beta} - 1\right) d\log\|\theta\|"),
     *((CLAIMS.about("main", source=FIGURE, applies=q.as_measured), f"A7-{NORM[algorithm]}",
        NEAR.format(NORM[algorithm], algorithm), q.off_diagonal(NORM[algorithm]), typically(at_most(most)),
        POWERS[NORM[algorithm]])
@@ -252,7 +263,8 @@ CLAIMS.hold(
     # log(1e-4 / 1e-8) by theory; a prototype, whose band this is, measured 8.6
     (by("adam", CONNECTION, "adam_4", "adam_8"), "A8-shift", "the switch moves with log(1/eps)",
      lambda runs: q.SWITCH.quantity(runs["adam_8"]) - q.SWITCH.quantity(runs["adam_4"]),
-     typically(between(7.9, 9.3, math.log(1e4))), ON_LOG_LOSS),
+     typically(between(7.9, 9.3, math.log(1e4))), ON_LOG_LOSS,
+     r"T_{\varepsilon} - T_1 = \log(1/\varepsilon)"),
     *((by("adam", CONNECTION, run), f"A8-linf-falls-{digit}",
        f"{EPS.format(digit)}: after the switch the linf margin falls below 0.9 of the largest",
        lambda run: last(q.of_largest(run, "linf")), typically(at_most(0.9)), ON_LOG_LOSS)

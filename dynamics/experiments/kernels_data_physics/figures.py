@@ -9,7 +9,7 @@ from dynamics import plots
 from dynamics.experiments.kernels_data_physics import network_figures as networks
 from dynamics.experiments.kernels_data_physics import quantities, setting
 from dynamics.experiments.kernels_data_physics.network_figures import net, seeds
-from dynamics.study import Run, first, last
+from dynamics.study import Run, first, hitting_time, last
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -165,7 +165,7 @@ def table(run: Run) -> str:
             found = [[str(step), f"{low:.2f} to {high:.2f}"] for step, low, high in ends]
             return plots.text_table([["step", "variance over its prediction"], *found])
         case setting.SpectralBias():
-            times = quantities.hitting_times(run).mean("seed")
+            times = hitting_time(run.fit).mean("seed")
             found = [(f"A={a:g}", times.sel(amplitude=a)) for a in run.amplitude.values]
             found = [("predicted", run.predicted_time), *found]
             return rows("frequency", run.frequency.values, *found, form=".1f", missing="not reached")

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 
 from dynamics import Axis, Job, Problem, results
@@ -20,6 +19,7 @@ from dynamics.models.ntk_two_layer import NTKTwoLayer
 from dynamics.observables import eigenfeatures
 from dynamics.study.config import Config, TimedConfig, setting
 from dynamics.study.images import OnImages
+from dynamics.study.quantities import amplitude
 from kernels import spectra
 from kernels.regression import Kernel
 
@@ -76,9 +76,7 @@ class SpectralBias(TrainedLayers, TimedConfig):
         problem = self.problem(data, self.network(self.width, doubled=True))
         how["observe"] = {"output": o.outputs}
         found = (yield {"circle": Job(problem, named("gd", self.learning_rate), **how)})["circle"]
-        phi = xr.DataArray(2 * np.pi * np.arange(self.grid) / self.grid, dims="point")
-        target = found.amplitude * np.cos(found.frequency * phi)
-        fit = (found.output * target).sum("point") / (target**2).sum("point")
+        fit = amplitude(found.output, found.frequency) / found.amplitude
         fit.attrs = {"long_name": "share of the target that is learned"}
         return found.assign(fit=fit, predicted_time=("frequency", when))
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from dynamics import plots
 from dynamics.experiments.kernels_data_physics import quantities
+from dynamics.study import hitting_time
 from dynamics.words import counted
 
 COLOURS = plots.COLOURS
@@ -145,7 +146,7 @@ def spectral_bias(config, dataset):
     plots.time_axis(left, steps)
     title = f"one frequency after another ($A$ = {float(dataset.amplitude[0]):g})"
     plots.label(left, y="share of the target not learned", title=title, log="y", ylim=(0.03, 1.4))
-    times = quantities.hitting_times(dataset)
+    times = hitting_time(dataset.fit)
     for number, found in enumerate(times.median("seed").transpose("amplitude", "frequency")):
         name = f"networks, $A$ = {float(found.amplitude):g}"
         found = found.dropna("frequency")

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.experiments.kernels_data_physics.setting import KernelConvergence, LearningCurves
-from dynamics.study import Bracketed, Law, Run, first, first_above, last, power_law
+from dynamics.study import Bracketed, Law, Run, first, hitting_time, last, power_law
 from dynamics.study.bands import MORE_RECORDS
 from dynamics.study.quantities import falls_between
 from kernels import spectra
@@ -76,18 +76,13 @@ def posterior_ratio(run) -> xr.DataArray:
     return (run.variance_limit / run.posterior_variance).min("point", skipna=False)
 
 
-def hitting_times(run) -> xr.DataArray:
-    """First time at which a tenth is unlearned, interpolated in the share's logarithm; or NaN."""
-    return first_above(-np.log((1 - run.fit).clip(min=1e-300)), np.log(10))
-
-
 def time_error(run) -> Bracketed:
     """Largest distance from 1, over frequencies, of measured over predicted times at the first amplitude.
 
     One that is never reached is later than the last record.
     """
     run = run.isel(amplitude=0)
-    times = hitting_times(run).fillna(last(run.step))
+    times = hitting_time(run.fit).fillna(last(run.step))
     ends = xr.apply_ufunc(
         falls_between, run.step.astype(float), 1 - run.fit, 0.1,
         input_core_dims=[["step"], ["step"], []], output_core_dims=[[], []], vectorize=True,
