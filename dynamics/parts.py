@@ -17,6 +17,7 @@ import numpy as np
 
 from dynamics import names
 from dynamics.descriptions import checksum, describe
+from dynamics.startup import for_once
 from dynamics.words import as_integer
 from kernels.arrays import native
 
@@ -215,10 +216,13 @@ def merge(numbers: Sequence[Any], rest: Any) -> Any:
 def as_one(method: Callable[..., T]) -> Callable[..., T]:
     """A part's method that, called by itself, is one program rather than one of each operation in it."""
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def program(rest, numbers):
+    def one(rest, numbers):
         given, named = merge(numbers, rest)
         return method(*given, **named)
+
+    @functools.cache
+    def program():
+        return jax.jit(one, static_argnums=0, compiler_options=for_once())
 
     @functools.wraps(method)
     def call(*given: Any, **named: Any) -> T:
@@ -226,7 +230,7 @@ def as_one(method: Callable[..., T]) -> Callable[..., T]:
         inside = any(isinstance(leaf, jax.core.Tracer | _NoNumber) for leaf in (*numbers, *rest.leaves))
         if inside or not _is_hashable(rest):
             return method(*given, **named)
-        return program(rest, numbers)
+        return program()(rest, numbers)
 
     return call
 

@@ -265,6 +265,19 @@ def let_programs_go() -> None:
             jax.clear_caches()
 
 
+def for_once() -> dict[str, int] | None:
+    """Options to compile what runs once by: on a CPU, where that is most of its cost, with less effort.
+
+  
+    """
+    import jax
+
+    level = "xla_backend_optimization_level"
+    if jax.default_backend() != "cpu" or level in os.environ.get("XLA_FLAGS", ""):
+        return None
+    return {level: 1}
+
+
 @functools.cache
 def cpu_name() -> str:
     """The CPU's model, as the system names it."""

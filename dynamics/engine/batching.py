@@ -7,7 +7,7 @@ beats a `lax.map` over stacked data, which copies a run's data whenever it is en
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -18,6 +18,7 @@ from jaxtyping import PyTree
 
 from dynamics.keys import raw
 from dynamics.parts import merge, partition
+from dynamics.startup import for_once
 
 Strategy = Literal["auto", "vmap", "map"]
 RUNS = PartitionSpec("runs")
@@ -25,6 +26,7 @@ EVERYWHERE = PartitionSpec()
 
 MAX_LANES = 64  # of `map`: beyond that, starting a program costs nothing beside running it
 CACHE_BYTES = 2**20  # what the lanes of a device may touch at every step, to stay in its own cache
+STEP_LANES = {"vmap": 256, "map": 1}  # a step takes about as long as this many lanes more, however few there are
 SHARED_CACHE_BYTES = 2**23  # what one run may touch, for runs on several cores not to evict each other
 
 
@@ -83,11 +85,13 @@ def mesh(step_bytes: int) -> Mesh:
 
 
 def lanes(strategy: Literal["vmap", "map"], num_runs: int, devices: int, lane_bytes: int, fit: int) -> int:
-    """Runs side by side on each device.
+    """Runs side by side on each device: a power of two, so that another number of seeds seldom compiles anew.
+
+    The last chunk is filled up with runs whose results are dropped.
 
     Args:
       strategy: see above.
-      num_runs: of all chunks together; chunks are made of equal size.
+      num_runs: of all chunks together.
       devices: in the mesh.
       lane_bytes: what one more run adds to what a step touches.
       fit: the most runs a device has memory for.
@@ -95,9 +99,8 @@ def lanes(strategy: Literal["vmap", "map"], num_runs: int, devices: int, lane_by
     most = max(1, fit)
     if strategy == "map":
         most = min(most, MAX_LANES, max(1, CACHE_BYTES // max(lane_bytes, 1)))
-    most = min(most, -(-num_runs // devices))
-    chunks = -(-num_runs // (devices * most))
-    return -(-num_runs // (devices * chunks))
+    powers = [2**k for k in reversed(range(most.bit_length()))]
+    return min(powers, key=lambda power: -(-num_runs // (devices * power)) * (power + STEP_LANES[strategy]))
 
 
 class Reentrant(Exception):
@@ -109,10 +112,10 @@ class Program:
 
     `run` is one run's; `common` is too unless all runs share their data; `extra` is all runs'. With
     `reuse`, results are written where earlier ones are no longer needed: fresh memory costs more than
-    filling it.
+    filling it. A task that every run does `once` is compiled with less effort (`startup.for_once`).
     """
 
-    def __init__(self, task: Callable[..., Any], *, reuse: bool = False):
+    def __init__(self, task: Callable[..., Any], *, reuse: bool = False, once: bool = False):
         def one(plan, numbers, run, common, extra):
             return task(plan, *merge(numbers, plan.rest), *run, common, *extra)
 
@@ -149,11 +152,14 @@ class Program:
         self._alone = jax.jit(
             lambda plan, numbers, run, common: one(plan, numbers, run, common, ()), static_argnums=0
         )
-        if reuse:
-            self._chunk = jax.jit(over, static_argnums=0, donate_argnums=5, keep_unused=True)
-        else:
-            self._chunk = jax.jit(chunk, static_argnums=0)
+        settings = {"donate_argnums": 5, "keep_unused": True} if reuse else {}
+        self._jit = partial(jax.jit, over if reuse else chunk, static_argnums=0, **settings)
+        self._once = once
         self._safe: set[Plan] = set()
+
+    @cached_property
+    def _chunk(self):
+        return self._jit(compiler_options=for_once() if self._once else None)
 
     def __call__(
         self,
@@ -215,7 +221,10 @@ def blank(plan: Plan, shapes: PyTree) -> PyTree:
 @lru_cache(maxsize=32)
 def _zeros(wanted: tuple[tuple[tuple[int, ...], Any], ...], sharding: NamedSharding) -> Callable[[], list]:
     # one program, where an array at a time would be one for every shape
-    return jax.jit(lambda: [jnp.zeros(*one) for one in wanted], out_shardings=sharding)
+    def zeros():
+        return [jnp.zeros(*one) for one in wanted]
+
+    return jax.jit(zeros, out_shardings=sharding, compiler_options=for_once())
 
 
 def everywhere(plan: Plan, tree: PyTree) -> PyTree:

@@ -36,14 +36,14 @@ class State(NamedTuple):
     collections: PyTree = ()
 
 
-@partial(Program, reuse=True)
+@partial(Program, reuse=True, once=True)
 def sample(plan, data, seed, nothing):
     """A run's data; a program of its own, which problems on the same data share."""
     del nothing
     return data.sample(named_key(seed_key(seed, plan.root), "data"))
 
 
-@Program
+@partial(Program, once=True)
 def start(plan, problem, recipe, observe, observe_end, seed, draw):
     """A run's initial state, and what else belongs to it and does not change: its masks."""
     del observe, observe_end
