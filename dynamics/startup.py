@@ -266,10 +266,7 @@ def let_programs_go() -> None:
 
 
 def for_once() -> dict[str, int] | None:
-    """Options to compile what runs once by: on a CPU, where that is most of its cost, with less effort.
-
-  
-    """
+    """Options to compile what runs once by: on a CPU, where that is most of its cost, with less effort."""
     import jax
 
     level = "xla_backend_optimization_level"

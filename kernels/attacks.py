@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from kernels import checks, products
@@ -98,11 +99,26 @@ class Attack:
         labels: Float[Array, " points"] | Int[Array, " points"],
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "points *shape"]:
-        """The most adverse points visited."""
+        """The most adverse points visited.
+
+        A `predict` that is a pytree of numbers (as `regression.predictor` gives, or `jax.tree_util.Partial` of a
+        network and its parameters) shares one compiled program with those of equal structure.
+        """
         x = products.floating(x)
         if self.random_start and key is None:
             raise ValueError("an attack with a random start needs a key")
+        numbers = (self.radius, self.step_size, predict, x, labels, key)
+        if not is_tree(predict) or any(
+            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(numbers)
+        ):
+            return self._ascent(predict, x, labels, key)
+        others = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("radius", "step_size")
+        }
+        others["box"] = None if self.box is None else tuple(map(float, self.box))
+        return _compiled(tuple(others.items()), *numbers)
 
+    def _ascent(self, predict, x, labels, key):
         def height(points):
             values = adversity(predict(points), labels, self.raised)
             return jnp.sum(values), values
@@ -147,6 +163,18 @@ class Attack:
         g = jax.random.normal(around, x.shape, x.dtype)
         share = jax.random.uniform(far, (len(x), *(1,) * (x.ndim - 1)), x.dtype)
         return self.radius * share ** (1 / math.prod(x.shape[1:])) * products.units(g, _axes(g))
+
+
+def is_tree(predict: Any) -> bool:
+    """Whether a function is a pytree of numbers: what is compiled of it serves others of its structure."""
+    leaves = jax.tree.leaves(predict)
+    numbers = all(isinstance(leaf, jax.Array | np.ndarray | np.number | float | int) for leaf in leaves)
+    return numbers and not jax.tree_util.all_leaves([predict])
+
+
+@partial(jax.jit, static_argnums=0)
+def _compiled(others, radius, step_size, predict, x, labels, key):
+    return Attack(radius, step_size=step_size, **dict(others))._ascent(predict, x, labels, key)
 
 
 def _axes(points):

@@ -24,7 +24,7 @@ from kernels import checks
 from kernels.attacks import Attack, Predict, adversity
 from kernels.products import full_precision
 from kernels.randomness import own_keys
-from kernels.regression import Kernel
+from kernels.regression import Kernel, Predictor
 
 Outer = Literal["squared", "cross_entropy"]
 Labels = Float[Array, " samples"] | Int[Array, " samples"]
@@ -65,10 +65,10 @@ def predictor(
     support: Float[Array, "support dim"],
     labels: Float[Array, "support *outputs"],
     ridge: ScalarLike = 1e-6,
-) -> Predict:
+) -> Predictor:
     r"""$f_S$ as a function of points; what depends on S alone is computed once, here."""
     alpha = coefficients(kernel, support, labels, ridge)
-    return full_precision(lambda x: jnp.tensordot(kernel(x, support), alpha, 1))
+    return Predictor(kernel, support, alpha)
 
 
 def one_hot(

@@ -8,6 +8,8 @@ For the mean loss $\frac1{2n} \sum$, divide times and learning rates by n.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -150,12 +152,27 @@ def coefficients(
     return jnp.tensordot(modes.vectors * share[None], jnp.tensordot(modes.vectors.T, targets, 1), 1)
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["train", "alpha"], meta_fields=["kernel"])
+@dataclass(frozen=True)
+class Predictor:
+    r"""$x \mapsto \Theta(x, X)\alpha$: a function, and a pytree of the numbers in it."""
+
+    kernel: Kernel
+    train: Float[Array, "samples dim"]
+    alpha: Float[Array, "samples *outputs"]
+
+    @full_precision
+    def __call__(self, x: Float[Array, "points dim"]) -> Float[Array, "points *outputs"]:
+        """The prediction at points."""
+        return jnp.tensordot(self.kernel(x, self.train), self.alpha, 1)
+
+
 def predictor(
     kernel: Kernel, train: Float[Array, "samples dim"], alpha: Float[Array, "samples *outputs"]
-) -> Callable[[Float[Array, "points dim"]], Float[Array, "points *outputs"]]:
+) -> Predictor:
     r"""$x \mapsto \Theta(x, X)\alpha$, differentiable in x as far as the kernel is."""
     checks.shaped("alpha", alpha, len(train), "...")
-    return full_precision(lambda x: jnp.tensordot(kernel(x, train), alpha, 1))
+    return Predictor(kernel, train, alpha)
 
 
 @full_precision

@@ -6,6 +6,7 @@ circle: up to aliasing). Kernels are functions of two lists of points, as everyw
 are evaluated in double precision: an eigenvalue that rounding would leave less than two digits is 0.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -80,7 +81,7 @@ def sphere(kernel: Kernel, degrees: int | Sequence[int], dim: int, nodes: int | 
         raise ValueError(f"degrees must be at most {count}, what {count} nodes resolve, got {highest}")
     if 100 * dim > count**2:
         raise ValueError(f"dim must be at most {count**2 // 100}, what {count} nodes resolve, got {dim}")
-    at, weights = special.roots_legendre(count)
+    at, weights = _nodes(count)
     theta, weights = (at + 1) * np.pi / 2, weights * np.pi / 2
     around = np.zeros((count, dim))
     around[:, 0], around[:, 1] = np.cos(theta), np.sin(theta)
@@ -89,6 +90,12 @@ def sphere(kernel: Kernel, degrees: int | Sequence[int], dim: int, nodes: int | 
     harmonics = itertools.islice(_harmonics(dim, np.cos(theta)), highest + 1)
     found = [_resolved(values * harmonic, degree) for degree, harmonic in enumerate(harmonics)]
     return np.array([found[degree] for degree in listed])
+
+
+@functools.lru_cache(maxsize=8)
+def _nodes(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss and Legendre's nodes and weights: a thousand take a second."""
+    return special.roots_legendre(count)
 
 
 def _resolved(terms: Float[np.ndarray, " nodes"], degree: int) -> float:

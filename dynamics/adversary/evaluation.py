@@ -19,6 +19,7 @@ from dynamics.adversary.random_search import random_search
 from dynamics.data.sample import Sample
 from dynamics.keys import named_key
 from dynamics.problem import losses
+from kernels.attacks import is_tree
 
 Outputs = Callable[[Float[Array, "samples *shape"]], Float[Array, "samples *classes"]]
 
@@ -167,7 +168,8 @@ def evaluate(
     """Accuracies under all attacks, with a warning where the usual one cannot be trusted.
 
     Args:
-      outputs: the model: inputs to one score each, or to one logit a class.
+      outputs: the model: inputs to one score each, or to one logit a class. A pytree of its parameters, such
+        as `jax.tree_util.Partial(apply, params)`, is compiled once for all of its structure.
       labels: -1 and +1 for scores, class numbers for logits.
       options: of `survivors`, such as `source=` for transferred points.
 
@@ -177,20 +179,28 @@ def evaluate(
     sample = _sample(jax.eval_shape(outputs, x), x, labels)
     options.setdefault("attack", ATTACKS if options.get("source") is not None else WITHOUT_SOURCE)
 
-    @jax.jit
-    def measure(key, radius):
-        slopes = gradients(outputs, sample)
-        alive = survivors(key, outputs, sample, radius, **options)
-        return jnp.mean(alive.astype(x.dtype), axis=1), masking(slopes)
-
     ball.check_radius(radius)
-    found, (size, zeros) = measure(key, radius)
+    source = options.pop("source", None)
+    others = tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in sorted(options.items()))
+    if is_tree(outputs) and (source is None or is_tree(source)):
+        found, (size, zeros) = _measured(others, outputs, source, key, sample, radius)
+    else:  # a program of its own, which goes with the function
+        measured = jax.jit(lambda *numbers: _measure(others, outputs, source, *numbers))
+        found, (size, zeros) = measured(key, sample, radius)
     accuracy = dict(zip(options["attack"], found.tolist(), strict=True))
     told = suspicions(accuracy, float(zeros))
     for sentence in told:
         asides.warn(sentence, stacklevel=2)
     over = accuracy["pgd"] - accuracy["worst"] if {"pgd", "worst"} <= set(accuracy) else float("nan")
     return Evaluation(accuracy, over, float(size), float(zeros), tuple(told))
+
+
+def _measure(others, outputs, source, key, sample, radius):
+    alive = survivors(key, outputs, sample, radius, source=source, **dict(others))
+    return jnp.mean(alive.astype(sample.x.dtype), axis=1), masking(gradients(outputs, sample))
+
+
+_measured = jax.jit(_measure, static_argnums=0)
 
 
 def masking(slopes: Float[Array, "samples dim"]) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -26,7 +26,10 @@ EVERYWHERE = PartitionSpec()
 
 MAX_LANES = 64  # of `map`: beyond that, starting a program costs nothing beside running it
 CACHE_BYTES = 2**20  # what the lanes of a device may touch at every step, to stay in its own cache
-STEP_LANES = {"vmap": 256, "map": 1}  # a step takes about as long as this many lanes more, however few there are
+STEP_LANES = {
+    "vmap": 256,
+    "map": 1,
+}  # a step takes about as long as this many lanes more, however few there are
 SHARED_CACHE_BYTES = 2**23  # what one run may touch, for runs on several cores not to evict each other
 
 

@@ -38,6 +38,23 @@ def test_a_linear_score_loses_exactly_the_points_within_reach():
     assert found.suspicions == ()
 
 
+def test_trees_of_equal_structure_share_one_program():
+    labels, traced = np.sign(X[:, 0]), []
+
+    def score(w, x):
+        traced.append(len(x))
+        return x @ w
+
+    def found(w, radius, function):
+        return evaluate(KEY, function(score, w), X, labels, radius, trials=20, steps=2, margin_steps=2)
+
+    first, w = found(jnp.ones(X.shape[1]), 0.1, jax.tree_util.Partial), jnp.arange(1.0, X.shape[1] + 1)
+    compiled = len(traced)
+    second = found(w, 0.2, jax.tree_util.Partial)
+    assert len(traced) == compiled + 1  # for its shape
+    assert second.accuracy == found(w, 0.2, lambda f, w: lambda x: f(w, x)).accuracy != first.accuracy
+
+
 def test_each_attack_alone_and_the_worst_of_them():
     labels = np.argmax(X @ W, axis=1)
     sample = Sample(jnp.asarray(X), jnp.ones(60), jnp.asarray(labels), jnp.asarray(labels))

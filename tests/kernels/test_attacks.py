@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels import regression
 from kernels.attacks import Attack, adversity, correct
 
 
@@ -135,3 +136,38 @@ def test_integer_inputs_are_attacked_as_numbers(untyped):
 def test_a_random_start_needs_a_key(untyped):
     with pytest.raises(ValueError, match="needs a key"):
         Attack(0.1, random_start=True).perturb(lambda p: p[:, 0], jnp.ones((1, 2)), jnp.ones(1))
+
+
+def test_predictors_of_equal_structure_share_one_program():
+    rng = np.random.default_rng(0)
+    x, labels, traced = jnp.asarray(rng.normal(size=(4, 3))), jnp.asarray([1.0, -1, 1, -1]), []
+
+    def kernel(points, others):
+        traced.append(len(points))
+        return jnp.tanh(points @ others.T)
+
+    def found(seed, radius, function):
+        train, alpha = (jnp.asarray(np.random.default_rng(seed).normal(size=size)) for size in ((5, 3), 5))
+        predict = regression.predictor(kernel, train, alpha)
+        return Attack(radius, steps=3).perturb(predict if function is None else function(predict), x, labels)
+
+    first = found(1, 0.1, None)
+    compiled = len(traced)
+    second = found(2, 0.3, None)
+    assert len(traced) == compiled > 0
+    for seed, radius, points in ((1, 0.1, first), (2, 0.3, second)):
+        plain = found(seed, radius, lambda predict: lambda p: predict(p))
+        np.testing.assert_allclose(points, plain, rtol=1e-12)
+
+
+def test_a_predictor_is_mapped_and_differentiated_like_any_tree():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
+    stacked = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4)))
+
+    def risen(alpha):
+        predict = regression.predictor(lambda p, z: p @ z.T, x, alpha)
+        return predict(Attack(0.1).perturb(predict, x, jnp.ones(4)))
+
+    expected = [np.asarray(x @ x.T @ a) - 0.1 * np.abs(np.asarray(x.T @ a)).sum() for a in stacked]
+    np.testing.assert_allclose(jax.vmap(risen)(stacked), expected, rtol=1e-12)
+    assert jax.grad(lambda alpha: risen(alpha).sum())(stacked[0]).shape == (4,)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate
+from scipy import integrate, special
 
 from kernels import closed_form, spectra
 
@@ -61,6 +61,12 @@ def test_sphere_agrees_with_another_quadrature_and_sums_to_the_diagonal(dim):
     total = np.cumsum([value * spectra.multiplicity(k, dim) for k, value in enumerate(found)])
     # Theta(x, x) = (1 + 1) / 2 + 1 / 2; the tail of degrees beyond K is of order 1 / K
     assert 1.5 - total[79] == pytest.approx((1.5 - total[39]) / 2, rel=0.15)
+
+
+def test_nodes_are_computed_once(monkeypatch):
+    first = spectra.sphere(lambda x, z: jnp.exp(x @ z.T), 2, 3, nodes=321)
+    monkeypatch.setattr(special, "roots_legendre", None)
+    np.testing.assert_array_equal(spectra.sphere(lambda x, z: jnp.exp(x @ z.T), 2, 3, nodes=321), first)
 
 
 def test_sphere_resolves_high_degrees_and_says_where_it_does_not():
