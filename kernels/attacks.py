@@ -101,8 +101,8 @@ class Attack:
     ) -> Float[Array, "points *shape"]:
         """The most adverse points visited.
 
-        A `predict` that is a pytree of numbers (as `regression.predictor` gives, or `jax.tree_util.Partial` of a
-        network and its parameters) shares one compiled program with those of equal structure.
+        A `predict` that is a pytree of numbers (as `regression.predictor` gives, or `jax.tree_util.Partial`
+        of a network and its parameters) shares one compiled program with those of equal structure.
         """
         x = products.floating(x)
         if self.random_start and key is None:

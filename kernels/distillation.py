@@ -21,7 +21,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
 from kernels import checks
-from kernels.attacks import Attack, Predict, adversity
+from kernels.attacks import Attack, adversity
 from kernels.products import full_precision
 from kernels.randomness import own_keys
 from kernels.regression import Kernel, Predictor
