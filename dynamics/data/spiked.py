@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
-from scipy import stats
+from scipy.special import ndtr
 
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import at_step, named_key
@@ -100,4 +100,4 @@ class Spiked:
         lead = math.sqrt(dim) * (mean - radius)
         if noise == 0:
             return 1.0 if lead > 0 else 0.0 if lead < 0 else 0.5
-        return float(stats.norm.cdf(lead / noise))
+        return float(ndtr(lead / noise))
