@@ -19,7 +19,6 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from scipy import integrate
 
 from kernels import angles, checks, products
 from kernels.angles import Angle
@@ -290,6 +289,8 @@ def fluctuation(
 
     Raises: ValueError: an unknown name, or a negative norm.
     """
+    from scipy import integrate  # a fifth of a second, which few runs need
+
     checks.one_of("trained", trained, Literal["first", "second"])
     checks.number("square_norm", square_norm, low=0)
     checks.number("output_fourth_moment", output_fourth_moment, low=0)

@@ -53,7 +53,8 @@ def test_the_first_command_is_the_main_job_with_a_picture(tmp_path):
 @pytest.fixture(scope="module")
 def python(reference, tmp_path_factory):
     """Runs Python with some words in a folder; it must end well."""
-    nursery = reference("nursery").Nursery(tmp_path_factory.mktemp("nursery"), os.environ)
+    quick = os.environ | {"XLA_FLAGS": os.environ["DYNAMICS_TESTS_QUICK"]}
+    nursery = reference("nursery").Nursery(tmp_path_factory.mktemp("nursery"), quick)
 
     def run(words, folder):
         code, _, said = nursery.run(words, folder)
