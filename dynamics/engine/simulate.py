@@ -54,6 +54,7 @@ def simulate(
     steps: int,
     observe: Mapping[str, Observable] | None = None,
     observe_end: Mapping[str, Observable] | None = None,
+    parameters: bool = False,
     when: Sequence[int] | None = None,
     seeds: int | Sequence[int] = 8,
     batch_size: int | None = None,
@@ -75,8 +76,8 @@ def simulate(
     recorded of it from then on is NaN.
 
     Args:
-      problem, descent, steps, observe, observe_end, when, batch_size, root: what is trained, and what is
-        recorded of it; `engine.job.Job` explains each.
+      problem, descent, steps, observe, observe_end, parameters, when, batch_size, root: what is trained, and
+        what is recorded of it; `engine.job.Job` explains each.
       seeds, engine, strategy, memory, checkpoint, checkpoint_every, share: how that is executed;
         `engine.execution.Execution` explains each.
 
@@ -95,6 +96,7 @@ def simulate(
         steps=steps,
         observe=observe,
         observe_end=observe_end,
+        parameters=parameters,
         when=when,
         batch_size=batch_size,
         root=root,
