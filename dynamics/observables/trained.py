@@ -1,8 +1,8 @@
 """Trained parameters in a result: each by a name of its own, and networks made of them again.
 
-A leaf of the parameters at `Dense_0/kernel` is the variable `parameters.Dense_0.kernel`, and what the model
-keeps beside them is `collections.batch_stats.norm.mean`; other signs in names are written as in web addresses,
-so that a variable has one path.
+Parameters at `Dense_0/kernel` are the variable `parameters.Dense_0.kernel`, and what the model keeps beside
+them is `collections.batch_stats.norm.mean`; other signs in names are written as in web addresses, so that a
+variable has one path.
 """
 
 import importlib
