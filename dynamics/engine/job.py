@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import optax
 
-from dynamics.descent import Descent, named, objective, recipe_of
+from dynamics.descent import Descent, named, objective, recipe_of, refuse_other_than_full_batches
 from dynamics.engine import checks, hidden, seed_numbers
 from dynamics.engine.schedule import recording_times
 from dynamics.keys import MOST
@@ -79,6 +79,7 @@ class Job:
         checks.observables(observe, observe_end)
         checks.coordinates(observe | observe_end)
         recipe = recipe_of(descent)
+        refuse_other_than_full_batches(recipe, problem, self.batch_size)
         hidden.refuse(problem=problem, descent=recipe, observe=observe, observe_end=observe_end)
         seed_numbers.refuse(problem, recipe, observe, observe_end)
         ambient = bool(jax.config.jax_enable_x64)
