@@ -11,6 +11,8 @@ _PLACES = {
     "Problem": "dynamics.problem",
     "Observable": "dynamics.observables.base",
     "observable": "dynamics.observables.base",
+    "parameters": "dynamics.observables.trained",
+    "predictor": "dynamics.observables.trained",
     "steepest": "dynamics.descent",
     "Experiment": "dynamics.experiments.base",
     "Axis": "dynamics.parts",

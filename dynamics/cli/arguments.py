@@ -174,6 +174,13 @@ def add_engine(parser: Parser) -> None:
     add_memory(parser)
 
 
+def add_overwrite(parser: Parser) -> None:
+    """The flag that lets a run replace another."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the run in --out DIR, once the new one is finished"
+    )
+
+
 def add_memory(parser: Parser) -> None:
     """The flag that bounds memory."""
     parser.add_argument(

@@ -31,6 +31,8 @@ def run(argv: list[str]) -> int:
         "command": shlex.join(["dynamics", "run", *argv]),
     }
     meeting = arguments.processes(args)
+    if meeting is not None and args.overwrite:
+        raise ValueError("--overwrite is for a run of one process: give --distributed a new folder")
     if meeting is not None and args.out is None:
         raise ValueError("--distributed needs --out DIR: the folder that the processes share")
     from dynamics.cli.start import start_jax
@@ -45,9 +47,10 @@ def run(argv: list[str]) -> int:
     from dynamics.engine.batching import choose
 
     choose(args.strategy)
-    found = new_folder(args.out, experiment.name)
+    found = new_folder(args.out, experiment.name, args.overwrite)
     if found.chosen:
         print(f"writing to {found.path}")
+    about["replaces"] = found.replaces
     write_run(found.path, about)
     try:
         return carry_out(experiment, config, about, found.path)
@@ -131,6 +134,7 @@ def command_line() -> Parser:
     parser.add_argument("--first-seed", default="0", metavar="S", help="first seed (default 0)")
     parser.add_argument("--preset", default="small", metavar="NAME", help="small (default), paper, ...")
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default runs/NAME-TIME")
+    arguments.add_overwrite(parser)
     parser.add_argument(
         "--checkpoint", action="store_true", help="also keep the state of unfinished runs, each second"
     )

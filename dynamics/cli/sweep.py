@@ -49,9 +49,10 @@ def sweep(argv: list[str]) -> int:
         from dynamics.sweep.foresight import check_quantities
 
         check_quantities(experiment, grid, args.quantity)
-    found = new_folder(args.out, f"{experiment.name}-sweep")
+    found = new_folder(args.out, f"{experiment.name}-sweep", args.overwrite)
     if found.chosen:
         print(f"writing to {found.path}")
+    about["replaces"] = found.replaces
     write_run(found.path, about)
     try:
         return _carry_out(experiment, grid, about, found.path)
@@ -110,7 +111,7 @@ def resume(argv: list[str], folder: Path, about: dict[str, Any]) -> int:
 
 def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) -> int:
     from dynamics import results
-    from dynamics.cli.folder import refuse_other_config, remove_checkpoint
+    from dynamics.cli.folder import refuse_other_config, remove_checkpoint, take_place
     from dynamics.cli.work import execution, remove_temporary
 
     remove_temporary(folder)
@@ -139,6 +140,7 @@ def _carry_out(experiment: Any, grid: Any, about: dict[str, Any], folder: Path) 
         raise ValueError(f"{error}; the result is kept, and `dynamics plot {folder}` draws it") from None
     from dynamics.sweep.figures import Shown
 
+    folder = take_place(folder, about)
     points = " x ".join(map(str, grid.shape)) + (" points" if len(grid.configs) > 1 else " point")
     wall, seeds = float(dataset.attrs.get("wall_s", 0)), counted(dataset.sizes["seed"], "seed")
     print(f"{experiment.name}: {points}, {seeds}, {wall:.1f} s")
@@ -203,6 +205,7 @@ def command_line() -> Parser:
     parser.add_argument("--first-seed", default="0", metavar="S", help="first seed (default 0)")
     parser.add_argument("--preset", default="small", metavar="NAME", help="small (default), paper, ...")
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default runs/NAME-sweep-TIME")
+    arguments.add_overwrite(parser)
     parser.add_argument(
         "--checkpoint", action="store_true", help="also keep the state of unfinished runs, each second"
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dynamics.cli.folder import refuse_other_config, remove_checkpoint
+from dynamics.cli.folder import refuse_other_config, remove_checkpoint, take_place
 from dynamics.words import counted, printable
 
 EXIT_INTERRUPTED = 130
@@ -67,9 +67,10 @@ def conclude(experiment: Any, dataset: Any, about: dict[str, Any], folder: Path)
     verdicts = experiment.judge(dataset)
     write_verdicts(verdicts, folder / "claims.json")
     paths = draw(experiment, dataset, folder, about.get("command", ""))
+    folder = take_place(folder, about)
     _report(experiment, dataset, verdicts)
     figures = counted(len(paths), "figure")
-    overview = f"; the overview is {paths[0]}" if paths else ""
+    overview = f"; the overview is {folder / paths[0].name}" if paths else ""
     print(f"\nresult, claims and {figures} in {folder}{overview}")
 
 

@@ -1,5 +1,6 @@
 """Update rules as optax transformations, and the norms that they descend in."""
 
+from dynamics.descent.flow import gradient_flow, refuse_other_than_full_batches
 from dynamics.descent.proximal import proximal, takes_penalty
 from dynamics.descent.rules import (
     NAMES,
@@ -25,6 +26,7 @@ __all__ = [
     "Objective",
     "StepRule",
     "check",
+    "gradient_flow",
     "is_linear",
     "named",
     "norm_of",
@@ -32,6 +34,7 @@ __all__ = [
     "on_log_loss",
     "proximal",
     "recipe_of",
+    "refuse_other_than_full_batches",
     "steepest",
     "steepest_rule",
     "takes_penalty",

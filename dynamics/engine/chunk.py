@@ -38,6 +38,7 @@ class Work:
       times: when to record.
       kept: where to keep progress, and whether also on the way.
       check: refuses data by draws and their seeds; None: the data need no check.
+      tell: is told every recording: step, runs, their values, and their first steps that are not finite.
     """
 
     engine: ModuleType
@@ -53,6 +54,7 @@ class Work:
     kept: Checkpoint | None = None
     on_the_way: bool = False
     check: Callable[[Any, np.ndarray], None] | None = None
+    tell: Callable[[int, np.ndarray, Row, np.ndarray], None] | None = None
     common: Any = None
     saved_at: float = 0.0
     spare: list[Any] = field(default_factory=list)
@@ -264,6 +266,10 @@ class Chunk:
             if len(self._flight) > IN_FLIGHT:
                 jax.block_until_ready(self._flight.pop(0))
             self._fetch(upto=i - IN_FLIGHT)
+            if whole.tell is not None:
+                self._fetch(upto=i)
+                first = batching.gather(states.first_nonfinite_step, len(self.runs))
+                whole.tell(now, self.runs, self.rows[i], first)
             if whole.kept is not None and whole.on_the_way and whole.due():
                 self.keep()
             whole.progress.update(now)

@@ -1,8 +1,10 @@
 """How jobs are executed: seeds, checkpoints, memory, devices; nothing here changes what a job is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import xarray as xr
 
 from dynamics.engine import checks
 from dynamics.engine.batching import Strategy
@@ -32,7 +34,12 @@ class Execution:
       share: (i, n): do the i-th of n shares of the runs only, and leave them in `checkpoint`, where the
         shares of other processes come together.
       label: what the progress line calls this run.
-    Raises: ValueError: seeds, memory or a share that are none, or a share without a checkpoint.
+      callback: called on the host with a step and a Dataset of what was recorded there by `observe`, of those
+        runs that advance together: of all of them at once, if they fit; the Dataset's attribute `job` is the
+        label. Recordings of an earlier process, in the checkpoint, are not told again. What it raises ends
+        the run as Ctrl-C does.
+    Raises: ValueError: seeds, memory or a share that are none, or a share without a checkpoint. TypeError: a
+      callback that is no function.
     """
 
     seeds: int | Sequence[int] = 8
@@ -43,6 +50,7 @@ class Execution:
     memory: int | None = None
     share: tuple[int, int] | None = None
     label: str = "training"
+    callback: Callable[[int, xr.Dataset], object] | None = None
 
     # what is given is checked below, in words: run-time type checkers keep off
     __no_type_check__ = True
@@ -52,6 +60,8 @@ class Execution:
         if self.memory is not None:
             object.__setattr__(self, "memory", integer("memory", self.memory, 1))
         checks.share(self.share, self.checkpoint)
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback must be a function of a step and a Dataset, got {self.callback!r}")
         if self.checkpoint is not None:
             object.__setattr__(self, "checkpoint", Path(self.checkpoint))
 

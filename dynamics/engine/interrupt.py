@@ -4,6 +4,10 @@ import signal
 import threading
 
 
+class Stopped(KeyboardInterrupt):
+    """A callback of the user's raised an exception, its cause: the run ends as by Ctrl-C."""
+
+
 class Interrupts:
     """While entered, the first SIGINT is remembered for `check`; a second one raises at once.
 

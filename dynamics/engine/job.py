@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import optax
 
-from dynamics.descent import Descent, named, recipe_of
+from dynamics.descent import Descent, named, objective, recipe_of, refuse_other_than_full_batches
 from dynamics.engine import checks, hidden, seed_numbers
 from dynamics.engine.schedule import recording_times
 from dynamics.keys import MOST
+from dynamics.observables import trained
 from dynamics.observables.base import Observable
 from dynamics.parts import Bound
 from dynamics.problem import Problem
@@ -28,6 +29,8 @@ class Job:
       steps: number of steps; 0 records the initial state only.
       observe: what to record at every recording time, by name.
       observe_end: what to record once, at the end, by name.
+      parameters: also record all parameters at the end, and what the model keeps beside them: of the result,
+        `parameters` and `predictor` make the trained networks again.
       when: recording times, increasing; `steps` is appended. Default: 64, log-spaced.
       batch_size: samples a step; None takes them all.
       root: from 0 to 2**32 - 1; makes the key that all seeds are folded into.
@@ -46,6 +49,7 @@ class Job:
     steps: int
     observe: Mapping[str, Observable] | None = None
     observe_end: Mapping[str, Observable] | None = None
+    parameters: bool = False
     when: Sequence[int] | None = None
     batch_size: int | None = None
     root: int = 0
@@ -75,9 +79,14 @@ class Job:
         checks.observables(observe, observe_end)
         checks.coordinates(observe | observe_end)
         recipe = recipe_of(descent)
+        refuse_other_than_full_batches(recipe, problem, self.batch_size)
         hidden.refuse(problem=problem, descent=recipe, observe=observe, observe_end=observe_end)
         seed_numbers.refuse(problem, recipe, observe, observe_end)
         ambient = bool(jax.config.jax_enable_x64)
+        float64 = ambient if self.float64 is None else self.float64
+        if self.parameters:
+            with jax.enable_x64(float64):
+                observe_end |= _of_parameters(problem, recipe, self.batch_size)
         sound = {
             "steps": steps,
             "observe": observe,
@@ -86,7 +95,7 @@ class Job:
             "root": integer("root", self.root, 0, MOST),
             "seeds": None if self.seeds is None else tuple(checks.seed_list(self.seeds)),
             "whole": self.whole or self.seeds is not None,
-            "float64": ambient if self.float64 is None else self.float64,
+            "float64": float64,
         }
         for name, value in sound.items():
             object.__setattr__(self, name, value)
@@ -110,3 +119,10 @@ class Job:
         """The same job of other parts."""
         changed = {"problem": problem, "descent": Descent(recipe)}
         return dataclasses.replace(self, **changed, observe=observe, observe_end=observe_end)
+
+
+def _of_parameters(problem: Problem, recipe: Bound, batch_size: int | None) -> dict[str, Observable]:
+    """Observables of all parameters, and of what the model keeps beside them."""
+    one, rule = seed_numbers.typical((problem, recipe))
+    _, params, _ = checks.shapes(one, batch_size, {}, objective(rule))
+    return trained.recorded(params, one.kept_shapes())

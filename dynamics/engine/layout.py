@@ -87,6 +87,24 @@ def share_of(num_runs: int, share: tuple[int, int] | None) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(num_runs)[index::count])
 
 
+def alone(
+    row: Row, first: np.ndarray, runs: np.ndarray, axes: Mapping[str, np.ndarray], seeds: Sequence[int]
+) -> tuple[Row, np.ndarray, dict[str, np.ndarray], list[int]]:
+    """What was recorded of some runs, on the smallest grid of axes and seeds that holds them, NaN elsewhere.
+
+    Returns: values and first steps that are not finite of the grid's runs, its axes and its seeds.
+    """
+    sizes = [*map(len, axes.values()), len(seeds)]
+    places = [np.unique(along) for along in np.unravel_index(runs, sizes)]
+    grid = np.ravel_multi_index(np.ix_(*places), sizes).ravel()
+    at = np.searchsorted(grid, runs)
+    part = Part(at, {}, row, first)
+    _, row, first = together([part], len(grid), 0)
+    values = [*axes.values(), np.asarray(seeds)]
+    values = [each[place] for each, place in zip(values, places, strict=True)]
+    return row, first, dict(zip(axes, values, strict=False)), values[-1].tolist()
+
+
 def together(parts: Sequence[Part], num_runs: int, num_times: int) -> tuple[Row, Row, np.ndarray]:
     """What was recorded and ended of all runs, with NaN for what is missing, and their divergence.
 

@@ -4,7 +4,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +18,11 @@ from dynamics import asides, results, startup
 from dynamics.descent import objective
 from dynamics.descriptions import describe
 from dynamics.engine import batching, checks, labels, layout, seed_numbers
-from dynamics.engine.checkpoint import Checkpoint, Part, identity_of
+from dynamics.engine.checkpoint import Checkpoint, Part, Row, identity_of
 from dynamics.engine.choice import Choice, EngineName, Sized, choose_engine
 from dynamics.engine.chunk import Work
 from dynamics.engine.execution import Execution
-from dynamics.engine.interrupt import Interrupts
+from dynamics.engine.interrupt import Interrupts, Stopped
 from dynamics.engine.job import Job
 from dynamics.engine.progress import Progress
 from dynamics.keys import fixed_generator
@@ -54,6 +54,7 @@ def simulate(
     steps: int,
     observe: Mapping[str, Observable] | None = None,
     observe_end: Mapping[str, Observable] | None = None,
+    parameters: bool = False,
     when: Sequence[int] | None = None,
     seeds: int | Sequence[int] = 8,
     batch_size: int | None = None,
@@ -64,6 +65,7 @@ def simulate(
     checkpoint: str | Path | None = None,
     checkpoint_every: bool = True,
     share: tuple[int, int] | None = None,
+    callback: Callable[[int, xr.Dataset], object] | None = None,
 ) -> xr.Dataset:
     """Train `problem` by `descent` for every seed, recording observables on the way.
 
@@ -75,9 +77,9 @@ def simulate(
     recorded of it from then on is NaN.
 
     Args:
-      problem, descent, steps, observe, observe_end, when, batch_size, root: what is trained, and what is
-        recorded of it; `engine.job.Job` explains each.
-      seeds, engine, strategy, memory, checkpoint, checkpoint_every, share: how that is executed;
+      problem, descent, steps, observe, observe_end, parameters, when, batch_size, root: what is trained, and
+        what is recorded of it; `engine.job.Job` explains each.
+      seeds, engine, strategy, memory, checkpoint, checkpoint_every, share, callback: how that is executed;
         `engine.execution.Execution` explains each.
 
     Returns: a Dataset with dims (axes ..., seed, step, ...) for `observe`, the same without step for
@@ -85,7 +87,8 @@ def simulate(
     Raises:
       ValueError, TypeError: bad arguments, too little memory for one run, or an environment in which JAX
         does not start, before anything is compiled.
-      Interrupted: Ctrl-C; carries the Dataset of what was recorded.
+      Interrupted: Ctrl-C, or an exception of the callback's, its cause; carries the Dataset of what was
+        recorded.
       Unfinished: the share is done, but not those of the other processes.
       MemoryError: one run alone did not fit after all, or the process may not take what JAX needs.
     """
@@ -95,11 +98,15 @@ def simulate(
         steps=steps,
         observe=observe,
         observe_end=observe_end,
+        parameters=parameters,
         when=when,
         batch_size=batch_size,
         root=root,
     )
-    return execute(job, Execution(seeds, checkpoint, checkpoint_every, strategy, engine, memory, share))
+    execution = Execution(
+        seeds, checkpoint, checkpoint_every, strategy, engine, memory, share, callback=callback
+    )
+    return execute(job, execution)
 
 
 def execute(job: Job, execution: Execution) -> xr.Dataset:
@@ -232,14 +239,17 @@ def _train(
     ):
         host = {"progress": progress, "interrupts": interrupts, "kept": kept}
         host["on_the_way"] = execution.checkpoint_every
+        if execution.callback is not None:
+            host["tell"] = partial(_tell, execution, job.observe, asked)
         work = _laid_out(job, asked, sized, shared, host)
         try:
             work.carry_out(mine, parts)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             if not any(part.recorded or part.ended for part in parts):
                 raise
             stopped = _assembled(job, asked, parts, made, begun, complete=False)
-            raise Interrupted(stopped, _where(job, asked, parts)) from None
+            where = str(stop) if isinstance(stop, Stopped) else _where(job, asked, parts)
+            raise Interrupted(stopped, where) from stop.__cause__
         finally:
             progress.close()
     if asked.share is not None:
@@ -293,6 +303,26 @@ def _assembled(job, asked, parts, made, begun, *, complete) -> xr.Dataset:
         observables=job.observed,
         attrs=attrs | results.provenance(),
     )
+
+
+def _tell(execution, observe, asked, step: int, runs: np.ndarray, row: Row, first: np.ndarray) -> None:
+    """Call the user's function with what was recorded of some runs."""
+    row, first, axes, seeds = layout.alone(row, first, runs, asked.axes, asked.seeds)
+    values = results.assemble(
+        {},
+        row,
+        first_nonfinite_step=first,
+        axes=axes,
+        seeds=seeds,
+        times=[],
+        observables=observe,
+        attrs={"job": execution.label},
+    )
+    values = values.drop_vars("step")
+    try:
+        execution.callback(step, values)
+    except Exception as error:
+        raise Stopped(f"the callback raised {type(error).__name__} at step {step}: {error}") from error
 
 
 def _where(job: Job, asked: _Asked, parts: Sequence[Part]) -> str:

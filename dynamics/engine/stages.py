@@ -102,7 +102,8 @@ def execute_each(jobs: Jobs, execution: Execution, arms: str = "") -> dict[str, 
             if not parts or not (arms or done):  # of a single job, its own Dataset
                 raise
             where = f"{name}: {stopped}" if str(stopped) else f"interrupted before {name}"
-            raise Interrupted(results.join(parts, arms or "job").assign_attrs(complete=0), where) from None
+            joined = results.join(parts, arms or "job").assign_attrs(complete=0)
+            raise Interrupted(joined, where) from stopped.__cause__
     if unfinished:
         whole = sum(dataset.first_nonfinite_step.size for dataset in done.values())
         raise Unfinished(whole + sum(e.done for e in unfinished), whole + sum(e.total for e in unfinished))

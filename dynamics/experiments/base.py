@@ -125,7 +125,8 @@ class Experiment:
         try:
             dataset = carry_out(self.train, config, Execution(**execution), self.arms)
         except Interrupted as stopped:
-            raise Interrupted(self.signed(stopped.dataset, config), str(stopped)) from None
+            dataset = self.signed(stopped.dataset, config)
+            raise Interrupted(dataset, str(stopped)) from stopped.__cause__
         return self.signed(dataset, config)
 
     def _own(self, config: Config | None) -> Config:
