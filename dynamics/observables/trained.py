@@ -5,6 +5,7 @@ them is `collections.batch_stats.norm.mean`; other signs in names are written as
 variable has one path.
 """
 
+import dataclasses
 import importlib
 import json
 from collections.abc import Callable, Mapping
@@ -178,7 +179,10 @@ def _rebuilt(said: Any) -> Any:
     if "part" not in said or "code" in said:
         raise _CannotRebuild
     fields = {name.removeprefix("."): _rebuilt(value) for name, value in said.items() if name != "part"}
-    return _named(said["part"])(**fields)
+    kind = _named(said["part"])
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):  # a file calls nothing else
+        raise _CannotRebuild
+    return kind(**fields)
 
 
 def _named(name: str) -> Any:
