@@ -226,11 +226,11 @@ def as_one(method: Callable[..., T]) -> Callable[..., T]:
 
     @functools.wraps(method)
     def call(*given: Any, **named: Any) -> T:
-        numbers, rest = partition((given, named))
-        inside = any(isinstance(leaf, jax.core.Tracer | _NoNumber) for leaf in (*numbers, *rest.leaves))
-        if inside or not _is_hashable(rest):
+        leaves = jax.tree.leaves((given, named))
+        if any(isinstance(leaf, jax.core.Tracer | _NoNumber) for leaf in leaves):
             return method(*given, **named)
-        return program()(rest, numbers)
+        numbers, rest = partition((given, named))
+        return program()(rest, numbers) if _is_hashable(rest) else method(*given, **named)
 
     return call
 

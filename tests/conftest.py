@@ -100,6 +100,7 @@ CASES = {
     "test_descent_on_the_linearised_network_is_the_closed_form": 1,
     "test_direction_attains_the_dual_norm": 4,
     "test_environment_in_which_jax_does_not_start": 2,
+    "test_early_alignment_against_neurons_that_follow_the_gradient": 1,
     "test_equals_the_separate_runs": 1,
     "test_error_falls_with_the_square_root_of_width": 1,
     "test_every_attack_and_support_keeps_to_the_box_of_the_data": 10,

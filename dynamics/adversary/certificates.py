@@ -10,6 +10,8 @@ and an upper bound (a perturbation of that length was found and checked). Where 
 exact. A score of exactly zero counts as an error. Both hold up to rounding of the dtype in use.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,7 +139,12 @@ def two_layer_radius_from_gram(
                 f"a must be >= 0 for the first num_positive={num_positive} neurons and <= 0 for the rest, "
                 f"got {values.tolist()}"
             )
-    a = jnp.asarray(a, z.dtype)
+    return _two_layer(z, gram, jnp.asarray(a, z.dtype), y, num_positive=num_positive)
+
+
+@partial(jax.jit, static_argnames="num_positive", inline=True)
+def _two_layer(z, gram, a, y, *, num_positive):
+    neurons = z.shape[1]
     a = shifted(a, -exponent(a))  # radii and steps are the same
     eps = jnp.finfo(z.dtype).eps
     overshoot = 1 + max(1e-6, 64 * float(eps))
@@ -250,6 +257,13 @@ def max_logit_radius(
             f"max_logit_radius enumerates at most {MAX_PIECES} pairs of pieces, got "
             f"{pieces * (pieces + 1)} from {classes} classes with h={h}: merge equal neurons or use fewer"
         )
+    return _max_logit(z, gram, y, class_signs, h=h)
+
+
+@partial(jax.jit, static_argnames="h", inline=True)
+def _max_logit(z, gram, y, class_signs, *, h):
+    classes, neurons = len(class_signs), z.shape[1]
+    pieces = classes * (2**h - 1)
     eps = jnp.finfo(z.dtype).eps
     overshoot = 1 + max(1e-6, 64 * float(eps))
 
