@@ -119,6 +119,13 @@ def test_the_tables_are_made_from_the_records():
     assert table.notebooks(experiments.names(), ROOT / "notebooks") in PAGES["notebooks"]
 
 
+def test_all_parts_are_listed_with_a_sentence_each():
+    assert table.parts() in PAGES["dynamics"]
+    lines = [line for line in table.parts().splitlines() if line.startswith("- ")]
+    assert len(lines) > 100
+    assert not [line for line in lines if line.endswith(": ")]
+
+
 def _run(line, folder):
     command = [sys.executable, "-m", *shlex.split(line)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -146,6 +146,9 @@ def _dispatch(argv: list[str]) -> int:
         help="a Markdown table: of the claims in DIR/NAME/verdicts.json (in short: DIR/figures/NAME/...), or "
         "of the notebooks DIR/NAME.ipynb",
     )
+    listed.add_argument(
+        "--parts", action="store_true", help="all data, models, rules, attacks and observables instead"
+    )
     for name, text in (
         ("run", "train an experiment for many seeds, draw it, judge its claims"),
         ("sweep", "an experiment over a grid of its settings: phase diagrams, exponents"),
@@ -200,4 +203,4 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     from dynamics.cli import listing
 
-    return listing.listing(args.names, args.table)
+    return listing.listing(args.names, args.table, parts=args.parts)

@@ -7,12 +7,19 @@ from pathlib import Path
 WANTED = ("name", "arxiv", "about")
 
 
-def listing(names: Sequence[str] = (), folder: str | None = None) -> int:
+def listing(names: Sequence[str] = (), folder: str | None = None, *, parts: bool = False) -> int:
     """Print name, arXiv id and one line of every experiment, or of those named.
 
-    Args: folder: of notebooks, of figures, or that of the figures' folder, as `--table` names it: print the
-      table of them instead.
+    Args:
+      folder: of notebooks, of figures, or that of the figures' folder, as `--table` names it: print the
+        table of them instead.
+      parts: print what problems are made of instead.
     """
+    if parts:
+        from dynamics.cli import table
+
+        print(table.parts())
+        return 0
     if folder is not None:
         from dynamics import experiments
         from dynamics.cli import table

@@ -1,5 +1,6 @@
-"""Tables in Markdown, made from the records of experiments: of papers with their verdicts, of notebooks."""
+"""What pages list, in Markdown: papers with their verdicts, notebooks, and the parts that problems are made of."""
 
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,3 +98,36 @@ def notebooks(names: list[str], folder: Path) -> str:
         title = "".join(cells[0]["source"]).splitlines()[0].removeprefix("# ")
         rows.append(f"| [{title}]({experiment.name}.ipynb) | {_paper(experiment)} | {experiment.about} |")
     return "\n".join(rows)
+
+
+RULES = ("steepest", "gradient_flow", "proximal", "within", "on_log_loss", "traced", "named")
+READERS = ("from_arrays", "load", "mnist5000", "digits")
+JUDGES = ("evaluate", "survivors", "smallest_radius")
+
+
+def parts() -> str:
+    """A list in Markdown of all data, models, rules, attacks and observables, a line each from their docstrings."""
+    from dynamics import adversary, data, descent, models, observables
+
+    def having(module, method):
+        return [name for name in module.__all__ if hasattr(getattr(module, name), method)]
+
+    kinds = {
+        "Data": (data, [*having(data, "sample"), *READERS]),
+        "Models": (models, models.__all__),
+        "Rules": (descent, RULES),
+        "Attacks": (adversary, [*having(adversary, "perturb"), *JUDGES]),
+        "Observables": (observables, [name for name in having(observables, "dims") if name.islower()]),
+    }
+    return "\n\n".join(
+        "\n".join([f"**{kind}** (`{module.__name__}`)\n", *(_line(module, name) for name in names)])
+        for kind, (module, names) in kinds.items()
+    )
+
+
+def _line(module, name):
+    thing = getattr(module, name)
+    is_observable = hasattr(thing, "dims") and not isinstance(thing, type)
+    dims = f" ({', '.join(thing.dims)})" if is_observable and thing.dims else ""
+    text = inspect.getdoc(thing.measure.function if is_observable else thing) or ""
+    return f"- `{name}`{dims}: {text.splitlines()[0]}"
