@@ -12,6 +12,7 @@ import matplotlib
 import matplotlib.image
 import pytest
 
+import dynamics
 from dynamics import experiments
 from dynamics.cli import table
 
@@ -117,6 +118,13 @@ def test_the_tables_are_made_from_the_records():
     assert table.papers(experiments.names(), ROOT) in README
     assert table.verdicts(experiments.names(), ROOT / "figures") in PAGES["figures"]
     assert table.notebooks(experiments.names(), ROOT / "notebooks") in PAGES["notebooks"]
+
+
+def test_the_version_is_one():
+    (cited,) = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    (printed,) = re.findall(r"version = \{(.*)\}", README)
+    assert cited == printed == dynamics.__version__
+    assert f"to be {cited}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_all_parts_are_listed_with_a_sentence_each():
