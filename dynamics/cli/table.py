@@ -1,4 +1,4 @@
-"""What pages list, in Markdown: papers with their verdicts, notebooks, and the parts that problems are made of."""
+"""What pages list, in Markdown: papers with their verdicts, notebooks, and what problems are made of."""
 
 import inspect
 import json
@@ -106,7 +106,7 @@ JUDGES = ("evaluate", "survivors", "smallest_radius")
 
 
 def parts() -> str:
-    """A list in Markdown of all data, models, rules, attacks and observables, a line each from their docstrings."""
+    """All data, models, rules, attacks and observables, a line of their docstrings each, as a Markdown list."""
     from dynamics import adversary, data, descent, models, observables
 
     def having(module, method):
