@@ -106,7 +106,7 @@ JUDGES = ("evaluate", "survivors", "smallest_radius")
 
 
 def parts() -> str:
-    """All data, models, rules, attacks and observables, a line of their docstrings each, as a Markdown list."""
+    """All data, models, rules, attacks and observables, a line of their docstrings each, in Markdown."""
     from dynamics import adversary, data, descent, models, observables
 
     def having(module, method):

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from dynamics.engine.progress import compiling
 from dynamics.keys import raw
 from dynamics.parts import merge, partition
 from dynamics.startup import for_once
@@ -159,6 +160,7 @@ class Program:
         self._jit = partial(jax.jit, over if reuse else chunk, static_argnums=0, **settings)
         self._once = once
         self._safe: set[Plan] = set()
+        self._compiled: set[int] = set()
 
     @cached_property
     def _chunk(self):
@@ -182,7 +184,14 @@ class Program:
             if _waits_for_its_pool(self._chunk.trace(*given).jaxpr):
                 raise Reentrant
             self._safe.add(plan)
-        return self._chunk(*given)
+        kinds = tuple((np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in jax.tree.leaves(given[1:]))
+        traced = hash((plan, kinds))  # which keeps nothing alive
+        if traced in self._compiled:
+            return self._chunk(*given)
+        with compiling(self._jit.args[0].__name__):
+            results = self._chunk(*given)
+        self._compiled.add(traced)
+        return results
 
     def shapes(self, plan: Plan, numbers: Sequence[Any], run: Sequence[Any], common: Any = ()) -> PyTree:
         """Shapes and dtypes of one run's results; nothing is compiled."""
