@@ -54,7 +54,8 @@ def prepare(cpu_devices: int | None = None, cache: str | os.PathLike | None = No
 
     Raises:
       ValueError: a number of devices below 1.
-      RuntimeError: JAX has started computing, so that the number of devices is settled.
+      RuntimeError: JAX has started computing, so that the number of devices is settled; if none was asked
+        for, that is a warning.
     """
     use_cache(cache)
     import jax
@@ -71,10 +72,13 @@ def prepare(cpu_devices: int | None = None, cache: str | os.PathLike | None = No
     try:
         jax.config.update("jax_num_cpu_devices", wanted)
     except RuntimeError:
-        raise RuntimeError(
+        sentence = (
             f"the number of CPU devices cannot be set to {wanted} any more, because JAX has started: "
             "call dynamics.prepare() before anything is computed"
-        ) from None
+        )
+        if given:
+            raise RuntimeError(sentence) from None
+        asides.warn(sentence, stacklevel=2)
 
 
 def start() -> None:

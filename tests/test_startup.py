@@ -130,6 +130,18 @@ assert dynamics.startup.use_cache() is None and jax.config.jax_compilation_cache
     assert "before anything is computed" in sentence
 
 
+def test_preparing_too_late_is_a_warning():
+    code = """
+import dynamics, jax, warnings
+jax.devices()
+with warnings.catch_warnings(record=True) as told:
+    dynamics.prepare(cache="off")
+cores = dynamics.startup.num_cores()
+print(len(told) == (cores > 1), *{str(one.message)[-27:] for one in told if one.filename == "<string>"})
+"""
+    assert python(code).stdout.strip() in ("True", "True before anything is computed")
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"])
 def test_devices_that_are_none(wrong, untyped):
     with pytest.raises(ValueError, match="cpu_devices"):
