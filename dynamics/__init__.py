@@ -21,17 +21,17 @@ _PLACES = {
     "part": "dynamics.parts",
     "static": "dynamics.parts",
 }
-_MODULES = (
-    "experiments",
-    "observables",
-    "adversary",
-    "descent",
-    "losses",
-    "plots",
-    "data",
-    "models",
-    "study",
-)
+_MODULES = {
+    "experiments": "dynamics.experiments",
+    "observables": "dynamics.observables",
+    "adversary": "dynamics.adversary",
+    "descent": "dynamics.descent",
+    "losses": "dynamics.problem.losses",
+    "plots": "dynamics.plots",
+    "data": "dynamics.data",
+    "models": "dynamics.models",
+    "study": "dynamics.study",
+}
 
 __all__ = [*_PLACES, *_MODULES]
 
@@ -45,7 +45,7 @@ def __getattr__(name: str):
 
         return metadata.version("training-dynamics-lab")
     if name in _MODULES:
-        return importlib.import_module(f"dynamics.{name}")
+        return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'dynamics' has no attribute {name!r}")
 
 

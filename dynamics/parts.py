@@ -45,6 +45,8 @@ def part(cls: type[T]) -> type[T]:
         check(self)
 
     cls.__post_init__ = __post_init__
+    if "__repr__" not in vars(cls):
+        cls.__repr__ = written
     cls = dataclasses.dataclass(frozen=True)(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     constants = [field.name for field in dataclasses.fields(cls) if field.metadata.get("static")]
@@ -68,6 +70,33 @@ def part(cls: type[T]) -> type[T]:
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
     return cls
+
+
+def written(value: Any) -> str:
+    """A part, or a flax module, as one writes it: with the fields that are not what they are by default."""
+    told, of_flax = [], {"parent", "name"} if hasattr(value, "apply") else set()
+    for field in dataclasses.fields(value):
+        if not field.init or field.name in of_flax:
+            continue
+        here = getattr(value, field.name)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if here is not default and not (type(here) is type(default) and _equal(here, default)):
+            told.append(f"{field.name}={_word(here)}")
+    return f"{type(value).__qualname__}({', '.join(told)})"
+
+
+def _word(value):
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_word, value))}{',' if len(value) == 1 else ''})"
+    is_module = dataclasses.is_dataclass(value) and not isinstance(value, type) and hasattr(value, "apply")
+    return written(value) if is_module else repr(value)
+
+
+def _equal(one, other):
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays
+        return False
 
 
 def _natives(value, name):

@@ -9,13 +9,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree, ScalarLike
 
-from dynamics.descent.rules import Descent, Number, traced
+from dynamics.descent.rules import Descent, Number, as_written, traced
 from dynamics.parts import Axis, Bound, PerSeed, known
 
 SHORTEST = 2.0**-10
 """The shortest step of the integrator, as a part of a step of the rule."""
 
 
+@as_written()
 def gradient_flow(dt: Number, rtol: Number = 1e-6) -> Descent:
     r"""From $\theta(t)$ to $\theta(t + \delta)$ on $\dot\theta = -\nabla L(\theta)$.
 

@@ -6,10 +6,11 @@ import jax
 import optax
 from jaxtyping import ScalarLike
 
-from dynamics.descent.rules import Descent, Number, as_rate, traced
+from dynamics.descent.rules import Descent, Number, as_rate, as_written, traced
 from dynamics.parts import Bound
 
 
+@as_written()
 def proximal(learning_rate: Number) -> Descent:
     r"""$\theta \leftarrow \mathrm{prox}_{\eta R}(\theta - \eta \nabla L)$ for the loss L and a penalty R.
 

@@ -6,8 +6,9 @@ says what it wants differentiated, the loss or its logarithm: late in training, 
 gradient underflow, $\nabla \log \mathcal L = \nabla \mathcal L / \mathcal L$ still has its digits.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, ParamSpec, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +23,22 @@ from dynamics.parts import Axis, Bound, PerSeed, bind, known
 StepRule = Literal["raw", "normalized", "loss_adaptive", "log_decrease"]
 Objective = Literal["loss", "log_loss"]
 Number = ScalarLike | Axis | PerSeed
+P = ParamSpec("P")
 
 
 class Descent(optax.GradientTransformationExtraArgs):
     """An optax transformation that remembers how it was made (`recipe`)."""
 
     recipe: Bound
+    written: str | None = None
+
+    def __repr__(self) -> str:
+        if self.written is not None:
+            return self.written
+        function, constants = self.recipe.function, dict(self.recipe.constants)
+        place = function.__module__.partition(".")[0]
+        given = (f"{name}={value!r}" for name, value in {**constants, **self.recipe.numbers}.items())
+        return f"descent.traced({place}.{function.__name__}, {', '.join(given)})"
 
     def __new__(cls, recipe: Bound) -> "Descent":
         def init(params):
@@ -40,6 +51,22 @@ class Descent(optax.GradientTransformationExtraArgs):
         self = super().__new__(cls, init, update)
         self.recipe = recipe
         return self
+
+
+def as_written(place: str = "descent.") -> Callable[[Callable[P, Descent]], Callable[P, Descent]]:
+    """For what makes rules: they print as the call that made them."""
+
+    def marked(factory: Callable[P, Descent]) -> Callable[P, Descent]:
+        @functools.wraps(factory)
+        def make(*given: P.args, **named: P.kwargs) -> Descent:
+            rule = factory(*given, **named)
+            words = [*map(repr, given), *(f"{name}={value!r}" for name, value in named.items())]
+            rule.written = f"{place}{factory.__name__}({', '.join(words)})"
+            return rule
+
+        return make
+
+    return marked
 
 
 def traced(factory: Callable[..., optax.GradientTransformation], **arguments: Any) -> Descent:
@@ -57,6 +84,7 @@ def objective(recipe: Bound) -> Objective:
     return dict(recipe.constants).get("of", "loss")
 
 
+@as_written()
 def on_log_loss(rule: optax.GradientTransformation) -> Descent:
     """A rule that is given gradient and value of the logarithm of the loss, in place of the loss.
 
@@ -70,6 +98,7 @@ def _on_log_loss(rule, of):
     return rule()
 
 
+@as_written()
 def within(
     rule: optax.GradientTransformation,
     *,
@@ -125,6 +154,7 @@ def _as_given(rule):
     return rule
 
 
+@as_written("")
 def steepest(
     norm: str,
     learning_rate: Number | optax.Schedule,
@@ -361,6 +391,7 @@ def check(
             raise ValueError(f"{option} applies to steepest descent in a norm only, got descent={name!r}")
 
 
+@as_written()
 def named(
     name: str,
     learning_rate: Number,

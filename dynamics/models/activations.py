@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dynamics.descent.norms import exponent, shifted
+from dynamics.parts import written
 
 ActivationName = Literal[
     "relu",
@@ -44,6 +45,8 @@ class Activation:
     power: float = 3.0
     slope: float = 0.01
     threshold: float = 1.0
+
+    __repr__ = written
 
     def __post_init__(self):
         if self.name not in get_args(ActivationName):

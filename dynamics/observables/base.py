@@ -64,6 +64,13 @@ class Observable:
             _length(name, options[name])
         return dataclasses.replace(self, measure=bind(self.measure.function, **options))
 
+    def __repr__(self) -> str:
+        function = self.measure.function
+        place = "observables." if function.__module__.startswith("dynamics.observables") else ""
+        options = {**dict(self.measure.constants), **self.measure.numbers}
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        return f"{place}{function.__name__}" + (f".given({given})" if options else "")
+
     @property
     def missing(self) -> list[str]:
         """Options that have no default and are not given."""
