@@ -34,7 +34,7 @@ WRITTEN = {
         Clusters(9, 2, 5, noise=Axis("noise", [0.5, 1.0]))
     ),
     "Problem(data=RobustNonRobust(dim=9, num_classes=2, num_samples=4), model=PatchCNN(width=3, "
-    'num_outputs=2, activation=Activation(name="smoothed_relu"), counts=(1,)), loss="cross_entropy")': Problem(
+    'num_outputs=2, activation=Activation(name="smoothed_relu"), counts=(1,)), loss="cross_entropy")': (
         RobustNonRobust(9, 2, 4),
         PatchCNN(3, 2, activation=Activation("smoothed_relu"), counts=(1,)),
         loss="cross_entropy",
