@@ -18,6 +18,11 @@ NAMES = {
     **{"Axis": Axis, "Problem": Problem, "steepest": steepest, "optax": optax},
     **{"descent": descent, "observables": observables},
 }
+NESTED = Problem(
+    RobustNonRobust(9, 2, 4),
+    PatchCNN(3, 2, activation=Activation("smoothed_relu"), counts=(1,)),
+    loss="cross_entropy",
+)
 WRITTEN = {
     'steepest("l2", 0.1)': steepest("l2", 0.1),
     'steepest("linf", learning_rate=Axis("rate", [0.1, 0.2]), momentum=0.9)': steepest(
@@ -34,11 +39,7 @@ WRITTEN = {
         Clusters(9, 2, 5, noise=Axis("noise", [0.5, 1.0]))
     ),
     "Problem(data=RobustNonRobust(dim=9, num_classes=2, num_samples=4), model=PatchCNN(width=3, "
-    'num_outputs=2, activation=Activation(name="smoothed_relu"), counts=(1,)), loss="cross_entropy")': (
-        RobustNonRobust(9, 2, 4),
-        PatchCNN(3, 2, activation=Activation("smoothed_relu"), counts=(1,)),
-        loss="cross_entropy",
-    ),
+    'num_outputs=2, activation=Activation(name="smoothed_relu"), counts=(1,)), loss="cross_entropy")': NESTED,
 }
 
 
