@@ -153,7 +153,7 @@ def coefficients(
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["train", "alpha"], meta_fields=["kernel"])
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity, as functions are: it may go into `jax.jit`
 class Predictor:
     r"""$x \mapsto \Theta(x, X)\alpha$: a function, and a pytree of the numbers in it."""
 

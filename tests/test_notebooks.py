@@ -50,6 +50,8 @@ def execute(name, folder):
     notebook.metadata = {"kernelspec": dict(notebook.metadata.kernelspec), "language_info": language}
     for cell in notebook.cells:
         cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
+        if "outputs" in cell:  # a line of progress that was taken away leaves nothing
+            cell.outputs = [o for o in cell.outputs if o.get("data", {}).get("text/plain") != ""]
     return notebook
 
 

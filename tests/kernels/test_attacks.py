@@ -171,3 +171,5 @@ def test_a_predictor_is_mapped_and_differentiated_like_any_tree():
     expected = [np.asarray(x @ x.T @ a) - 0.1 * np.abs(np.asarray(x.T @ a)).sum() for a in stacked]
     np.testing.assert_allclose(jax.vmap(risen)(stacked), expected, rtol=1e-12)
     assert jax.grad(lambda alpha: risen(alpha).sum())(stacked[0]).shape == (4,)
+    predict = regression.predictor(lambda p, z: p @ z.T, x, stacked[0])
+    np.testing.assert_allclose(jax.jit(predict)(x), predict(x), rtol=1e-12)
