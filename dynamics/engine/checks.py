@@ -142,12 +142,19 @@ def kinds(problem: Problem) -> None:
 
     Raises: TypeError: see above.
     """
+    kind = problem.model if isinstance(problem.model, type) else type(problem.model)
+    if any(base.__module__.startswith("flax.nnx") for base in kind.__mro__):
+        raise TypeError(
+            "a network of flax.nnx goes in by what makes one, so that every seed has weights of its own: "
+            f"models.NNX(lambda rngs: {kind.__name__}(..., rngs=rngs))"
+        )
     for name, value, needs in (("data", problem.data, "sample"), ("model", problem.model, "apply")):
         if isinstance(value, type):
             kind = value.__name__
             raise TypeError(f"{name} must be an object, got the class {kind}: make one by {kind}(...)")
         if not hasattr(value, needs):
-            raise TypeError(f"{name} must have a method {needs!r}, got {type(value).__name__}")
+            way = "; what makes a flax.nnx network goes in as models.NNX(it)" if callable(value) else ""
+            raise TypeError(f"{name} must have a method {needs!r}, got {type(value).__name__}{way}")
     kind, fields = type(problem.data).__name__, getattr(problem.data, "__dict__", {})
     for inner in fields.values():
         if hasattr(inner, "batch") and hasattr(inner, "sample") and not problem.streams:

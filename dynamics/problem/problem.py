@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Num, PyTree
@@ -25,8 +24,8 @@ class Problem:
     Attributes:
       data: a part with `sample(key) -> Draw`; with a method `batch(key, step) -> Sample` too, it gives every
         step samples of its own (`data.Fresh`).
-      model: a flax module mapping (samples, dim) to (samples,) or (samples, classes), or to outputs of any
-        shape, for which a loss asks.
+      model: a flax module (one of flax.nnx by `models.NNX`) mapping (samples, dim) to (samples,) or
+        (samples, classes), or to outputs of any shape, for which a loss asks.
       loss: name of a loss in `problem.losses`, or a function (outputs, sample) that gives each sample's loss;
         of one made by `parts.bind` the numbers are traced.
       reduction: whether the mean of the samples' losses is minimised, or their sum. Of samples with weights
@@ -60,7 +59,7 @@ class Problem:
     """
 
     data: Any
-    model: nn.Module = static()
+    model: Any = static()
     loss: losses.Loss = "logistic"
     reduction: Literal["mean", "sum"] = static("mean")
     readout: Readout = static("max_logit")
