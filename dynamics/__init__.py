@@ -14,6 +14,7 @@ _PLACES = {
     "parameters": "dynamics.observables.trained",
     "predictor": "dynamics.observables.trained",
     "steepest": "dynamics.descent",
+    "optax": "dynamics.descent",
     "Experiment": "dynamics.experiments.base",
     "Axis": "dynamics.parts",
     "Job": "dynamics.engine.job",

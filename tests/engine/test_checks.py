@@ -387,7 +387,7 @@ def test_an_axis_in_an_adversary_that_is_no_part():
 
 
 RATE = Axis("rate", [0.1, 0.2])
-TRACED = "descent.traced(optax.adamw, learning_rate=Axis("
+TRACED = "dynamics.optax.adamw(Axis("
 
 
 @pytest.mark.parametrize(
