@@ -1,7 +1,7 @@
 """optax, whose rules and schedules remember their numbers: `from dynamics import optax`.
 
-`optax.chain(optax.clip(1.0), optax.adamw(Axis("rate", [0.1, 0.2]), weight_decay=1e-4))` is written as in
-optax, but another number compiles nothing anew, and an `Axis` runs beside the seeds. All else is optax itself.
+In `optax.chain(optax.clip(1.0), optax.adamw(Axis("rate", [0.1, 0.2]), weight_decay=1e-4))`, written as ever,
+another number compiles nothing anew, and an `Axis` runs beside the seeds. All else is optax itself.
 """
 
 import functools
