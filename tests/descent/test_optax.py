@@ -87,3 +87,11 @@ def test_what_makes_no_rule_is_optax_itself():
 def test_a_chain_wants_differentiated_what_its_rules_do():
     assert objective(optax.chain(optax.clip(1.0), on_log_loss(optax.sgd(0.1))).recipe) == "log_loss"
     assert objective(optax.chain(optax.clip(1.0), optax.sgd(0.1)).recipe) == "loss"
+
+
+def test_a_chain_is_of_the_kind_of_its_rules():
+    schedule = optax.sgd(optax.constant_schedule(0.1))
+    assert not descent.takes_penalty(optax.chain(optax.clip(1.0), schedule).recipe)
+    assert descent.takes_penalty(optax.chain(optax.clip(1.0), descent.proximal(0.1)).recipe)
+    for rule, flows in ((descent.gradient_flow(0.1), True), (schedule, False)):
+        assert descent.flow.is_flow(optax.chain(optax.clip(1.0), rule).recipe) is flows
