@@ -14,6 +14,8 @@ _PLACES = {
     "parameters": "dynamics.observables.trained",
     "predictor": "dynamics.observables.trained",
     "steepest": "dynamics.descent",
+    "optax": "dynamics.descent",
+    "losses": "dynamics.problem",
     "Experiment": "dynamics.experiments.base",
     "Axis": "dynamics.parts",
     "Job": "dynamics.engine.job",
@@ -21,17 +23,16 @@ _PLACES = {
     "part": "dynamics.parts",
     "static": "dynamics.parts",
 }
-_MODULES = {
-    "experiments": "dynamics.experiments",
-    "observables": "dynamics.observables",
-    "adversary": "dynamics.adversary",
-    "descent": "dynamics.descent",
-    "losses": "dynamics.problem.losses",
-    "plots": "dynamics.plots",
-    "data": "dynamics.data",
-    "models": "dynamics.models",
-    "study": "dynamics.study",
-}
+_MODULES = (
+    "experiments",
+    "observables",
+    "adversary",
+    "descent",
+    "plots",
+    "data",
+    "models",
+    "study",
+)
 
 __all__ = [*_PLACES, *_MODULES]
 
@@ -45,7 +46,7 @@ def __getattr__(name: str):
 
         return metadata.version("training-dynamics-lab")
     if name in _MODULES:
-        return importlib.import_module(_MODULES[name])
+        return importlib.import_module(f"dynamics.{name}")
     raise AttributeError(f"module 'dynamics' has no attribute {name!r}")
 
 

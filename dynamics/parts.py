@@ -136,8 +136,8 @@ class _NoNumber:
     def _refuse(self, *others: Any, **options: Any) -> Any:
         what, written = self._words()
         raise TypeError(
-            f"{what}, and none to compute with: give it to a field of a part, or "
-            f"to an update rule by descent.traced(optax.adamw, learning_rate={written}, ...)"
+            f"{what}, and none to compute with: give it to a field of a part, or to an update rule of "
+            f"dynamics.optax, which has those of optax, as by dynamics.optax.adamw({written})"
         )
 
     __array__ = __jax_array__ = __float__ = __int__ = __index__ = __neg__ = __abs__ = _refuse

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import dynamics
+
 ROOT = Path(__file__).parents[1]
 # from the ground up: a module may import from its own floor and from those before it
 FLOORS = (
@@ -51,6 +53,10 @@ def floor(module: str) -> int | None:
     if len(parts) < 2:
         return None
     return next(number for number, names in enumerate(FLOORS) if parts[1] in names)
+
+
+def test_the_package_has_what_it_names():
+    assert [name for name in dynamics.__all__ if not hasattr(dynamics, name)] == []
 
 
 def test_there_is_no_circle():

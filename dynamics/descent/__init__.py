@@ -1,5 +1,6 @@
 """Update rules as optax transformations, and the norms that they descend in."""
 
+from dynamics.descent import optax
 from dynamics.descent.flow import gradient_flow, refuse_other_than_full_batches
 from dynamics.descent.proximal import proximal, takes_penalty
 from dynamics.descent.rules import (
@@ -32,6 +33,7 @@ __all__ = [
     "norm_of",
     "objective",
     "on_log_loss",
+    "optax",
     "proximal",
     "recipe_of",
     "refuse_other_than_full_batches",

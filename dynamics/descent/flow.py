@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree, ScalarLike
 
-from dynamics.descent.rules import Descent, Number, as_written, traced
+from dynamics.descent.rules import Descent, Number, as_written, traced, within_recipe
 from dynamics.parts import Axis, Bound, PerSeed, known
 
 SHORTEST = 2.0**-10
@@ -96,9 +96,8 @@ def _root_mean_square(tree: PyTree) -> Float[Array, ""]:
 
 
 def is_flow(recipe: Bound) -> bool:
-    """Whether a rule, or the one that it wraps, is gradient flow."""
-    inner = recipe.numbers.get("rule")
-    return is_flow(inner) if isinstance(inner, Bound) else recipe.function is _flow
+    """Whether a rule, or one that it is made of, is gradient flow."""
+    return recipe.function is _flow or any(map(is_flow, within_recipe(recipe)))
 
 
 def refuse_other_than_full_batches(recipe: Bound, problem: Any, batch_size: int | None) -> None:

@@ -6,7 +6,7 @@ import jax
 import optax
 from jaxtyping import ScalarLike
 
-from dynamics.descent.rules import Descent, Number, as_rate, as_written, traced
+from dynamics.descent.rules import Descent, Number, as_rate, as_written, traced, within_recipe
 from dynamics.parts import Bound
 
 
@@ -39,8 +39,8 @@ def _proximal(learning_rate: ScalarLike) -> optax.GradientTransformationExtraArg
 
 
 def takes_penalty(recipe: Bound) -> bool:
-    """Whether a rule, or the one that it wraps, has an argument `penalty` of its `update`."""
-    inner = recipe.numbers.get("rule")
-    if isinstance(inner, Bound):
-        return takes_penalty(inner)
-    return "penalty" in inspect.signature(recipe().update).parameters
+    """Whether a rule, or one that it is made of, has an argument `penalty` of its `update`."""
+    if inner := within_recipe(recipe):
+        return any(map(takes_penalty, inner))
+    update = getattr(recipe(), "update", None)  # a schedule has none
+    return update is not None and "penalty" in inspect.signature(update).parameters

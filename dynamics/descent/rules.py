@@ -79,6 +79,12 @@ def recipe_of(rule: optax.GradientTransformation) -> Bound:
     return rule.recipe if isinstance(rule, Descent) else bind(_as_given, rule=rule)
 
 
+def within_recipe(recipe: Bound) -> list[Bound]:
+    """The recipes of the rules that a rule is made of."""
+    held = jax.tree.leaves(recipe.numbers, is_leaf=lambda value: isinstance(value, Bound))
+    return [each for each in held if isinstance(each, Bound)]
+
+
 def objective(recipe: Bound) -> Objective:
     """What a rule wants differentiated."""
     return dict(recipe.constants).get("of", "loss")

@@ -81,9 +81,10 @@ def observables(observe: Mapping[str, Observable], observe_end: Mapping[str, Obs
     for name, what in asked.items():
         names.check(name, "an observable")
         if not isinstance(what, Observable):
-            hint = ""
-            if callable(what):
-                hint = ": decorate the function with @observable(...), and name its dimensions there"
+            hint = (
+                ': decorate it with @observable(("neuron",)), each dimension\'s name, or @observable() for '
+            )
+            hint = f"{hint}one number" if callable(what) else ""
             raise TypeError(f"observe[{name!r}] must be an Observable, got {type(what).__name__}{hint}")
         if missing := what.missing:
             raise TypeError(f"observable {name!r} needs {missing[0]}: give it by .given({missing[0]}=...)")
@@ -141,12 +142,19 @@ def kinds(problem: Problem) -> None:
 
     Raises: TypeError: see above.
     """
+    kind = problem.model if isinstance(problem.model, type) else type(problem.model)
+    if any(base.__module__.startswith("flax.nnx") for base in kind.__mro__):
+        raise TypeError(
+            "a network of flax.nnx goes in by what makes one, so that every seed has weights of its own: "
+            f"models.NNX(lambda rngs: {kind.__name__}(..., rngs=rngs))"
+        )
     for name, value, needs in (("data", problem.data, "sample"), ("model", problem.model, "apply")):
         if isinstance(value, type):
             kind = value.__name__
             raise TypeError(f"{name} must be an object, got the class {kind}: make one by {kind}(...)")
         if not hasattr(value, needs):
-            raise TypeError(f"{name} must have a method {needs!r}, got {type(value).__name__}")
+            way = "; what makes a flax.nnx network goes in as models.NNX(it)" if callable(value) else ""
+            raise TypeError(f"{name} must have a method {needs!r}, got {type(value).__name__}{way}")
     kind, fields = type(problem.data).__name__, getattr(problem.data, "__dict__", {})
     for inner in fields.values():
         if hasattr(inner, "batch") and hasattr(inner, "sample") and not problem.streams:
@@ -279,7 +287,11 @@ def rule(recipe: Bound, params: PyTree, problem: Problem) -> None:
 def _drawn(draw):
     """Refuse what is no draw, and samples that do not belong together."""
     if not isinstance(draw, Draw):
-        raise TypeError(f"sample(key) of the data must return a Draw, got {type(draw).__name__}")
+        raise TypeError(
+            f"sample(key) of the data must return a Draw, got {type(draw).__name__}: return "
+            "data.Draw(train=data.Sample(x, y), test=data.Sample(x, y)), or give arrays by "
+            "data.from_arrays(x, y)"
+        )
     for name in ("train", "test"):
         _one_sample(f"{name} of the data's Draw", f"the {name} samples", getattr(draw, name))
     if draw.train.x.shape[1:] != draw.test.x.shape[1:]:

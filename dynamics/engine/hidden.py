@@ -26,7 +26,7 @@ def refuse(**given: Any) -> None:
 
 def _way_out(name, holder):
     if name == "descent":
-        return "make the rule by descent.traced(optax.adamw, learning_rate=Axis(...), ...)"
+        return "take the rule from dynamics.optax, which has all of optax, as dynamics.optax.adamw(Axis(...))"
     if jax.tree_util.all_leaves([holder]) and hasattr(holder, "sample"):
         return f"make {type(holder).__name__} a part, by the decorator @part and nothing else"
     if name == "problem" and jax.tree_util.all_leaves([holder]) and dataclasses.is_dataclass(holder):

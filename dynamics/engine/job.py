@@ -25,7 +25,7 @@ class Job:
 
     Attributes:
       problem: data, model, loss and adversary.
-      descent: an optax transformation; one made by `steepest`, `named` or `traced` has its numbers traced.
+      descent: an optax transformation; one of `steepest`, `named` or `dynamics.optax` has its numbers traced.
       steps: number of steps; 0 records the initial state only.
       observe: what to record at every recording time, by name.
       observe_end: what to record once, at the end, by name.

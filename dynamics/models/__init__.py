@@ -1,5 +1,7 @@
 """Networks as flax modules with a pure apply, one file a family."""
 
+from typing import Any
+
 from dynamics.models.activations import Activation
 from dynamics.models.conv import SmallCNN
 from dynamics.models.handmade import Averaging, Mixed, PureFeatures
@@ -16,6 +18,7 @@ from dynamics.models.two_layer import TwoLayer
 
 __all__ = [
     "MLP",
+    "NNX",
     "Activation",
     "Averaging",
     "DiagonalLinear",
@@ -34,3 +37,12 @@ __all__ = [
     "Towers",
     "TwoLayer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # imported when first used: flax.nnx takes longer to load than all other models together
+    if name == "NNX":
+        from dynamics.models.nnx_modules import NNX
+
+        return NNX
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,9 @@
-"""How neurons point: alignment with features, decomposition in the feature basis, averaging."""
+"""How neurons point: alignment with features, decomposition in the feature basis, averaging.
+
+`weights` names the first layer where it is not the parameter `W`, by its path: `Dense_0/kernel` of a flax
+module, `hidden/kernel` of an nnx one. A path that ends in `kernel` is laid out as flax does, (inputs,
+neurons), and transposed; any other has a row a neuron. A `bias` or `b` beside it is the neurons' bias.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -65,30 +70,37 @@ def own_features(params, problem, draw) -> Bool[Array, "neurons features"]:
 
 
 @observable(NEURON_FEATURE, about="cosine of neuron and feature")
-def alignment(params, problem, draw):
-    """Cosine of the angle between each neuron and each feature direction."""
+def alignment(params, problem, draw, weights=None):
+    """Cosine of the angle between each neuron and each feature direction.
+
+    `weights` is the path of the first layer: a `kernel` (inputs, neurons), or what has a row a neuron.
+    """
+    params = first_layers.at(params, weights)
     params, draw, _, _ = first_layers.in_units(params, draw)
     lengths = jnp.sqrt(first_layers.feature_gram(params, draw).diagonal())
     return cosines(first_layers.projections(params, draw), first_layers.norms(params), lengths)
 
 
 @observable(NEURON_FEATURE, about="inner product of neuron and feature")
-def projection(params, problem, draw):
+def projection(params, problem, draw, weights=None):
     r"""$\lambda_{rj} = \langle w_r, \mu_j\rangle$."""
+    params = first_layers.at(params, weights)
     return first_layers.projections(params, draw)
 
 
 @observable(NEURON_FEATURE, about="coefficient in the feature basis")
-def coefficients(params, problem, draw):
+def coefficients(params, problem, draw, weights=None):
     r"""Least-squares coefficients of each neuron in the basis of features."""
+    params = first_layers.at(params, weights)
     params, draw, neurons, features = first_layers.in_units(params, draw)
     found = decompose(first_layers.projections(params, draw), first_layers.feature_gram(params, draw))
     return shifted(found, neurons[:, None] - features[None])
 
 
 @observable(("neuron",), about="share of the neuron's norm outside the span of the features")
-def off_span(params, problem, draw):
+def off_span(params, problem, draw, weights=None):
     r"""$\|w_r - \sum_j c_{rj}\mu_j\| / \|w_r\|$; 0 for a neuron of norm zero."""
+    params = first_layers.at(params, weights)
     params, draw, _, _ = first_layers.in_units(params, draw)
     within = decompose(first_layers.projections(params, draw), first_layers.feature_gram(params, draw))
     rest, norms = first_layers.residual_norms(params, draw, within), first_layers.norms(params)
@@ -96,14 +108,16 @@ def off_span(params, problem, draw):
 
 
 @observable(("neuron",), about="norm of the neuron")
-def neuron_norm(params, problem, draw):
+def neuron_norm(params, problem, draw, weights=None):
     r"""$\|w_r\|_2$."""
+    params = first_layers.at(params, weights)
     return first_layers.norms(params)
 
 
 @observable(("neuron",), about="bias of the neuron")
-def bias(params, problem, draw):
+def bias(params, problem, draw, weights=None):
     r"""$b_r$, zero for a network without biases."""
+    params = first_layers.at(params, weights)
     return two_layer.biases(params)
 
 
@@ -126,8 +140,9 @@ def own(params, problem, draw):
 
 
 @observable(("neuron", "dim"), about="first-layer weights")
-def weights(params, problem, draw):
+def weights(params, problem, draw, weights=None):
     """The first layer itself; large, so ask for it only when the weights are what you need."""
+    params = first_layers.at(params, weights)
     return first_layers.first_layer(params)
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from dynamics.data.sample import Draw, stated
 from dynamics.descent.norms import exponent, lengths, shifted
 from dynamics.parts import part
+from dynamics.problem import parameters
 
 Points = Literal["train", "test"]
 
@@ -118,12 +119,38 @@ def first_layer(params: PyTree) -> Float[Array, "neurons dim"]:
     Raises: ValueError: the parameters have none by the name of W.
     """
     if not isinstance(params, Mapping) or "W" not in params:
-        found = f"; here they are {', '.join(params)}" if isinstance(params, Mapping) else ""
+        found = ", ".join(parameters.by_path(params))
+        found = f"; here they are {found}" if found else ""
         raise ValueError(
             f"what is said of neurons needs a first layer `W` (neurons, dim) among the parameters{found}: "
-            "name it so in a network of your own"
+            'say which by .given(weights="Dense_0/kernel") where an observable takes it, or name it so in a '
+            "network of your own"
         )
     return params["W"]
+
+
+def at(params: PyTree, weights: str | None) -> PyTree:
+    """Parameters whose first layer is the one at a path, such as `Dense_0/kernel`; None: as they are.
+
+    A path that ends in `kernel` is laid out as flax does, (inputs, neurons), and transposed; any other has a
+    row a neuron, as `W`. A `bias` or `b` beside it is taken along.
+
+    Raises: ValueError: a path that is no parameter, or a parameter that is no matrix, as of a convolution.
+    """
+    if weights is None or (weights == "W" and isinstance(params, Mapping) and "W" in params):
+        return params
+    found = parameters.by_path(plain(params))
+    if weights not in found:
+        raise ValueError(f"weights={weights!r} is no parameter: there are {', '.join(found)}")
+    matrix, (*above, name) = found[weights], weights.split("/")
+    if jnp.ndim(matrix) != 2:
+        raise ValueError(
+            f"weights={weights!r} has shape {jnp.shape(matrix)}: a first layer is a matrix, each of whose "
+            "neurons sees a whole input, which the kernel of a convolution is not"
+        )
+    beside = (found.get("/".join([*above, bias])) for bias in ("bias", "b"))
+    biases = [{"b": leaf} for leaf in beside if leaf is not None and jnp.ndim(leaf) == 1]
+    return {"W": matrix.T if name == "kernel" else matrix, **(biases[0] if biases else {})}
 
 
 def inner_products(params: PyTree, draw: Draw, points: Points) -> Float[Array, "*shape neurons"]:
@@ -148,11 +175,20 @@ def _pre_activations(params, draw, points, b):
 
 
 def projections(params: PyTree, draw: Draw) -> Float[Array, "neurons features"]:
-    r"""$\langle w_r, \mu_j\rangle$."""
+    r"""$\langle w_r, \mu_j\rangle$.
+
+    Raises: ValueError: a layer that does not see the inputs.
+    """
     if isinstance(params, SpanParams):
         inner = params.start.features + params.coefficients @ params.gram.features
         return shifted(inner, params.gram.feature_exponent[None])
-    return first_layer(params) @ stated(draw, "features").T
+    W, features = first_layer(params), stated(draw, "features")
+    if W.shape[1] != features.shape[1]:
+        raise ValueError(
+            f"the layer has neurons of {W.shape[1]} weights, but features have {features.shape[1]} entries: "
+            "only a layer that sees the inputs is compared with them"
+        )
+    return W @ features.T
 
 
 def weight_gram(params: PyTree) -> Float[Array, "neurons neurons"]:

@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Num, PyTree
@@ -13,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Key, Num, PyTree
 from dynamics.data.sample import Draw, Sample
 from dynamics.descent import Objective
 from dynamics.keys import seed_key
-from dynamics.parts import Axis, as_one, known, part, static
+from dynamics.parts import Axis, as_one, bind, known, part, static
 from dynamics.problem import first_layers, losses, parameters
 from dynamics.problem.readouts import Readout, read_out
 
@@ -25,8 +24,8 @@ class Problem:
     Attributes:
       data: a part with `sample(key) -> Draw`; with a method `batch(key, step) -> Sample` too, it gives every
         step samples of its own (`data.Fresh`).
-      model: a flax module mapping (samples, dim) to (samples,) or (samples, classes), or to outputs of any
-        shape, for which a loss asks.
+      model: a flax module (one of flax.nnx by `models.NNX`) mapping (samples, dim) to (samples,) or
+        (samples, classes), or to outputs of any shape, for which a loss asks.
       loss: name of a loss in `problem.losses`, or a function (outputs, sample) that gives each sample's loss;
         of one made by `parts.bind` the numbers are traced.
       reduction: whether the mean of the samples' losses is minimised, or their sum. Of samples with weights
@@ -60,7 +59,7 @@ class Problem:
     """
 
     data: Any
-    model: nn.Module = static()
+    model: Any = static()
     loss: losses.Loss = "logistic"
     reduction: Literal["mean", "sum"] = static("mean")
     readout: Readout = static("max_logit")
@@ -77,6 +76,8 @@ class Problem:
     training: bool = static(False)
 
     def __post_init__(self):
+        for name in ("loss", "adversary_loss"):
+            object.__setattr__(self, name, _as_part(getattr(self, name)))
         if not callable(self.loss) and self.loss not in losses.LOSSES:
             known_losses = ", ".join(losses.LOSSES)
             raise ValueError(f"loss must be one of {known_losses}, or a function, got {self.loss!r}")
@@ -86,6 +87,7 @@ class Problem:
             raise ValueError(f"adversary must be None or a part with perturb, got {self.adversary!r}")
         if not isinstance(self.terms, tuple) or not all(map(callable, self.terms)):
             raise ValueError(f"terms must be a tuple of functions, such as (Ridge(0.1),), got {self.terms!r}")
+        object.__setattr__(self, "terms", tuple(map(_as_part, self.terms)))
         if not isinstance(self.frozen, tuple) or not all(isinstance(name, str) for name in self.frozen):
             raise ValueError(f'frozen must be a tuple of names, such as ("W",), got {self.frozen!r}')
         if self.mask is not None and not hasattr(self.mask, "mask") and not isinstance(self.mask, Mapping):
@@ -358,3 +360,8 @@ class Problem:
         if not jax.tree.leaves(found):
             raise ValueError("all parameters are frozen: none is left to train")
         return found
+
+
+def _as_part(function):
+    """A plain function, which is no argument of a program, as a part without numbers; all else as it is."""
+    return bind(function) if callable(function) and jax.tree_util.all_leaves([function]) else function

@@ -21,8 +21,8 @@ def first(values: xr.DataArray) -> xr.DataArray:
 
 
 def last(values: xr.DataArray) -> xr.DataArray:
-    """The values at the last record, without the dim `step`."""
-    return values.isel(step=-1, drop=True)
+    """The values at the last record, without the dim `step`; of what is recorded at the end only, all."""
+    return values.isel(step=-1, drop=True, missing_dims="ignore")
 
 
 def first_step(happened: xr.DataArray) -> xr.DataArray:

@@ -358,7 +358,11 @@ DRAWS = {
     "static array": (TypeError, "field 'noise' of Static is static, which arrays", lambda: Static(X)),
     "class": (TypeError, "data must be an object, got the class Clusters", lambda: Clusters),
     "pair": (TypeError, "data must have a method 'sample', got tuple", lambda: (X, SIGNS)),
-    "no draw": (TypeError, "must return a Draw, got tuple", lambda: Returned((X, SIGNS))),
+    "no draw": (
+        TypeError,
+        "must return a Draw, got tuple: return data.Draw(train=data.Sample(",
+        lambda: Returned((X, SIGNS)),
+    ),
     "no test": (TypeError, "test of the data's Draw must be a Sample", lambda: returned(test=None)),
     "other dim": (ValueError, "inputs must have one shape", lambda: returned(test={"x": X[:, 1:]})),
     "empty": (ValueError, "got shape (0, 6)", lambda: returned(train={"x": X[:0]})),
@@ -383,7 +387,7 @@ def test_an_axis_in_an_adversary_that_is_no_part():
 
 
 RATE = Axis("rate", [0.1, 0.2])
-TRACED = "descent.traced(optax.adamw, learning_rate=Axis("
+TRACED = "dynamics.optax.adamw(Axis("
 
 
 @pytest.mark.parametrize(
@@ -490,7 +494,7 @@ NAMES = {
     "nothing": ({"a": gives(None)}, "it must give one array, got NoneType"),
     "complex": ({"a": gives(jnp.ones((), complex))}, "is complex: record its real and its imaginary part"),
     "keys": ({"a": gives(jax.random.key(0))}, "gives keys"),
-    "function": ({"a": lambda params, problem, draw: 0.0}, "decorate the function with @observable(...)"),
+    "function": ({"a": lambda params, problem, draw: 0.0}, "decorate it with @observable((\"neuron\",))"),
     "option": ({"a": o.pgd_accuracy}, "needs radius: give it by .given(radius=...)"),
     "numpy": ({"a": observable()(lambda p, problem, draw: np.linalg.norm(p["W"]))}, "take jax.numpy"),
     "branch": ({"a": observable()(lambda p, problem, draw: 1.0 if p["W"].sum() > 0 else 0.0)}, "jnp.where"),
@@ -560,7 +564,7 @@ def test_types_that_files_do_not_know_are_widened(tmp_path):
     assert results.load(tmp_path / "result.nc").identical(run)
 
 
-W_WORDS = "needs a first layer `W` (neurons, dim) among the parameters; here they are Dense_0, Dense_1"
+W_WORDS = "needs a first layer `W` (neurons, dim) among the parameters; here they are Dense_0/bias"
 SPEAKS = "what a neuron speaks for is known of networks with one hidden layer only"
 SINGLE_ONLY = "is for networks with a single output, got 4"
 HOMOGENEOUS = "a model that is homogeneous in its parameters; Own with these options is not"

@@ -113,6 +113,21 @@ def test_a_function_as_the_loss_takes_samples_without_targets_and_has_numbers(lo
     np.testing.assert_allclose(run.W.sel(strength=0.5, seed=1)[0], path[-1]["W"], rtol=0, atol=1e-12)
 
 
+def test_plain_functions_as_the_loss_and_as_a_term(loop):
+    """The cosh of the error, which is no loss of the library, and 0.1 of the squared norm."""
+
+    def loss(params, sample, step):
+        return np.mean(np.cosh(sample.x @ params["W"][0] - sample.y)) + 0.1 * np.sum(params["W"] ** 2)
+
+    def ridge(params, problem, sample, draw):
+        return 0.1 * jnp.sum(params["W"] ** 2)
+
+    def cosh(outputs, sample):
+        return jnp.cosh(outputs - sample.y)
+
+    agrees(loop, Problem(Own((COUNT,)), Linear(), cosh, terms=(ridge,)), loss, seeds=1)
+
+
 # --- weights
 
 

@@ -319,6 +319,10 @@ def test_observe_end_is_recorded_once(whole):
     assert ds.W.dims == ("seed", "neuron", "dim")
     np.testing.assert_array_equal(ds.W, whole.W.sel(step=STEPS))
     assert ds.loss.dims == ("seed", "step")
+    end = ds.isel(step=-1)  # what was recorded once is of the end too
+    np.testing.assert_array_equal(end.W, ds.W)
+    np.testing.assert_array_equal(end.loss, ds.loss[:, -1])
+    assert ds[["W"]].isel(step=-1, missing_dims="ignore").W.identical(ds.W)
 
 
 def test_no_steps_record_the_start():

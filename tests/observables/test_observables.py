@@ -1,5 +1,6 @@
 """Every observable against plain NumPy on small random networks."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,6 +79,63 @@ def test_alignment():
     expected = [[w @ m / np.sqrt((w @ w) * (m @ m)) for m in MU] for w in W]
     np.testing.assert_allclose(measured(o.alignment), expected, rtol=1e-12)
     assert np.abs(MU[0] @ MU[1]) > 1  # the features are correlated
+
+
+class Nested(nn.Module):
+    """A network whose first layer has a name of its own, within a module of its own."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1, name="out")(nn.relu(MLP((4,), 4, name="encoder")(x)))[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [(MLP((4,)), "Dense_0/kernel"), (Nested(), "encoder/Dense_0/kernel"), (None, "first/V")],
+)
+def test_the_first_layer_of_any_network_is_named_by_its_path(model, path):
+    *above, name = path.split("/")
+    if model is None:
+        params = {"first": {"V": jnp.asarray(W), "b": jnp.asarray(B)}}
+    else:
+        shapes = jax.eval_shape(model.init, KEY, X)["params"]
+        params = jax.tree.map(lambda leaf: np.full(leaf.shape, 9.0), shapes)
+        layer = params
+        for part in above:
+            layer = layer[part]
+        assert layer[name].shape == W.T.shape
+        layer |= {name: jnp.asarray(W.T), "bias": jnp.asarray(B)}
+    problem = Problem(DATA, model or MLP((4,)))
+    on = X @ W.T + B > 0
+    expected = {
+        "weights": W,
+        "bias": B,
+        "neuron_norm": np.sqrt((W**2).sum(1)),
+        "projection": W @ MU.T,
+        "alignment": [[w @ m / np.sqrt((w @ w) * (m @ m)) for m in MU] for w in W],
+        "coefficients": np.linalg.lstsq(MU.T, W.T, rcond=None)[0].T,
+        "activation_pattern": np.stack([on[DRAW.train.feature == j].mean(0) for j in range(4)], 1),
+        "dead": ~on.any(0),
+    }
+    for name, values in expected.items():
+        found = measured(getattr(o, name).given(weights=path), problem, params)
+        np.testing.assert_allclose(found, values, rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("Dense_0/weight", "'Dense_0/weight' is no parameter: there are Dense_0/bias, Dense_0/kernel"),
+        ("Dense_0/bias", r"has shape \(4,\): a first layer is a matrix"),
+        ("Dense_1/kernel", "the layer has neurons of 4 weights, but features have 9 entries"),
+        (None, r'here they are Dense_0/bias, .*given\(weights="Dense_0/kernel"\)'),
+    ],
+)
+def test_a_path_that_is_no_first_layer(path, words):
+    leaves = {"kernel": jnp.ones((9, 4)), "bias": jnp.ones(4)}
+    params = {"Dense_0": leaves, "Dense_1": {"kernel": jnp.ones((4, 2)), "bias": jnp.ones(2)}}
+    with pytest.raises(ValueError, match=words):
+        o.alignment.measure.function(params, None, DRAW, weights=path)
 
 
 def test_alignment_of_a_zero_neuron():

@@ -10,7 +10,9 @@ import pytest
 
 from dynamics import observables as o
 from dynamics.adversary import FGSM, PGD, FeatureShift
+from dynamics.data import LinearTeacher
 from dynamics.data.patches import RobustNonRobust
+from dynamics.models import Linear
 from dynamics.models.activations import Activation
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.observables.robustness import attacked
@@ -158,3 +160,25 @@ def test_an_unknown_objective_is_refused(untyped):
     params = {"W": jnp.asarray(weights(CLASSES))}
     with pytest.raises(ValueError, match="objective must be one of loss, logistic"):
         attacked(params, CLASSES, DRAW, KEY, "test", FGSM(0.1), objective="score")
+
+
+def test_evaluation_has_settings_of_its_own_beside_those_of_training():
+    """PGD of 1 step trains, of 2 and of 9 evaluates: each share is that of its attack, called directly."""
+    problem = Problem(LinearTeacher(3, 6, 20), Linear(), adversary=PGD(0.1, steps=1, random_start=False))
+    attacks = [PGD(0.4, steps=n, relative_step=0.1 * n, random_start=False) for n in (2, 9)]
+
+    @jax.jit
+    def shares(key):
+        params, draw = problem.init(key), problem.sample(key)
+        test = draw.test
+
+        def raised(x):
+            return jax.nn.softplus(-test.y * problem.apply(params, x))
+
+        moved = [attack.perturb(key, raised, test, draw) for attack in attacks]
+        direct = [jnp.mean(test.y * problem.apply(params, x) > 0) for x in moved]
+        return direct, [o.robust_accuracy.given(attack=a)(params, problem, draw, key) for a in attacks]
+
+    direct, observed = shares(KEY)
+    assert direct[1] < direct[0]
+    np.testing.assert_allclose(observed, direct, rtol=1e-6)

@@ -48,6 +48,7 @@ def test_ends_of_a_curve():
     np.testing.assert_array_equal(first(values), [1, 5])
     np.testing.assert_array_equal(last(values), [4, 8])
     assert "step" not in last(values).coords
+    assert last(last(values)).identical(last(values))  # what was recorded at the end only is that
 
 
 def test_first_crossing_is_linear_between_records():
