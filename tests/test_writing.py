@@ -2,11 +2,10 @@
 
 import flax.linen as nn
 import numpy as np
-import optax
 import pytest
 
 import dynamics
-from dynamics import Axis, Problem, adversary, data, descent, models, observables, steepest
+from dynamics import Axis, Problem, adversary, data, descent, models, observables, optax, steepest
 from dynamics.adversary import PGD
 from dynamics.data import Clusters, RobustNonRobust
 from dynamics.descriptions import describe
@@ -31,6 +30,12 @@ WRITTEN = {
     'descent.named("adam", 0.01)': descent.named("adam", 0.01),
     "descent.traced(optax.adamw, learning_rate=0.1)": descent.traced(optax.adamw, learning_rate=0.1),
     'descent.on_log_loss(steepest("l2", 0.1))': descent.on_log_loss(steepest("l2", 0.1)),
+    "optax.chain(optax.clip(1.0), optax.adamw(0.1, weight_decay=0.01))": optax.chain(
+        optax.clip(1.0), optax.adamw(0.1, weight_decay=0.01)
+    ),
+    "optax.sgd(optax.exponential_decay(0.1, 9, decay_rate=0.5))": optax.sgd(
+        optax.exponential_decay(0.1, 9, decay_rate=0.5)
+    ),
     "observables.alignment": observables.alignment,
     "observables.robust_accuracy.given(attack=PGD(radius=0.3, steps=7))": (
         observables.robust_accuracy.given(attack=PGD(0.3, steps=7))

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import optax
 
-from dynamics.descent.rules import Descent, objective, recipe_of
+from dynamics.descent.rules import Descent, call_of, objective, recipe_of
 from dynamics.parts import Axis, Bound, bind, merge, partition, per_seed
 
 
@@ -21,6 +21,10 @@ class Schedule:
 
     def __init__(self, recipe: Bound):
         self.recipe = recipe
+        self.written = f"Schedule({recipe!r})"
+
+    def __repr__(self) -> str:
+        return self.written
 
     def __call__(self, count: Any) -> Any:
         """Its value after so many steps."""
@@ -79,7 +83,9 @@ def _remembering(factory: Callable, kind: type) -> Callable:
             fixed = {one for one in numbers if not _works(_recipe(factory, given, numbers - {one}), kind)}
             recipe = _recipe(factory, given, fixed)
         if _works(recipe, kind):
-            return kind(recipe)
+            made = kind(recipe)
+            made.written = call_of(f"optax.{factory.__name__}", args, kwargs)
+            return made
         if axes := [leaf for leaf in jax.tree.leaves(recipe) if isinstance(leaf, Axis)]:
             raise TypeError(
                 f"optax.{factory.__name__} looks at its numbers when it is made, so that an axis such as "

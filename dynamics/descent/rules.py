@@ -7,7 +7,7 @@ gradient underflow, $\nabla \log \mathcal L = \nabla \mathcal L / \mathcal L$ st
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, ParamSpec, get_args
 
 import jax
@@ -60,13 +60,17 @@ def as_written(place: str = "descent.") -> Callable[[Callable[P, Descent]], Call
         @functools.wraps(factory)
         def make(*given: P.args, **named: P.kwargs) -> Descent:
             rule = factory(*given, **named)
-            words = [*map(repr, given), *(f"{name}={value!r}" for name, value in named.items())]
-            rule.written = f"{place}{factory.__name__}({', '.join(words)})"
+            rule.written = call_of(f"{place}{factory.__name__}", given, named)
             return rule
 
         return make
 
     return marked
+
+
+def call_of(name: str, given: Iterable[Any], named: Mapping[str, Any]) -> str:
+    """A call as one writes it."""
+    return f"{name}({', '.join([*map(repr, given), *(f'{key}={value!r}' for key, value in named.items())])})"
 
 
 def traced(factory: Callable[..., optax.GradientTransformation], **arguments: Any) -> Descent:
