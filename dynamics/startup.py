@@ -58,27 +58,38 @@ def prepare(cpu_devices: int | None = None, cache: str | os.PathLike | None = No
         for, that is a warning.
     """
     use_cache(cache)
+    if set_devices(cpu_devices):
+        return
+    sentence = (
+        "the number of CPU devices cannot be set any more, because JAX has started: "
+        "call dynamics.prepare() before anything is computed"
+    )
+    if cpu_devices is not None:
+        raise RuntimeError(sentence)
+    asides.warn(sentence, stacklevel=2)
+
+
+def set_devices(cpu_devices: int | None = None) -> bool:
+    """Set the number of virtual CPU devices; returns False if it is settled, and another.
+
+    Raises: ValueError: a number below 1.
+    """
     import jax
 
     given = cpu_devices is not None
     if given and (isinstance(cpu_devices, bool) or not isinstance(cpu_devices, int) or cpu_devices < 1):
         raise ValueError(f"cpu_devices must be an integer of at least 1, got {cpu_devices!r}")
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-        return
+        return True
     wanted = cpu_devices if given else num_cores()
     present = jax.config.jax_num_cpu_devices
     if present == wanted or (present > 0 and not given):
-        return
+        return True
     try:
         jax.config.update("jax_num_cpu_devices", wanted)
     except RuntimeError:
-        sentence = (
-            f"the number of CPU devices cannot be set to {wanted} any more, because JAX has started: "
-            "call dynamics.prepare() before anything is computed"
-        )
-        if given:
-            raise RuntimeError(sentence) from None
-        asides.warn(sentence, stacklevel=2)
+        return False
+    return True
 
 
 def start() -> None:

@@ -1,7 +1,5 @@
 """Starts JAX for a command."""
 
-import contextlib
-
 from dynamics import startup
 
 
@@ -10,8 +8,8 @@ def start_jax(x64: bool = False) -> None:
 
     Raises: ValueError, MemoryError: as `startup.start`.
     """
-    with contextlib.suppress(RuntimeError):  # a caller in Python may have started JAX: then it stays so
-        startup.prepare()
+    startup.use_cache()
+    startup.set_devices()  # a caller in Python may have started JAX: then it stays so
     import jax
 
     jax.config.update("jax_enable_x64", x64)

@@ -7,6 +7,7 @@ another number compiles nothing anew, and an `Axis` runs beside the seeds. All e
 import functools
 import inspect
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -14,6 +15,11 @@ import optax
 
 from dynamics.descent.rules import Descent, call_of, objective, recipe_of
 from dynamics.parts import Axis, Bound, bind, merge, partition, per_seed
+
+SCHEDULES, RULES = (
+    ("exponential_decay", "join_schedules"),
+    ("dog", "dowg"),
+)  # whose names and types say nothing
 
 
 class Schedule:
@@ -41,35 +47,45 @@ def __dir__() -> list[str]:
     return [*dir(optax), "Schedule"]
 
 
-class _Contrib:
-    """`optax.contrib` in the same way."""
+class _Module:
+    """A module of optax in the same way."""
+
+    def __init__(self, module: ModuleType):
+        self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        return _mirrored(optax.contrib, name)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _mirrored(self._module, name)
 
     def __dir__(self) -> list[str]:
-        return dir(optax.contrib)
+        return dir(self._module)
 
 
-contrib = _Contrib()
+contrib, transforms, schedules = map(_Module, (optax.contrib, optax.transforms, optax.schedules))
 
 
 @functools.cache
 def _mirrored(module, name):
     """What a module of optax has by a name: as it is, unless it makes rules or schedules."""
     found = getattr(module, name)
-    if not inspect.isfunction(found):
+    function = found.func if isinstance(found, functools.partial) else found
+    if not inspect.isfunction(function):
         return found
-    gives = str(inspect.signature(found).return_annotation)
-    if name.endswith("_schedule") or name in ("exponential_decay", "join_schedules"):
-        return _remembering(found, Schedule)
-    if name.startswith("scale_by_") or ("GradientTransformation" in gives and "Callable" not in gives):
-        return _remembering(found, Descent)
+    gives = str(inspect.signature(function).return_annotation)
+    if name.endswith("_schedule") or name in SCHEDULES:
+        return _remembering(found, Schedule, f"{module.__name__}.{name}")
+    if (
+        name.startswith("scale_by_")
+        or name in RULES
+        or ("GradientTransformation" in gives and "Callable" not in gives)
+    ):
+        return _remembering(found, Descent, f"{module.__name__}.{name}")
     return found
 
 
-def _remembering(factory: Callable, kind: type) -> Callable:
-    """`factory` of rules or schedules, what it makes remembering its numbers.
+def _remembering(factory: Callable, kind: type, name: str) -> Callable:
+    """`factory`, by its full name, of rules or schedules, what it makes remembering its numbers.
 
     Numbers that it looks at, as optax does to refuse or to warn, are compiled in.
     """
@@ -84,11 +100,11 @@ def _remembering(factory: Callable, kind: type) -> Callable:
             recipe = _recipe(factory, given, fixed)
         if _works(recipe, kind):
             made = kind(recipe)
-            made.written = call_of(f"optax.{factory.__name__}", args, kwargs)
+            made.written = call_of(name, args, kwargs)
             return made
         if axes := [leaf for leaf in jax.tree.leaves(recipe) if isinstance(leaf, Axis)]:
             raise TypeError(
-                f"optax.{factory.__name__} looks at its numbers when it is made, so that an axis such as "
+                f"{name} looks at its numbers when it is made, so that an axis such as "
                 f"{axes[0].name!r} cannot be one of them: run the values one after another"
             )
         return factory(*args, **kwargs)

@@ -107,3 +107,18 @@ def test_a_chain_is_of_the_kind_of_its_rules():
     assert descent.takes_penalty(optax.chain(optax.clip(1.0), descent.proximal(0.1)).recipe)
     for rule, flows in ((descent.gradient_flow(0.1), True), (schedule, False)):
         assert descent.flow.is_flow(optax.chain(optax.clip(1.0), rule).recipe) is flows
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rate: optax.nadam(rate),
+        lambda rate: optax.nadamw(rate),
+        lambda rate: optax.contrib.dog(rate),
+        lambda rate: optax.transforms.chain(optax.scale(rate)),
+        lambda rate: optax.sgd(optax.schedules.constant_schedule(rate)),
+    ],
+)
+def test_rules_of_every_module_and_kind_remember_their_numbers(make):
+    recipe = make(Axis("rate", [0.1, 0.2])).recipe
+    assert [leaf for leaf in jax.tree.leaves(recipe) if isinstance(leaf, Axis)]

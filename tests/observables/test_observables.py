@@ -409,8 +409,8 @@ def test_options_are_checked_when_they_are_given():
         ValueError, match="robust_curve has no option 'radii': its options are attack, radius"
     ):
         o.robust_curve.given(radii=[0.1])
-    with pytest.raises(ValueError, match="dead has no option 'key': it has no options"):
-        o.dead.given(key=1)
+    with pytest.raises(ValueError, match="num_parameters has no option 'key': it has no options"):
+        o.num_parameters.given(key=1)
 
 
 def test_one_value_of_a_dimension_stands_for_a_list_of_one():
