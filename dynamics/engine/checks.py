@@ -204,7 +204,8 @@ def shapes(
             with _in_words("the samples of a step cannot be drawn"):
                 batch = problem.data.batch(key, jnp.zeros((), int))
             _one_sample("batch(key, step) of the data", "the samples of a step", batch, draw.train)
-        with _in_words("the loss cannot be taken"):
+        own = "" if isinstance(problem.loss, str) else " of outputs and a sample (with its y, target, x)"
+        with _in_words(f"the loss{own} cannot be taken"):
             problem.at(kept, training=True).training_loss(params, batch, draw, key, of)
         with _in_words("what is trained cannot be told"):
             trained = problem.trained(params, problem.masks(key, params))

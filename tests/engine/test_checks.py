@@ -604,3 +604,9 @@ def test_data_without_features():
     refused(
         ValueError, "engine 'gram' cannot be used here: the data name no features", problem, engine="gram"
     )
+
+
+def test_a_loss_of_labels_alone_is_told_what_it_gets():
+    problem = Problem(Clusters(5, 2, 7, 3), TwoLayer(1), loss=lambda outputs, labels: outputs - labels)
+    with pytest.raises(TypeError, match=r"the loss of outputs and a sample \(with its y, target, x\) cannot"):
+        simulate(problem, steepest("l2", 0.1), steps=1, seeds=1)
