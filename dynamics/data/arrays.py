@@ -81,6 +81,9 @@ def from_arrays(
         raise ValueError(f"x and x_test must have inputs of one shape, got {train[0].shape}, {test[0].shape}")
     more = {"features": features, "feature_signs": feature_signs}
     more = {name: _finite(name, np.asarray(v, float)) for name, v in more.items() if v is not None}
+    if "features" in more and more["features"].shape[-1:] != train[0].shape[-1:]:
+        shapes = f"{more['features'].shape} for x of {train[0].shape}"
+        raise ValueError(f"features must have as many entries as inputs in their last axis, got {shapes}")
     if train[2] is not None and test[2] is not None:
         count = int(max(train[2].max(), test[2].max())) + 1
         half = np.where(np.arange(count) < (count + 1) // 2, -1.0, 1.0)

@@ -19,7 +19,7 @@ class Made:
 
     Attributes:
       source: a part with `sample(key) -> Draw` whose numbers have a leading axis: one distribution a seed.
-      seeds: whose they are; another seed has the first one's.
+      seeds: whose they are; a run of another seed, or with another root, is refused.
     """
 
     source: Any
@@ -29,6 +29,18 @@ class Made:
     def of(cls, seeds: Sequence[int], sources: Sequence[Any]) -> "Made":
         """From distributions that differ in numbers only, one for each seed."""
         return cls(jax.tree.map(lambda *leaves: jnp.stack(leaves), *sources), np.asarray(seeds, np.uint32))
+
+    def check(self, seeds: Sequence[int], root: int) -> None:
+        """Refuse runs whose distribution is not here.
+
+        Raises: ValueError: a seed that is none of these, or a root other than 0.
+        """
+        known = np.asarray(self.seeds).tolist()
+        if unknown := [seed for seed in seeds if seed not in known]:
+            listed = ", ".join(map(str, known[:8])) + (", ..." if len(known) > 8 else "")
+            raise ValueError(f"the data are those of the seeds {listed}, and not of {unknown[0]}")
+        if root:
+            raise ValueError(f"data of each seed's own are found again with root 0 only, got {root}")
 
     @as_one
     def sample(self, key: Key[Array, ""]) -> Draw:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from dynamics import names
+from dynamics.data.made import Made
 from dynamics.data.sample import Draw, Sample
+from dynamics.data.shared import Shared
 from dynamics.descent import Objective, takes_penalty
 from dynamics.descriptions import opaque
 from dynamics.keys import MOST, seed_key
@@ -24,6 +26,19 @@ from dynamics.words import MOST_SEEDS, as_integer, integer
 
 RESERVED = ("seed", "step", "first_nonfinite_step")
 """What every result has."""
+
+
+def data_of_seeds(data: Any, seeds: Sequence[int], root: int) -> None:
+    """Refuse seeds that data of each seed's own do not have.
+
+    Raises: ValueError: see `data.made.Made`.
+    """
+    while data is not None:
+        if isinstance(data, Shared):
+            seeds, root = [data.seed], 0
+        if isinstance(data, Made):
+            data.check(seeds, root)
+        data = getattr(data, "source", None)
 
 
 def seed_list(seeds: Any) -> list[int]:

@@ -171,6 +171,7 @@ def _asked(job: Job, execution: Execution) -> _Asked:
     if both := taken & set(axes):
         raise ValueError(f"an axis cannot be called {min(both)!r}: the result has that already")
     seeds = list(execution.seeds if job.seeds is None else job.seeds)
+    checks.data_of_seeds(job.problem.data, seeds, job.root)
     share = None if job.whole else execution.share
     num_runs = math.prod(map(len, axes.values())) * len(seeds)
     strategy = batching.choose(execution.strategy)

@@ -90,3 +90,8 @@ def test_a_data_set_for_each_seed():
 def test_what_does_not_fit_is_refused(untyped, given, said):
     with pytest.raises(ValueError, match=said):
         from_arrays(**{"x": X, "y": SIGNS} | given)
+
+
+def test_features_of_another_width_are_refused():
+    with pytest.raises(ValueError, match=r"features must .* got \(3, 2\) for x of \(4, 5\)"):
+        from_arrays(np.ones((4, 5)), np.ones(4), features=np.eye(3, 2))

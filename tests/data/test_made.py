@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dynamics import observables as o
+from dynamics.data import Rescaled, Shared
 from dynamics.data.images import LabelledImages
 from dynamics.data.made import Made
 from dynamics.descent import steepest
@@ -43,3 +44,16 @@ def test_runs_on_them_are_runs_on_each(made):
     whole = run(made, SEEDS)
     for place, seed in enumerate(SEEDS):
         np.testing.assert_allclose(whole[place], run(images(seed), [seed])[0], rtol=1e-12)
+
+
+def test_seeds_and_roots_that_have_no_data_are_refused(made):
+    def run(data, **how):
+        simulate(Problem(data, MLP((3,), 2), "cross_entropy"), steepest("l2", 0.1), steps=1, **how)
+
+    for data in (made, Rescaled(made)):
+        with pytest.raises(ValueError, match="those of the seeds 3, 0, 4294967295, and not of 7"):
+            run(data, seeds=[3, 7])
+    with pytest.raises(ValueError, match="with root 0 only, got 5"):
+        run(made, seeds=[3], root=5)
+    with pytest.raises(ValueError, match="and not of 1"):
+        run(Shared(made, seed=1), seeds=2)
