@@ -11,6 +11,7 @@ from jaxtyping import Array, Integer, Key
 from dynamics.data.sample import Draw
 from dynamics.keys import named_key, seed_key
 from dynamics.parts import as_one, part
+from dynamics.words import listed
 
 
 @part
@@ -37,8 +38,7 @@ class Made:
         """
         known = np.asarray(self.seeds).tolist()
         if unknown := [seed for seed in seeds if seed not in known]:
-            listed = ", ".join(map(str, known[:8])) + (", ..." if len(known) > 8 else "")
-            raise ValueError(f"the data are those of the seeds {listed}, and not of {unknown[0]}")
+            raise ValueError(f"the data are those of the seeds {listed(known)}, and not of {unknown[0]}")
         if root:
             raise ValueError(f"data of each seed's own are found again with root 0 only, got {root}")
 

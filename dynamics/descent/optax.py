@@ -16,10 +16,9 @@ import optax
 from dynamics.descent.rules import Descent, call_of, objective, recipe_of
 from dynamics.parts import Axis, Bound, bind, merge, partition, per_seed
 
-SCHEDULES, RULES = (
-    ("exponential_decay", "join_schedules"),
-    ("dog", "dowg"),
-)  # whose names and types say nothing
+# whose names and annotations do not say what they make
+SCHEDULES = ("exponential_decay", "join_schedules")
+RULES = ("dog", "dowg")
 
 
 class Schedule:
@@ -75,11 +74,8 @@ def _mirrored(module, name):
     gives = str(inspect.signature(function).return_annotation)
     if name.endswith("_schedule") or name in SCHEDULES:
         return _remembering(found, Schedule, f"{module.__name__}.{name}")
-    if (
-        name.startswith("scale_by_")
-        or name in RULES
-        or ("GradientTransformation" in gives and "Callable" not in gives)
-    ):
+    rules = "GradientTransformation" in gives and "Callable" not in gives
+    if rules or name.startswith("scale_by_") or name in RULES:
         return _remembering(found, Descent, f"{module.__name__}.{name}")
     return found
 

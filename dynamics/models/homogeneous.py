@@ -67,8 +67,8 @@ class Homogeneous(nn.Module):
         hidden = self.activation(z, jnp.zeros(z.shape[-1], z.dtype) if norms is None else norms)
         for i in range(1, len(self.widths)):
             W = params[layer_name(i)]
-            sees = self.activation.sees_norms
-            hidden = self.activation(hidden @ W.T, lengths(W) if sees else jnp.ones(len(W), W.dtype))
+            norms = lengths(W) if self.activation.sees_norms else jnp.ones(len(W), W.dtype)
+            hidden = self.activation(hidden @ W.T, norms)
         return hidden @ params["a"][0] if self.num_outputs == 1 else hidden @ params["a"].T
 
     @property

@@ -21,6 +21,7 @@ from dynamics.descriptions import describe
 from dynamics.observables.base import Observable
 from dynamics.parts import bind
 from dynamics.problem import Problem, first_layers
+from dynamics.words import listed
 
 KINDS = ("parameters", "collections")
 _REBUILT_FROM = {"dynamics", "kernels", "flax", "jax"}  # packages whose models and functions have names
@@ -108,7 +109,7 @@ def _one(result, seed, axes):
         raise ValueError(f"the result has no axis {unknown[0]!r}: it has {', '.join(sorted(map(str, own)))}")
     if missing := sorted(own - set(chosen)):
         values = result[missing[0]].values.tolist()
-        raise ValueError(f"the result has several {missing[0]}: give {missing[0]}=, one of {_listed(values)}")
+        raise ValueError(f"the result has several {missing[0]}: give {missing[0]}=, one of {listed(values)}")
     places = {dim: _place(result, dim, value) for dim, value in chosen.items()}
     one = result.isel(places)
     if (first := int(one.first_nonfinite_step)) >= 0:
@@ -123,12 +124,8 @@ def _place(result, dim, value):
     else:
         found = np.flatnonzero(values == value)
     if len(found) != 1:
-        raise ValueError(f"the result has no {dim} {value!r}: it has {_listed(values.tolist())}")
+        raise ValueError(f"the result has no {dim} {value!r}: it has {listed(values.tolist())}")
     return int(found[0])
-
-
-def _listed(values):
-    return ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
 
 
 def _tree(one: xr.Dataset, kind: str) -> dict[str, Any]:
