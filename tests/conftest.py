@@ -130,7 +130,6 @@ CASES = {
     "test_log_decrease_is_capped_by_a_share_of_the_weights": 3,
     "test_log_decrease_lowers_the_logarithm_of_the_loss_by_the_learning_rate": 4,
     "test_log_loss_is_the_logarithm_of_the_loss": 2,
-    "test_loss_around_inputs_of_a_linear_model": 1,
     "test_losses": 1,
     "test_margin_splits_into_signal_and_memory": 1,
     "test_margins_do_not_depend_on_the_scale_of_weights": 1,

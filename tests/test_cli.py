@@ -217,7 +217,7 @@ def readable(path):
     """A picture that is not blank."""
     picture = matplotlib.image.imread(path)
     assert min(picture.shape[:2]) > 300
-    assert len(np.unique(picture[..., :3].reshape(-1, 3), axis=0)) > 20
+    assert picture[..., :3].std() > 0.05
 
 
 def test_figures_and_their_provenance(tiny):
@@ -243,7 +243,8 @@ def test_plot_needs_the_result_alone(tiny, tmp_path, capsys):
         assert json.loads((tmp_path / f"{name}.json").read_text())["seeds"] == [0, 1]
 
 
-def test_resume_of_a_finished_run_changes_nothing(tiny, tmp_path):
+def test_resume_of_a_finished_run_changes_nothing(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "draw", lambda *given: [])
     folder = tmp_path / "run"
     shutil.copytree(tiny[0], folder)
     assert main(["resume", str(folder)]) == 0
@@ -255,7 +256,8 @@ def test_resume_of_a_finished_run_changes_nothing(tiny, tmp_path):
     )
 
 
-def test_an_unfinished_run_of_before_settings_had_names_is_not_resumed(tiny, tmp_path, capsys):
+def test_an_unfinished_run_of_before_settings_had_names_is_not_resumed(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(work, "draw", lambda *given: [])
     folder = tmp_path / "run"
     shutil.copytree(tiny[0], folder)
     write_run(folder, {key: value for key, value in read_run(folder).items() if key != "setting"})

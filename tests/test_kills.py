@@ -26,7 +26,7 @@ from dynamics.results import load
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-INTERRUPTIONS = 4
+INTERRUPTIONS = 2
 EXPERIMENT = str(ROOT / "tests" / "reference" / "two_rules.py")
 RUN = ["run", EXPERIMENT, "--seeds", "2"]
 SWEEP = ["sweep", *RUN[1:], "--vary", "init-scale=0.001,0.002,0.004"]
@@ -309,7 +309,7 @@ def test_killed_again_and_again(nursery, tmp_path, whole):
 )
 def test_control_c_at_any_moment(checkpoint, nursery, tmp_path, whole):
     dataset, seconds = whole
-    count = INTERRUPTIONS // 2
+    count = INTERRUPTIONS
     moments = (np.arange(count) + np.random.default_rng(8).uniform(size=count)) / count * seconds
     for i, moment in enumerate(moments.tolist()):
         folder = tmp_path / f"run{i}"

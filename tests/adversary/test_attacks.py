@@ -65,6 +65,7 @@ def nonlinear(norm, box):
 attacks = {norm: nonlinear(norm, (0.0, 1.0)) for norm in NORMS}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("norm", NORMS)
 @few
 @given(
@@ -386,6 +387,7 @@ def test_axes_and_traced_radii_are_accepted():
     assert jax.jit(lambda r: PGD(r, relative_step=r).radius + FGSM(r).radius)(1.0) == 2
 
 
+@pytest.mark.exhaustive
 def test_integer_inputs_are_numbers_and_radii_are_one_or_one_a_sample(untyped):
     def objective(points):
         return jnp.sum(points**2, axis=-1)

@@ -151,6 +151,7 @@ def test_averaging_network_stops_at_zero_where_the_other_block_is_far_off():
     np.testing.assert_allclose(upper, 1, rtol=3e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("bias", [0.0, -0.5])
 def test_decoupled_network_with_the_sum_readout(bias):
     k, d = 6, 64
@@ -176,6 +177,7 @@ def test_opposite_neurons_below_zero_add_to_the_radius_of_the_sum_readout():
     np.testing.assert_allclose(upper, expected, rtol=3e-6)
 
 
+@pytest.mark.exhaustive
 def test_upper_bound_goes_on_where_weak_neurons_switch_off_on_the_way():
     k, d = 6, 512
     mu = orthogonal_centres(k, d)
@@ -247,6 +249,7 @@ def test_max_logit_with_several_neurons_equals_one_averaged_neuron_when_they_are
     np.testing.assert_allclose(one[1], two[1], rtol=1e-9)
 
 
+@pytest.mark.exhaustive
 def test_equal_and_vanishing_gradients_give_no_nan():
     ones = np.ones(1)
     # constant score: no perturbation changes it
@@ -298,6 +301,7 @@ def test_float32_agrees_with_float64():
         np.testing.assert_allclose(low, high, rtol=1e-4)
 
 
+@pytest.mark.exhaustive
 def test_samples_in_blocks_agree_with_samples_alone():
     W, b, a, x, y = random_net(9, 4, 6, 5, 100)  # more numbers than one block holds
     lower, upper = two_layer(W, b, a, x, y, num_positive=6)
@@ -320,6 +324,7 @@ def test_bad_input_is_refused():
         max_logit_radius(z, jnp.eye(15), y, jnp.ones(1), 15)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("scale", [2.0**-100, 2.0**-66, 2.0**50, 2.0**100])
 def test_radii_do_not_depend_on_the_scale_of_weights(scale):
     W, b, a, x, y = (np.asarray(v, np.float32) for v in random_net(0, 2, 3, 3, 10))

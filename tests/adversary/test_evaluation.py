@@ -38,6 +38,7 @@ def test_a_linear_score_loses_exactly_the_points_within_reach():
     assert found.suspicions == ()
 
 
+@pytest.mark.exhaustive
 def test_trees_of_equal_structure_share_one_program():
     labels, traced = np.sign(X[:, 0]), []
 

@@ -188,6 +188,7 @@ def test_patches_move_in_the_span_of_their_own_family(kind):
     assert (gain <= 1 + 1e-12).all()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "data",
     [
@@ -412,6 +413,7 @@ def test_a_warm_start_goes_on_where_the_last_attack_ended():
     assert float(jnp.abs(x - draw.train.x).max()) > 0.1
 
 
+@pytest.mark.exhaustive
 def test_a_warm_start_is_not_a_random_one_and_needs_full_batches():
     with pytest.raises(ValueError, match="warm_start needs random_start=False"):
         PGD(0.1, warm_start=True)

@@ -37,6 +37,7 @@ def test_stays_inside_and_never_loses_the_best():
     assert bool(jnp.all(bumpy(found) >= start))
 
 
+@pytest.mark.exhaustive
 def test_as_a_part_and_in_vmap():
     w = jnp.asarray(RNG.normal(size=6))
     sample = Sample(X, jnp.ones(9), jnp.zeros(9, int), jnp.zeros(9, int))

@@ -69,6 +69,7 @@ def test_smallest_radius_of_a_masked_network_needs_the_direction():
     assert (y * np.asarray(score(np.asarray(point))) <= 0).all()
 
 
+@pytest.mark.exhaustive
 def test_smallest_radius_in_float32_with_a_box():
     rng = np.random.default_rng(2)
     W, a = rng.normal(size=(16, 9)).astype(np.float32), rng.normal(size=16).astype(np.float32)

@@ -32,6 +32,7 @@ def test_signs_are_binary_labels():
     assert (losses.isel(step=1) < losses.isel(step=0)).all()
 
 
+@pytest.mark.exhaustive
 def test_integers_are_classes_and_two_of_them_signs_too():
     three = from_arrays(X, np.arange(12) % 3)
     assert three.sample(KEY).train.y is None

@@ -29,17 +29,20 @@ def test_correlated_centres(correlation):
     np.testing.assert_allclose(gram(features), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_unequal_norms_and_scale():
     norms = np.array([1.0, 2.0, 0.5, 0.1, 3.0])
     features = Clusters(12, 5, 40, 30, centre_norm=norms, scale=3.0).sample(KEY).features
     np.testing.assert_allclose(gram(features), np.diag((3 * norms) ** 2), rtol=0, atol=1e-11)
 
 
+@pytest.mark.exhaustive
 def test_one_cluster_and_as_many_as_dimensions():
     assert Clusters(3, 1, 4).centres(KEY).shape == (1, 3)
     np.testing.assert_allclose(gram(Clusters(4, 4, 4, centre_norm=1.0).centres(KEY)), np.eye(4), atol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_centres_point_everywhere():
     """The first coordinate of a random unit vector has mean 0 and second moment 1/d."""
     keys = jax.random.split(KEY, 2000)
@@ -90,6 +93,7 @@ def test_cluster_frequencies(probabilities):
     assert (np.abs(share - p) < 5 * np.sqrt(p * (1 - p) / n)).all()
 
 
+@pytest.mark.exhaustive
 def test_noise_statistics():
     draw = Clusters(20, 3, 2000, 2000, noise=0.7).sample(KEY)
     for sample in (draw.train, draw.test):

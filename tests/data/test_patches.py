@@ -70,6 +70,7 @@ def test_noise_is_orthogonal_to_the_signal(direction, signal_patch):
             assert np.abs(along[~has_signal]).max() < 1e-13
 
 
+@pytest.mark.exhaustive
 def test_random_positions_swap_two_patches():
     fixed, moved = (drawn(SignalNoise(8, 4, 2000, 50, "random", where)) for where in ("first", "random"))
     same(fixed.features, moved.features)
@@ -111,6 +112,7 @@ def test_noise_moments(noise):
     assert abs(np.mean(train * test)) < 5 / np.sqrt(train.size)
 
 
+@pytest.mark.exhaustive
 def test_random_direction_points_everywhere():
     keys = jax.random.split(KEY, 2000)
     w = np.asarray(jax.vmap(SignalNoise(4, 2, 1, direction="random").feature)(keys))[:, 0]
@@ -127,6 +129,7 @@ def test_random_labels():
     assert abs((y[1:] * y[:-1]).mean()) < 5 / np.sqrt(20_000)
 
 
+@pytest.mark.exhaustive
 def test_scales():
     data = SignalNoise(10, 3, 6, 5)
     assert data.alpha == 10**0.249
@@ -183,6 +186,7 @@ def test_patches_without_noise(labels):
                 np.testing.assert_allclose(x[i, p], expected, rtol=1e-15)
 
 
+@pytest.mark.exhaustive
 def test_random_classes_are_uniform():
     n = 20_000
     target = np.asarray(drawn(RobustNonRobust(8, 4, n, 1, 1, 0, labels="random")).train.target)
@@ -190,6 +194,7 @@ def test_random_classes_are_uniform():
     assert (np.abs(share - 0.25) < 5 * np.sqrt(0.25 * 0.75 / n)).all()
 
 
+@pytest.mark.exhaustive
 def test_amplitudes_are_uniform():
     spread, alpha, beta = 0.4, 2.0, 0.5
     data = RobustNonRobust(
@@ -210,6 +215,7 @@ def test_amplitudes_are_uniform():
         assert abs(np.mean(t[:, 0] * t[:, 1])) < 5 / 3 / np.sqrt(len(t))
 
 
+@pytest.mark.exhaustive
 def test_feature_noise_moments():
     draw = drawn(RobustNonRobust(20, 3, 600, 600, 1, 3, noise=0.3))
     clean = drawn(RobustNonRobust(20, 3, 600, 600, 1, 3, noise=0.0))

@@ -38,6 +38,7 @@ def test_the_largest_training_input_has_dual_norm_1_and_all_else_shares_its_scal
         np.testing.assert_array_equal(getattr(draw, name), getattr(plain, name))
 
 
+@pytest.mark.exhaustive
 def test_seeds_have_scales_of_their_own_also_beside_each_other():
     data, keys = Rescaled(SOURCE, "l1"), jax.random.split(KEY, 3)
     many = jax.jit(jax.vmap(data.sample))(keys)

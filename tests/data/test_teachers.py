@@ -74,6 +74,7 @@ def test_ties_change_no_other_label():
     np.testing.assert_array_equal(up.test.y != down.test.y, tied)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("units", ["normal", "uniform"])
 def test_a_quarter_of_the_points_are_ties(units):
     draw = drawn(ReluTeacher(1000, 10, 2000, units=units))
@@ -86,6 +87,7 @@ def test_a_quarter_of_the_points_are_ties(units):
     assert abs(expected - 0.25) < 5 / (2 * np.pi * np.sqrt(1000))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("dim", "fraction", "kept"), [(50, 0.1, 5), (7, 0.5, 4), (9, 0.07, 1)])
 def test_sparse_units_see_their_share_of_the_inputs(dim, fraction, kept):
     assert kept == round(fraction * dim)
@@ -102,6 +104,7 @@ def test_sparse_units_see_their_share_of_the_inputs(dim, fraction, kept):
     assert seen.any(axis=(0, 1)).all()
 
 
+@pytest.mark.exhaustive
 def test_units_are_normal_or_uniform():
     normal, uniform = (
         np.asarray(ReluTeacher(4000, 1, 1, units=units).sample(KEY).features)
@@ -143,6 +146,7 @@ def test_batches_of_seeds_are_loops(data):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-13), many, sample(key))
 
 
+@pytest.mark.exhaustive
 def test_float32_at_the_engines_precision():
     with jax.enable_x64(False):
         for data in (LinearTeacher(5, 8, 9), ReluTeacher(6, 8, 9, fraction=0.5), orthogonal(3, 1, 1, 2.0)):

@@ -62,6 +62,7 @@ def test_a_tighter_tolerance_is_closer(linear):
     assert 0 < errors[1] < 1e-3 * errors[0]
 
 
+@pytest.mark.exhaustive
 def test_small_steps_of_gradient_descent_approach_it():
     """Their error halves with their length, so that twice the shorter less the longer leaves its square."""
     flow = simulate(SMOOTH, gradient_flow(0.5, 1e-10), steps=4, observe=OBSERVE, when=[4], seeds=2)

@@ -154,6 +154,7 @@ def test_normalised_l2_neither_underflows_nor_overflows_in_float32(size):
     np.testing.assert_allclose(step, [-0.6, 0.8], rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_float32_gradients_stay_float32_at_the_engines_precision():
     with jax.enable_x64(False):
         g = {"W": jnp.array([[1.0, -2.0], [0.5, 3.0]])}
@@ -246,6 +247,7 @@ def test_newton_schulz_replaces_the_svd_of_matrices_only(name, step):
     assert_close(moved, times(-length[step], v))
 
 
+@pytest.mark.exhaustive
 def test_newton_schulz_takes_layers_of_more_axes_as_matrices():
     g = {"W": jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4))), "b": jnp.zeros(2)}
     moved = update(steepest("spectral", 1.0, normalize=True, newton_schulz=3), g)

@@ -215,6 +215,7 @@ def test_programs_that_wait_for_their_pool_run_alone(monkeypatch):
 # --- shared data ---
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("engine", ["direct", "gram"])
 @pytest.mark.parametrize("strategy", ["map", "vmap"])
 def test_shared_data_are_held_once_and_change_nothing(reference, engine, strategy):
@@ -319,6 +320,7 @@ def test_a_chunk_that_does_not_fit_is_halved_and_nothing_is_lost(monkeypatch, wh
         assert 0 not in first_halves
 
 
+@pytest.mark.exhaustive
 def test_halves_that_are_interrupted_go_on(monkeypatch, tmp_path, whole):
     """A half starts from memory: what was recorded before it is kept with it."""
     engine, name = {"direct": direct, "gram": gram}[whole.attrs["engine"]], whole.attrs["engine"]
@@ -394,6 +396,7 @@ def test_shares_come_together(tmp_path, monkeypatch, engine):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["result.nc", "run.json"]
 
 
+@pytest.mark.exhaustive
 def test_another_number_of_shares_finishes_what_is_left(tmp_path):
     whole = run()
     with pytest.raises(Unfinished):

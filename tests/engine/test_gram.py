@@ -96,6 +96,7 @@ MOMENTUM = traced(optax.sgd, learning_rate=0.02, momentum=0.9)
 NESTEROV = traced(optax.sgd, learning_rate=0.02, momentum=0.8, nesterov=True)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "rule", [MOMENTUM, NESTEROV, named("momentum", 0.02)], ids=["heavy", "nesterov", "named"]
 )
@@ -107,6 +108,7 @@ def test_momentum(rule):
 ACTIVATIONS = ["relu", "leaky_relu", "smoothed_relu", "gelu", "linear", "quadratic", "odd_power"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_and_a_trained_second_layer(name):
     model = TwoLayer(3, train_output=True, activation=Activation(name))
@@ -114,6 +116,7 @@ def test_activations_and_a_trained_second_layer(name):
     both(Problem(DATA, model, init_scale=0.1), steepest("l2", 0.01), observe={"W": first_layer, "a": second})
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("loss", ["exponential", "hinge", "squared"])
 def test_losses(loss):
     both(Problem(DATA, TwoLayer(2), loss, init_scale=0.1), steepest("l2", 0.01))
@@ -172,6 +175,7 @@ def test_every_observable_on_the_way_and_at_the_end(problem, radii):
     both(problem, steepest("l2", 0.05), observe=COMMON | radii | ATTACKED, observe_end=ended)
 
 
+@pytest.mark.exhaustive
 def test_noiseless_data_and_a_start_of_zero():
     observe = {"alignment": o.alignment, "loss": o.training_loss, "norm": o.neuron_norm}
     for noise, scale in ((0.0, 0.3), (1.0, 0.0)):  # one program

@@ -164,6 +164,7 @@ def test_slurm_says_which_process_this_is(monkeypatch):
     assert done.stdout == "(0, 1); 0\n", done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_port_that_is_taken():
     with socket.socket(socket.AF_INET6) as taken:

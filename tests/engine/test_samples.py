@@ -156,6 +156,7 @@ def test_the_mean_over_weighted_samples(loop):
     np.testing.assert_allclose(logs.log[2, 0], np.log(loss(path[-1], sample, 0)), rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_weights_with_an_adversary_and_minibatches(loop):
     """FGSM moves every sample by its own loss; a batch is divided by its own weights."""
     problem = Problem(Own((COUNT,), True), Linear(), adversary=FGSM(0.1, norm="linf"))

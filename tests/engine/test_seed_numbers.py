@@ -153,6 +153,7 @@ def test_goes_on_bit_for_bit_where_it_was_interrupted(tmp_path, monkeypatch):
         np.testing.assert_array_equal(again[name].values, whole[name].values)
 
 
+@pytest.mark.exhaustive
 def test_processes_may_share_it(tmp_path):
     with pytest.raises(Unfinished):
         run(checkpoint=tmp_path, share=(0, 2))

@@ -426,6 +426,7 @@ class Jitter:
         return sample.x - self.radius * away + self.spread * jax.random.normal(key, sample.x.shape)
 
 
+@pytest.mark.exhaustive
 def test_the_adversary_changes_training(reference):
     loop = reference("numpy_loop")
     problem = binary(adversary=Jitter(0.3, 0.2))
@@ -640,6 +641,7 @@ def test_float32(reference):
 # --- randomness ---
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("setting", ["rbg", "threefry as it was"])
 def test_jaxs_settings_change_no_number(setting):
     how = {"descent": steepest("l2", 0.1), "steps": 3, "observe": {"W": first_layer}}
@@ -665,6 +667,7 @@ def old_noise():
     return optax.GradientTransformation(lambda params: jax.random.PRNGKey(0), update)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "rule", [traced(noisy, learning_rate=1.0, key=jax.random.key(1)), optax.MultiSteps(old_noise(), 1)]
 )

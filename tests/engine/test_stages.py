@@ -120,6 +120,7 @@ def test_goes_on_with_the_stage_that_was_interrupted(tmp_path, monkeypatch):
         np.testing.assert_array_equal(whole[name].values, again[name].values)
 
 
+@pytest.mark.exhaustive
 def test_processes_share_all_jobs_of_a_stage(tmp_path):
     with pytest.raises(Unfinished, match="2 of 4 runs are done"):
         carry_out(arms, (0.1, 0.5), Execution(SEEDS, tmp_path, share=(0, 2)), "rate")

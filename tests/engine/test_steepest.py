@@ -100,6 +100,7 @@ def signed_permutation(dim, seed=0):
     return np.eye(dim)[rng.permutation(dim)] * rng.choice([-1.0, 1.0], size=dim)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1", "spectral", "l1.5"])
 @pytest.mark.parametrize("kind", ["rotated", "permuted"])
 def test_moving_the_inputs_moves_the_run_where_the_norm_is_invariant(norm, kind):
@@ -123,6 +124,7 @@ def test_moving_the_inputs_moves_the_run_where_the_norm_is_invariant(norm, kind)
     assert distance < 1e-10 if invariant else distance > 1e-2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
 def test_one_point_has_its_dual_norm_as_margin_at_every_step(norm):
     x = np.array([3.0, -1.0, 0.5, 2.0])

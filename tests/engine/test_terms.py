@@ -86,6 +86,7 @@ def test_proximal_descent_with_l1_is_soft_thresholding(reference):
     np.testing.assert_allclose(alone, found.sel(step=[3, STEPS]), rtol=0, atol=1e-13)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("normalize", [False, True])
 def test_other_rules_descend_along_the_subgradient(reference, normalize):
     loop, rules = reference("plain_loop"), reference("numpy_loop")

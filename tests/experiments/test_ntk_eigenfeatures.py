@@ -169,6 +169,7 @@ def test_networks_beside_the_kernel_and_attacks_across():
     assert "gradient cosine" in EXPERIMENT.summary(found)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [pytest.param(17, marks=pytest.mark.exhaustive), 2**32 - 1])
 def test_the_first_of_two_networks_is_that_of_any_run_of_the_seed(seed):
     source = module.Features(**TINY).source

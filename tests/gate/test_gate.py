@@ -14,6 +14,7 @@ _SPEC.loader.exec_module(gate)
 STORED = sorted(path.stem for path in gate.HERE.glob("*.json"))
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("name", STORED)
 def test_every_verdict_is_what_it_was(name):
     assert gate.compare(name) == []

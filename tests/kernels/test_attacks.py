@@ -19,6 +19,7 @@ def setting(seed, count=6, dim=4):
     return jnp.asarray(rng.normal(size=dim)), jnp.asarray(rng.uniform(size=(count, dim)))
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=20)
 @given(
     seed=st.integers(0, 999),

@@ -235,6 +235,7 @@ def test_each_layer_has_its_own_law(activation, theirs, bias_std):
     assert hash(value) != hash(closed_form.DeepNTK(2, activation, tuple(weight_std), 0.1))
 
 
+@pytest.mark.exhaustive
 def test_a_wide_network_has_the_kernel_of_its_layers():
     x, weight_std, bias_std = points(4, 3), (0.7, 1.6, 1.1), (0.5, 0.0, 0.2)
     each = {"weight_std": weight_std, "bias_std": bias_std}
@@ -303,6 +304,7 @@ def sampled(seeds, width, dim, activation="relu", signs=True, trained="both", x=
     return jax.lax.map(one, jax.random.split(jax.random.key(0), seeds))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("activation", ["relu", "erf"])
 @pytest.mark.parametrize(("trained", "size"), [("first", 1.1), ("second", 2.4), ("both", 1.6)])
 def test_error_falls_with_the_square_root_of_width(activation, trained, size):
@@ -320,6 +322,7 @@ def test_error_falls_with_the_square_root_of_width(activation, trained, size):
         assert np.median(errors * np.sqrt(widths)) == pytest.approx(size, rel=0.4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("trained", "signs", "expected"),
     [
@@ -337,6 +340,7 @@ def test_fluctuations(trained, signs, expected):
     assert float(512 * jnp.var(found)) == pytest.approx(expected, rel=0.08)
 
 
+@pytest.mark.exhaustive
 def test_fluctuations_of_erf_by_monte_carlo():
     x = jnp.array([[1.2, 0.5]])
     found = sampled(4000, 64, 2, "erf", False, "first", x)
@@ -359,6 +363,7 @@ def test_input_gradient_formula():
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kernel", ["two_layer", "deep"])
 def test_input_gradient_where_points_coincide(kernel):
     """The mean of the one-sided derivatives: along the point by homogeneity, across it 0 by symmetry."""
@@ -456,6 +461,7 @@ def test_bad_input(untyped, call, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.exhaustive
 def test_kernels_are_differentiable_and_batched():
     x = points(3, 4)
     batched = jax.vmap(lambda p: deep(p, None, 2).ntk)(jnp.stack([x, 2 * x]))
@@ -481,6 +487,7 @@ def test_an_activation_that_is_made_again_compiles_nothing(make):
     assert closed_form._two_layer._cache_size() == programs
 
 
+@pytest.mark.exhaustive
 def test_sizes_may_be_integers(untyped):
     x = points(3, 2)
     for how in ({"activation": "relu"}, {"activation": "erf"}, {"bias_std": 2}):

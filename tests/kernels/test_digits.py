@@ -111,6 +111,7 @@ def test_erf_of_images_and_of_inputs_of_any_size(single):
     assert float(own[0, 0]) == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("activation", ["erf", "relu"])
 def test_gradients_where_points_nearly_coincide(single, activation):
     x, z = images()
@@ -168,6 +169,7 @@ def test_homogeneous_kernels_scale_with_their_inputs(single, name):
     assert np.isfinite(gradient(jnp.zeros_like(x))).all()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["two_layer", "deep"])
 def test_curvature_does_not_depend_on_the_scale(single, name):
     x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4)), jnp.float32)
@@ -328,6 +330,7 @@ def test_every_product_is_in_full_precision_whatever_the_default():
         assert set(seen) == {"highest"}
 
 
+@pytest.mark.exhaustive
 def test_scales_are_powers_of_two_within_the_range(single):
     values = jnp.asarray([[1e-37, 0], [0, 0], [3, -5], [3e38, 1]], jnp.float32)
     scales = np.asarray(products.size(values), float).ravel()

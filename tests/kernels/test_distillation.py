@@ -87,6 +87,7 @@ def test_gradient_by_central_differences(outer):
     np.testing.assert_allclose(slopes[1].ravel(), central, atol=1e-6 * np.abs(slopes[1]).max())
 
 
+@pytest.mark.exhaustive
 def test_linear_kernel_reaches_the_pseudo_inverse_of_least_squares():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(90, 7))

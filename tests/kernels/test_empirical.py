@@ -27,6 +27,7 @@ def brute(apply, params, x, z):
     return jnp.einsum("iop,jqp->iojq", jacobian(x), jacobian(z))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("sizes", [(4, 6, 1), (4, 6, 3), (4, 5, 6, 2), (4, 5, 6, 7, 1), (4, 2)])
 @pytest.mark.parametrize("biases", [True, False])
 @pytest.mark.parametrize("activation", ["relu", "erf"])
@@ -140,6 +141,7 @@ def test_doubled_networks_start_at_zero_with_the_same_kernel():
     np.testing.assert_allclose(dense(twice, x), brute(evaluate, twice, x, x)[:, 0, :, 0], rtol=1e-11)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("momentum", [0.0, 0.7])
 def test_descent_on_the_linearised_network_is_the_closed_form(momentum):
     """The same sequence exactly: 400 steps at 1 / lambda_max."""

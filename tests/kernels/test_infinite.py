@@ -156,6 +156,7 @@ def test_prediction(nt):
     assert float(largest) == pytest.approx(2 * 6 / np.linalg.eigvalsh(K)[-1], rel=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_linearization_taylor_and_monte_carlo(nt):
     init, apply, _ = net = nt.stax.serial(nt.stax.Dense(256), nt.stax.Erf(), nt.stax.Dense(1))
     x = points(4, 3)

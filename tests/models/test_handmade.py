@@ -43,6 +43,7 @@ def test_averaging_scores_every_centre_one_and_has_the_hyperplane_distance():
     np.testing.assert_allclose(upper, exact, rtol=1e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("mixing", [0.0, 0.3, 0.7, 0.99])
 def test_mixed_classifies_all_and_has_the_closed_form_radius(mixing):
     problem, draw, params = built(CENTRES_ONLY, TwoLayer(1, K, use_bias=False), Mixed(mixing))
@@ -54,6 +55,7 @@ def test_mixed_classifies_all_and_has_the_closed_form_radius(mixing):
     np.testing.assert_allclose(upper, lower, rtol=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("bias", "radius"), [(0.0, sum_logit_radius(DIM**0.5, K // 2)), (-0.5, DIM**0.5 / 2)]
 )
@@ -102,6 +104,7 @@ def test_mixing_out_of_range(mixing):
         Mixed(mixing)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("family", [0, 1])
 def test_pure_features_answer_to_one_family_alone(family):
     data = RobustNonRobust(8, 3, 6, 6, 1, 4, noise=0.0)

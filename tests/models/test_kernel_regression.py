@@ -89,6 +89,7 @@ def test_outputs_against_plain_numpy_and_what_depends_on_the_support_alone_is_co
     np.testing.assert_allclose(jnp.sum(shares, axis=1), 1, rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_one_output_and_samples_in_turn():
     draw = jax.jit(DATA.sample)(jax.random.key(1))
     binary = Problem(DATA, KernelRegression(num_support=4), "squared", start=FirstSamples())

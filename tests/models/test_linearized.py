@@ -23,6 +23,7 @@ def double():
         yield
 
 
+@pytest.mark.exhaustive
 def test_the_tangent_plane_by_finite_differences():
     network = MLP((5,))
     model, x = Linearized(network), jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))

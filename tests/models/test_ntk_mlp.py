@@ -26,6 +26,7 @@ def test_against_numpy():
     np.testing.assert_allclose(model.apply({"params": params}, x), h, rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("depth", "bias_std", "name"), [(1, 0.1, "relu"), (2, 0.0, "relu"), (2, 0.3, "erf")])
 def test_wide_networks_have_the_infinite_kernel(depth, bias_std, name):
     model = NTKNetwork(512, depth, bias_std=bias_std, activation=Activation(name))

@@ -56,6 +56,7 @@ def test_biases_add_the_kernel_of_one_more_coordinate():
     assert np.linalg.norm(mean - without) / np.linalg.norm(exact) > 0.1
 
 
+@pytest.mark.exhaustive
 def test_a_doubled_network_starts_at_zero_with_the_kernel_of_half_of_it():
     model, x = NTKTwoLayer(20, doubled=True), points(6, 3)
     params = jax.jit(model.init)(jax.random.key(2), x)["params"]

@@ -114,6 +114,7 @@ def test_forward_and_gradient(case, kind):
         np.testing.assert_allclose(grads[name], value, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["signed bias", "classes bias"])
 @pytest.mark.parametrize("case", ["odd 1.5", "smoothed_relu"])
 def test_gradient_by_differences(case, kind):
@@ -139,6 +140,7 @@ def test_gradient_by_differences(case, kind):
             np.testing.assert_allclose(grads[name][index], numeric, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.exhaustive
 def test_prelu_takes_the_norms_of_the_weights():
     model = PatchCNN(WIDTH, signed=True, activation=Activation("prelu", power=3.0))
     params, x = drawn(model)

@@ -81,6 +81,7 @@ def test_eigenfeatures_while_a_network_averages_features():
     assert float(evolution.polar(path)[0][-1]) == pytest.approx(1)
 
 
+@pytest.mark.exhaustive
 def test_usefulness_is_that_of_the_kernels_package():
     problem = Problem(DATA, MLP((5,)), "logistic")
     draw, params = start(problem)

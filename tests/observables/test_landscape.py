@@ -29,21 +29,28 @@ DUAL = {
 }
 
 
+@pytest.fixture(
+    scope="module",
+    params=["max-l2", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("l2", "linf"))],
+)
+def norm(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def linear():
+def linear(norm):
     """All observables of y f(x) = y <v, sum of patches>, v the sum of two neurons; three seeds at once."""
     problem = Problem(DATA, PatchCNN(2, activation=Activation("linear")), init_scale=0.5)
-    end = {"W": o.weights}
-    for norm in DUAL:
-        attack = FGSM(0.7, norm=norm)
-        end |= {
-            f"rise {norm}": o.loss_rise.given(attack=attack, radius=RADII),
-            f"gradient {norm}": o.input_gradient.given(attack=attack, radius=RADII, points="test"),
-            f"supremum {norm}": o.gradient_supremum.given(attack=attack, radius=RADII, num_points=4),
-        }
-    end["slice"] = o.loss_slice.given(attack=attack, offset=OFFSETS)
-    end["curve"] = o.robust_curve.given(attack=attack, radius=RADII)
-    end["eigenvalues"] = o.hessian_eigenvalues.given(count=3, depth=10)
+    attack = FGSM(0.7, norm=norm)
+    end = {
+        "W": o.weights,
+        "rise": o.loss_rise.given(attack=attack, radius=RADII),
+        "gradient": o.input_gradient.given(attack=attack, radius=RADII, points="test"),
+        "supremum": o.gradient_supremum.given(attack=attack, radius=RADII, num_points=4),
+        "slice": o.loss_slice.given(attack=attack, offset=OFFSETS),
+        "curve": o.robust_curve.given(attack=attack, radius=RADII),
+        "eigenvalues": o.hessian_eigenvalues.given(count=3, depth=10),
+    }
     return simulate(problem, steepest("l2", 0.1), steps=2, observe_end=end, seeds=SEEDS, strategy="vmap")
 
 
@@ -57,8 +64,6 @@ def margins(result, seed, points):
     return v, np.asarray(sample.x).sum(axis=1) * np.asarray(sample.y)[:, None]
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("norm", DUAL)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_loss_around_inputs_of_a_linear_model(linear, norm, seed):
     found = linear.sel(seed=seed)
@@ -66,19 +71,17 @@ def test_loss_around_inputs_of_a_linear_model(linear, norm, seed):
     q, size = inputs @ v, DUAL[norm](v)
     loss = np.log1p(np.exp(-q))
     rise = [np.mean(np.log1p(np.exp(-q + r * size)) - loss) for r in RADII]
-    np.testing.assert_allclose(found[f"rise {norm}"], rise, rtol=1e-9, atol=1e-12)
-    if norm == "max-l2":
-        cut = [np.log1p(np.exp(-q + 0.7 * c * size)).mean() for c in OFFSETS]
-        np.testing.assert_allclose(found["slice"], cut, rtol=1e-9)
+    np.testing.assert_allclose(found.rise, rise, rtol=1e-9, atol=1e-12)
+    cut = [np.log1p(np.exp(-q + 0.7 * c * size)).mean() for c in OFFSETS]
+    np.testing.assert_allclose(found["slice"], cut, rtol=1e-9)
 
     v, inputs = margins(linear, seed, "test")
     q = inputs @ v
     slope = size / (1 + np.exp(q[:, None] - RADII * size))
-    np.testing.assert_allclose(found[f"gradient {norm}"], slope.mean(axis=0), rtol=1e-9)
-    np.testing.assert_allclose(found[f"supremum {norm}"], slope[:4].mean(axis=0), rtol=1e-9)
-    if norm == "max-l2":
-        np.testing.assert_allclose(found.curve, (q[:, None] > RADII * size).mean(axis=0))
-        np.testing.assert_array_equal(found.radius, RADII)
+    np.testing.assert_allclose(found.gradient, slope.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(found.supremum, slope[:4].mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(found.curve, (q[:, None] > RADII * size).mean(axis=0))
+    np.testing.assert_array_equal(found.radius, RADII)
 
 
 def test_hessian_of_a_linear_model(linear):

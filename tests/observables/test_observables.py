@@ -261,6 +261,7 @@ def test_accuracies_of_logits(readout):
     np.testing.assert_allclose(measured(o.class_accuracy, FINE, params, draw), right.mean())
 
 
+@pytest.mark.exhaustive
 def test_a_score_of_zero_is_an_error():
     nothing = {"W": jnp.zeros((4, 9)), "b": jnp.zeros(4)}
     for observable in (o.train_accuracy, o.test_accuracy):
@@ -292,6 +293,7 @@ def test_pgd_at_radius_zero_is_clean():
     assert pgd(3, loss="training")[0] == clean
 
 
+@pytest.mark.exhaustive
 def test_pgd_is_between_certificate_and_clean():
     certified = measured(o.certified_radius.given(num_positive=2), params=AVERAGE)
     attained = measured(o.attained_radius.given(num_positive=2), params=AVERAGE)

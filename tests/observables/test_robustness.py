@@ -127,6 +127,7 @@ def test_the_curve_is_the_accuracy_at_every_radius():
     assert curve[2] < curve[0]
 
 
+@pytest.mark.exhaustive
 def test_attacked_samples_keep_their_labels_and_raise_what_is_asked():
     params = {"W": jnp.asarray(weights(CLASSES))}
     attack = FGSM(0.2, norm="linf")

@@ -211,6 +211,7 @@ def test_predictor_and_tangents():
     np.testing.assert_allclose(tangents @ flat, 2 * rows @ w, rtol=1e-10)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", [Homogeneous((5, 5, 5)), SQUARED], ids=["deep", "squared"])
 def test_margins_do_not_depend_on_the_scale_of_weights(model):
     """In float32, where powers of norms leave the range of numbers long before the norms themselves."""
@@ -233,6 +234,7 @@ def test_margins_do_not_depend_on_the_scale_of_weights(model):
         np.testing.assert_array_equal(scaled, usual)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("power", [-70, 50])
 def test_stationarity_of_tiny_and_huge_weights(power):
     """Of a linear model, in float32, against float64."""

@@ -78,6 +78,7 @@ def test_a_predictor_needs_the_result_only(run):
     np.testing.assert_allclose(network(DATA.sample(key).test.x), expected, rtol=0, atol=1e-13)
 
 
+@pytest.mark.exhaustive
 def test_a_network_in_gram_space_too():
     wide = Problem(Clusters(40, 2, 5), TwoLayer(3), init_scale=0.1)
     how = {"steps": 3, "seeds": [2], "engine": "gram"}

@@ -83,6 +83,7 @@ def test_cross_entropy_is_scipys_log_softmax():
     np.testing.assert_allclose(actual, scipy.special.softmax(logits, axis=1) - np.eye(6)[target], atol=1e-14)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("gap", [-1e3, -50.0, -1.0, 0.0, 1.0, 36.0, 50.0, 300.0, 700.0])
 def test_cross_entropy_keeps_its_relative_accuracy(gap):
     # the target's logit is ahead of the three others by `gap`
@@ -94,6 +95,7 @@ def test_cross_entropy_keeps_its_relative_accuracy(gap):
     np.testing.assert_allclose(slope, np.array([[-own / 3, own, -own / 3, -own / 3]]), rtol=5e-13)
 
 
+@pytest.mark.exhaustive
 def test_cross_entropy_of_infinite_confidence():
     logits, target = jnp.array([[1e3, -1e3], [-1e3, 1e3]]), jnp.array([0, 0])
     np.testing.assert_allclose(losses.cross_entropy(logits, target), [0, 2e3], rtol=1e-15)

@@ -132,6 +132,7 @@ def test_log_loss_is_the_logarithm_of_the_loss(case, adversary, reduction):
     )
 
 
+@pytest.mark.exhaustive
 def test_log_loss_still_has_a_gradient_where_the_loss_is_zero():
     """Margins of 1e4: e^-10000 is 0 in float64, and so is its gradient; that of the logarithm is -y x."""
     data = FixedPoints(np.array([[1e4, 0.0], [0.0, 2e4]]), (1, -1))
@@ -175,6 +176,7 @@ def test_log_loss_of_a_deep_network_with_huge_logits_is_finite():
         np.testing.assert_array_equal(leaf, np.zeros(leaf.shape))
 
 
+@pytest.mark.exhaustive
 def test_losses_and_margins_of_each_sample():
     draw = DATA.sample(KEY)
     for loss, outputs in CASES:

@@ -55,7 +55,7 @@ def assert_is_the_separate_runs(dataset, experiment, config, axes, seeds):
 
 @pytest.mark.parametrize(
     "name",
-    ["feature_averaging", "flavors_of_margin", pytest.param("robust_feature_learning", marks=EXHAUSTIVE)],
+    ["flavors_of_margin", "feature_averaging", "robust_feature_learning"],
 )
 def test_equals_the_separate_runs(name):
     axes, settings = CASES[name]
