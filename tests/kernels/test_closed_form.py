@@ -252,6 +252,7 @@ def test_a_wide_network_has_the_kernel_of_its_layers():
     assert [layer.bias is None for layer in layers] == [False, True, False]
 
 
+@pytest.mark.exhaustive
 def test_agrees_with_neural_tangents_in_single_precision():
     x, z = (np.asarray(p, np.float32) for p in (points(40, 20), points(30, 20, 1)))
     with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):
@@ -262,6 +263,7 @@ def test_agrees_with_neural_tangents_in_single_precision():
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6 * float(np.abs(theirs).max()))
 
 
+@pytest.mark.exhaustive
 def test_the_diagonal_keeps_its_digits_in_single_precision():
     x = np.asarray(points(20, 50), np.float32)
     with jax.enable_x64(False):

@@ -310,6 +310,7 @@ def test_pgd_is_between_certificate_and_clean():
     assert long[-1] < long[0]
 
 
+@pytest.mark.exhaustive
 def test_pgd_of_the_first_points_only():
     clean = measured(o.pgd_accuracy.given(radius=RADII, steps=2, num_points=5), params=AVERAGE)[0]
     right = np.asarray(DRAW.test.y) * relu_net(AVERAGE["W"], AVERAGE["b"], DRAW.test.x) > 0

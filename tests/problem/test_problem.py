@@ -264,6 +264,7 @@ def test_a_weight_mixes_the_losses_at_clean_and_moved_inputs(reduction):
         np.testing.assert_allclose(grads["W"], log_grads["W"], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.exhaustive
 def test_the_mix_of_losses_that_are_zero_has_a_logarithm():
     """Margins of 1e4 clean and 9e3 moved: both losses are 0, and the moved one decides the mix."""
     data = FixedPoints(np.array([[1e4, 0.0], [0.0, 2e4]]), (1, -1))
