@@ -7,6 +7,7 @@ a number stands: the engine then runs every value of it beside every seed; or a 
 seed has a value of its own.
 """
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -58,18 +59,42 @@ def part(cls: type[T]) -> type[T]:
         children = [
             (jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in traced if name not in fixed
         ]
-        return children, (fixed, tuple(getattr(self, name) for name in fixed))
+        values = [getattr(self, name) for name in fixed]
+        further = [
+            (jax.tree_util.GetAttrKey(name), inside(value))
+            for name, value in zip(fixed, values, strict=True)
+            if inside(value)
+        ]
+        return [*children, *further], (fixed, tuple(map(_closed, values)))
 
     def unflatten(aux, children):
         self = object.__new__(cls)
         fixed, values = aux
         left = [name for name in traced if name not in fixed]
-        for name, value in zip([*fixed, *left], [*values, *children], strict=True):
+        further = iter(children[len(left) :])
+        values = [_with(value, next(further)) if inside(value) else value for value in values]
+        for name, value in zip([*fixed, *left], [*values, *children[: len(left)]], strict=True):
             object.__setattr__(self, name, value)
         return self
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
     return cls
+
+
+def inside(value: Any) -> dict[str, Any]:
+    """The numbers of a static value that its class says are `traced` all the same: a module's counts."""
+    return {name: getattr(value, name) for name in getattr(type(value), "traced", ())}
+
+
+def _closed(value):
+    return _with(value, dict.fromkeys(inside(value))) if inside(value) else value
+
+
+def _with(value, fields):
+    changed = copy.copy(value)
+    for name, field in fields.items():
+        object.__setattr__(changed, name, field)
+    return changed
 
 
 def written(value: Any) -> str:
