@@ -9,6 +9,7 @@ seed has a value of its own.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
@@ -18,7 +19,7 @@ import numpy as np
 from dynamics import names
 from dynamics.descriptions import checksum, describe
 from dynamics.startup import for_once
-from dynamics.words import as_integer
+from dynamics.words import as_integer, no_field, quoted
 from kernels.arrays import native
 
 T = TypeVar("T")
@@ -47,8 +48,11 @@ def part(cls: type[T]) -> type[T]:
     cls.__post_init__ = __post_init__
     if "__repr__" not in vars(cls):
         cls.__repr__ = written
+    own_init = "__init__" in vars(cls)
     cls = dataclasses.dataclass(frozen=True)(cls)
     names = [field.name for field in dataclasses.fields(cls)]
+    if not own_init:
+        cls.__init__ = _names_checked(cls.__init__, cls.__name__)
     constants = [field.name for field in dataclasses.fields(cls) if field.metadata.get("static")]
     traced = [name for name in names if name not in constants]
 
@@ -126,6 +130,20 @@ def _counts_checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
             whole(self)
             raise
         whole(self)
+
+    return checked
+
+
+def _names_checked(init: Callable[..., None], kind: str) -> Callable[..., None]:
+    """`init` of a dataclass, which says what there is where a name is none of its fields."""
+    fields = list(inspect.signature(init).parameters)[1:]
+
+    @functools.wraps(init)
+    def checked(self, *given, **named):
+        for name in named:
+            if name not in fields:
+                raise TypeError(no_field(kind, name, fields))
+        init(self, *given, **named)
 
     return checked
 
@@ -305,6 +323,42 @@ class _Hole:
 
 
 _HOLE = _Hole()
+
+
+def takes(function: Any, count: int) -> bool:
+    """Whether `function` can be called with so many arguments, as far as that can be told."""
+    if not callable(function):
+        return False
+    bound = {}
+    if isinstance(function, Bound):
+        function, bound = function.function, {**dict(function.constants), **function.numbers}
+    if isinstance(function, type):  # those of flax.nnx hide what they take
+        function, count = function.__init__, count + 1
+    try:
+        inspect.signature(function).bind(*[None] * count, **bound)
+    except TypeError:
+        return False
+    except ValueError:  # of what is not written in Python
+        return True
+    return True
+
+
+def headed(value: Any) -> str:
+    """What a sentence says of a function: its name and arguments; of all else its `repr`."""
+    try:
+        return f"{value.__name__}{inspect.signature(value)}"
+    except (AttributeError, TypeError, ValueError):
+        return quoted(value)
+
+
+def need(name: str, value: Any, method: str, example: str) -> None:
+    """Refuse what has no such method, and a class in the place of its object; `example`: what would do.
+
+    Raises: ValueError: see above.
+    """
+    if isinstance(value, type) or not hasattr(value, method):
+        got = f"the class {value.__name__}" if isinstance(value, type) else quoted(value)
+        raise ValueError(f"{name} must be a part with {method}, such as {example}, got {got}")
 
 
 def known(value: Any) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """Parts: what is traced, what is compiled in, and how a part is described."""
 
+import inspect
 import json
 from typing import Any
 
@@ -306,3 +307,11 @@ def test_a_method_as_one_is_plain_inside_of_another_program():
     np.testing.assert_array_equal(jax.grad(lambda by: Stretched(by).of(jnp.ones(3)).sum())(2.0), 3)
     with pytest.raises(TypeError, match="many numbers"):
         Stretched(Axis("by", [1.0, 2.0])).of(jnp.ones(2))
+
+
+def test_a_field_that_there_is_not_is_told(untyped):
+    with pytest.raises(TypeError, match=r"^Spring has no field 'stifness'; did you mean stiffness\?$"):
+        Spring(3, stifness=1.0)
+    with pytest.raises(TypeError, match="has no field 'q': its fields are size, stiffness, name, inner"):
+        Spring(3, q=1.0)
+    assert list(inspect.signature(Spring).parameters) == ["size", "stiffness", "name", "inner"]

@@ -5,6 +5,7 @@ figure that a notebook shows and `savefig` writes (PNG, PDF, SVG), or draws into
 """
 
 import functools
+import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from dynamics.draw.panels import band, heat_map, time_axis
 from dynamics.draw.style import COLOURS, GREY, THEORY, legend_below, new_figure, styled
+from dynamics.words import listed
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -32,19 +34,26 @@ MOST_GROUPS = 5  # in a legend
 def values_of(result: Result, name: str, dims: Sequence[str]) -> xr.DataArray:
     """A variable of a result with exactly these dimensions, in this order.
 
-    Raises: ValueError: it is not there, or has other dimensions.
+    Raises: TypeError: no result. ValueError: it is not there, or has other dimensions.
     """
     if isinstance(result, xr.Dataset):
         if name not in result:
             there = ", ".join(map(str, result.data_vars)) or "nothing"
             raise ValueError(f"the result has no {name!r}, which is to be drawn; it holds {there}")
         result = result[name]
+    if not isinstance(result, xr.DataArray):
+        raise TypeError(
+            f"pictures are of a result of simulate, or of a variable of it, got {type(result).__name__}"
+        )
     if missing := [dim for dim in dims if dim not in result.dims]:
-        raise ValueError(f"{name} has no dimension {missing[0]!r}: it has {', '.join(map(str, result.dims))}")
+        has, dim = ", ".join(map(str, result.dims)), missing[0]
+        way = f"; choose by a list, as in result.sel({dim}=[...])" if dim in result.coords else ""
+        raise ValueError(f"{name} has no dimension {dim!r}: it has {has}{way}")
     if more := [dim for dim in result.dims if dim not in dims]:
-        one = result[more[0]].values[0]
+        there = result[more[0]].values.tolist()
         raise ValueError(
-            f"{name} also has the dimension {more[0]!r}: choose one, as in result.sel({more[0]}={one!r})"
+            f"{name} also has the dimension {more[0]!r}: choose one of {listed(there)}, as in "
+            f"result.sel({more[0]}={there[-1]!r})"
         )
     return result.transpose(*dims)
 
@@ -52,8 +61,17 @@ def values_of(result: Result, name: str, dims: Sequence[str]) -> xr.DataArray:
 def _picture(draw: Callable[..., None]) -> Callable[..., Any]:
     """A picture by `draw(ax, ...)`: in axes that are given, or in a figure of its own of some size."""
 
+    declared = list(inspect.signature(draw).parameters.values())
+    free = declared[-1].kind is inspect.Parameter.VAR_KEYWORD
+    known = [] if free else [option.name for option in declared[2:]]
+
     @functools.wraps(draw)
     def made(result, *args, ax=None, size="page", **options):
+        if unknown := sorted(set(options) - {*known}) if known else []:
+            of_seeds = unknown[0] in ("seed", "seeds")
+            way = "; of some seeds it is drawn by result.sel(seed=[...])" if of_seeds else ""
+            has = ", ".join([*known, "ax", "size"])
+            raise TypeError(f"{draw.__name__} has no option {unknown[0]!r}: its options are {has}{way}")
         if ax is not None:
             draw(ax, result, *args, **options)
             return ax
@@ -231,8 +249,8 @@ def feature_map(
     for dim, value, default in (("seed", seed, 0), ("step", step, -1)):
         if value is None:
             values = values.isel({dim: slice(default, None if default else 1)})
-        elif value not in values[dim].values:
-            raise ValueError(f"alignment has no {dim} {value}")
+        elif value not in (there := values[dim].values.tolist()):
+            raise ValueError(f"alignment has no {dim} {value!r}: it has {listed(there)}")
         else:
             values = values.sel({dim: [value]})
     heat_map(ax, values.values[0, 0], numbers=numbers, limit=limit)
@@ -250,10 +268,15 @@ def phase(ax: "matplotlib.axes.Axes", values: xr.DataArray, x: str, y: str, **im
       image: keywords of Matplotlib's `pcolormesh` (`vmin`, `cmap`, ...).
       ax, size: as in `alignment`.
 
-    Raises: ValueError: other dimensions, or fewer than two values of one.
+    Raises: TypeError: no variable. ValueError: other dimensions, or fewer than two values of one.
     """
     from matplotlib.ticker import NullLocator
 
+    if isinstance(values, xr.Dataset):
+        there = ", ".join(map(str, values.data_vars)) or "nothing"
+        raise TypeError(f'a phase diagram is of one variable, as in phase(result["..."], x, y), of: {there}')
+    if not isinstance(values, xr.DataArray):
+        raise TypeError(f"a phase diagram is of a variable of a result, got {type(values).__name__}")
     dims = (y, x, *(("seed",) if "seed" in values.dims else ()))
     name = str(values.name or "the measure")
     values = values_of(values, name, dims)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
+import flax
 import jax
 import numpy as np
 import xarray as xr
@@ -69,7 +70,7 @@ def parameters(result: xr.Dataset, seed: int, **axes: float | str) -> dict[str, 
 def predictor(
     result: xr.Dataset, seed: int, problem: Problem | None = None, **axes: float | str
 ) -> Callable[[Float[Array | np.ndarray, "samples *shape"]], Float[Array, "samples *outputs"]]:
-    """The trained network of one seed: a function of inputs, in the precision of the run.
+    """The trained network of one seed: a function of inputs, or of a single one, in the precision of the run.
 
     Args:
       result, seed, axes: as of `parameters`.
@@ -92,8 +93,16 @@ def predictor(
     float64 = result.attrs.get("float64") == "True"
 
     def network(x):
+        x = x if isinstance(x, jax.Array) else np.asarray(x)
+        if x.ndim == 1:  # one input alone
+            return network(x[None])[0]
         with jax.enable_x64(float64), jax.default_matmul_precision("highest"):
-            return predict(x)
+            try:
+                return predict(x)
+            except (ValueError, TypeError, IndexError, flax.errors.FlaxError) as error:
+                why = str(error).partition("\n")[0].partition(" (https:")[0]
+                shape = "(samples, ...) that the network was trained on"
+                raise ValueError(f"inputs must be of the shape {shape}, got {x.shape}: {why}") from error
 
     return network
 

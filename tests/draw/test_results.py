@@ -148,14 +148,32 @@ def test_axes_that_are_given_and_figures_that_show_themselves():
     [
         (lambda: plots.alignment(result()[["own"]]), "no 'alignment', which is to be drawn; it holds own"),
         (lambda: plots.alignment(result().isel(step=-1)), "alignment has no dimension 'step': it has seed, "),
-        (lambda: plots.alignment(result().expand_dims(noise=[0.5])), r"choose one, as in result.sel\(noise="),
+        (
+            lambda: plots.alignment(result().expand_dims(noise=[0.5])),
+            r"choose one of 0.5, as in result.sel\(noise=0.5",
+        ),
         (lambda: plots.alignment(result(), "mine"), "own must be recorded, nearest, an array or None"),
         (lambda: plots.alignment(result(), np.ones((2, 2))), r"shape \(3, 6, 4\) or \(6, 4\), got \(2, 2\)"),
         (lambda: plots.alignment(result(), size="poster"), "size must be one of column, page, slide"),
-        (lambda: plots.feature_map(result(), seed=9), "alignment has no seed 9"),
+        (lambda: plots.feature_map(result(), seed=9), "alignment has no seed 9: it has 0, 1, 2"),
+        (
+            lambda: plots.alignment(result().isel(seed=0)),
+            r"choose by a list, as in result.sel\(seed=\[...\]\)",
+        ),
         (lambda: plots.margins(result()), "no 'margin'"),
+        (
+            lambda: plots.phase(result(), "x", "y"),
+            r'as in phase\(result\["..."\], x, y\), of: alignment, own',
+        ),
+        (lambda: plots.phase(np.ones((2, 2)), "x", "y"), "a variable of a result, got ndarray"),
+        (lambda: plots.alignment(3), "a result of simulate, or of a variable of it, got int"),
+        (lambda: plots.alignment(result(), seed=1), r"no option 'seed': .*result.sel\(seed=\["),
+        (
+            lambda: plots.spectrum(result(), step=1),
+            "no option 'step': its options are name, ax, size",
+        ),
     ],
 )
 def test_misfits_are_told(draw, said, untyped):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises((ValueError, TypeError), match=said):
         draw()

@@ -8,6 +8,7 @@ import pytest
 
 from dynamics import observables as o
 from dynamics import simulate, steepest
+from dynamics.adversary import PGD
 from dynamics.data.clusters import Clusters
 from dynamics.data.sample import Draw, Sample
 from dynamics.models.activations import Activation
@@ -411,6 +412,12 @@ def test_options_are_checked_when_they_are_given():
         o.robust_curve.given(radii=[0.1])
     with pytest.raises(ValueError, match="num_parameters has no option 'key': it has no options"):
         o.num_parameters.given(key=1)
+    with pytest.raises(ValueError, match=r"options are attack, .*; did you mean num_points\?"):
+        o.robust_accuracy.given(num_point=3)
+    for given, words in (("pgd", "'pgd'"), (PGD, "the class PGD")):
+        with pytest.raises(ValueError, match=rf"attack must be a part .* as PGD\(0.3\), got {words}"):
+            o.robust_accuracy.given(attack=given)
+    assert o.patch_scores.given(attack=None).measure.function
 
 
 def test_one_value_of_a_dimension_stands_for_a_list_of_one():
