@@ -10,6 +10,7 @@ seed has a value of its own.
 import dataclasses
 import functools
 import inspect
+import types
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
@@ -23,6 +24,8 @@ from dynamics.words import as_integer, no_field, quoted
 from kernels.arrays import native
 
 T = TypeVar("T")
+MOST_WRITTEN = 8
+"""Numbers of an array that are written out where it is printed."""
 
 
 def static(default: Any = dataclasses.MISSING) -> Any:
@@ -85,13 +88,27 @@ def written(value: Any) -> str:
         here = getattr(value, field.name)
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         if here is not default and not (type(here) is type(default) and _equal(here, default)):
-            told.append(f"{field.name}={_word(here)}")
+            told.append(f"{field.name}={word(here)}")
     return f"{type(value).__qualname__}({', '.join(told)})"
 
 
-def _word(value):
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_word, value))}{',' if len(value) == 1 else ''})"
+def word(value: Any) -> str:
+    """A value as one writes it in a call: of long arrays the type and shape, of functions the name."""
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+        few = value.ndim < 2 and value.size <= MOST_WRITTEN and value.dtype.kind in "biuf"
+        return repr(value.tolist()) if few else f"{value.dtype}{list(value.shape)}"
+    if type(value) is tuple:
+        return f"({', '.join(map(word, value))}{',' if len(value) == 1 else ''})"
+    if type(value) is list:
+        return f"[{', '.join(map(word, value))}]"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{key!r}: {word(item)}' for key, item in value.items())}}}"
+    if isinstance(value, tuple) and type(value).__repr__.__module__ == "collections":  # a rule of optax
+        return f"{type(value).__name__}(...)"
+    if isinstance(value, types.FunctionType):
+        return value.__name__
     is_module = dataclasses.is_dataclass(value) and not isinstance(value, type) and hasattr(value, "apply")
     return written(value) if is_module else repr(value)
 
@@ -120,7 +137,7 @@ def _counts_checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
         for field in dataclasses.fields(self):
             counts = field.type in (int, "int") and field.metadata.get("static")
             if counts and as_integer(value := getattr(self, field.name)) is None:
-                raise ValueError(f"{field.name} must be an integer, got {value!r}")
+                raise ValueError(f"{field.name} must be an integer, got {quoted(value)}")
 
     @functools.wraps(check)
     def checked(self):
@@ -300,6 +317,11 @@ class Bound:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **dict(self.constants), **self.numbers, **kwargs)
+
+    def __repr__(self) -> str:
+        given = {**dict(self.constants), **self.numbers}
+        name = word(self.function)
+        return f"bind({name}, {', '.join(f'{n}={word(v)}' for n, v in given.items())})" if given else name
 
 
 def bind(function: Callable, **arguments: Any) -> Bound:

@@ -24,7 +24,9 @@ def printable(text: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value as a sentence quotes it: its `repr`, of which 60 characters are enough."""
+    """A value as a sentence quotes it: its `repr`, without NumPy's types; 60 characters are enough."""
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        value = value.item()
     try:
         text = repr(value).replace("\n", "")
     except ValueError:  # Python writes no integer of more than 4,300 digits

@@ -8,7 +8,7 @@ from typing import Any
 from flax import linen, nnx
 from jaxtyping import Array, Float, Key, PyTree
 
-from dynamics.parts import headed, takes
+from dynamics.parts import headed, takes, written
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class NNX:
     """
 
     factory: Callable[[nnx.Rngs], nnx.Module]
+
+    __repr__ = written
 
     def __post_init__(self):
         kind = type(self.factory).__name__

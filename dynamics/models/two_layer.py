@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PyTree
 
 from dynamics.descent.norms import lengths
 from dynamics.models.activations import Activation
+from dynamics.parts import written
 from dynamics.problem import first_layers
 
 
@@ -30,6 +31,8 @@ class TwoLayer(nn.Module):
       activation: see `Activation`.
     Reference: Li et al. 2025, arXiv:2410.10322, Section 3.2.
     """
+
+    __repr__ = written
 
     width: int
     num_outputs: int = 1

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from dynamics.data.sample import Draw
-from dynamics.parts import Axis, Bound, as_one, bind, headed, need, part, static
-from dynamics.words import near
+from dynamics.parts import Axis, Bound, as_one, bind, headed, need, part, static, word
+from dynamics.words import near, quoted
 from kernels.arrays import native
 
 
@@ -72,7 +72,7 @@ class Observable:
         function = self.measure.function
         place = "observables." if function.__module__.startswith("dynamics.observables") else ""
         options = {**dict(self.measure.constants), **self.measure.numbers}
-        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        given = ", ".join(f"{name}={word(value)}" for name, value in options.items())
         return f"{place}{function.__name__}" + (f".given({given})" if options else "")
 
     @property
@@ -107,7 +107,7 @@ def _length(name, value):
     except (TypeError, ValueError):
         sound = False
     if not sound:
-        raise ValueError(f"{name} must be finite numbers of at least 0, got {value!r}")
+        raise ValueError(f"{name} must be finite numbers of at least 0, got {quoted(value)}")
 
 
 class _Help:
