@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from dynamics.draw.panels import band, heat_map, time_axis
 from dynamics.draw.style import COLOURS, GREY, THEORY, legend_below, new_figure, styled
-from dynamics.words import listed
+from dynamics.words import listed, quoted
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -250,7 +250,7 @@ def feature_map(
         if value is None:
             values = values.isel({dim: slice(default, None if default else 1)})
         elif value not in (there := values[dim].values.tolist()):
-            raise ValueError(f"alignment has no {dim} {value!r}: it has {listed(there)}")
+            raise ValueError(f"alignment has no {dim} {quoted(value)}: it has {listed(there)}")
         else:
             values = values.sel({dim: [value]})
     heat_map(ax, values.values[0, 0], numbers=numbers, limit=limit)
