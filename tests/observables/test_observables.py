@@ -123,6 +123,24 @@ def test_the_first_layer_of_any_network_is_named_by_its_path(model, path):
         np.testing.assert_allclose(found, values, rtol=1e-9, err_msg=name)
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_what_a_neuron_speaks_for_in_a_network_of_ones_own(outputs):
+    a = np.random.default_rng(5).normal(size=(outputs, 4))
+    model = TwoLayer(4 // (3 - outputs), num_outputs=outputs, train_output=True)
+    loss = "logistic" if outputs == 1 else "cross_entropy"
+    plain = {"W": jnp.asarray(W), "b": jnp.asarray(B), "a": jnp.asarray(a)}
+    layers = {"kernel": jnp.asarray(W.T), "bias": jnp.asarray(B)}, {"kernel": jnp.asarray(a.T)}
+    named = {"Dense_0": layers[0], "Dense_1": layers[1] | {"bias": jnp.ones(outputs)}}
+    for name in ("own", "averaging_residual", "feature_strength", "output_weights"):
+        expected = measured(getattr(o, name), Problem(DATA, model, loss), plain)
+        given = getattr(o, name).given(weights="Dense_0/kernel")
+        found = measured(given, Problem(DATA, MLP((4,), outputs), loss), named)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=name)
+    deep = named | {"Dense_2": layers[1]}
+    with pytest.raises(ValueError, match="beside Dense_0/kernel there are Dense_1/kernel, Dense_2/kernel"):
+        o.own.measure.function(deep, Problem(DATA, MLP((4,))), DRAW, weights="Dense_0/kernel")
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [
