@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from dynamics.data.sample import Draw
 from dynamics.parts import Axis, Bound, as_one, bind, headed, need, part, static, word
-from dynamics.words import near, quoted
+from dynamics.words import integer, near, quoted
 from kernels.arrays import native
 
 
@@ -64,6 +64,10 @@ class Observable:
                 options[name] = (value,)
         for name in set(options) & {"radius", "max_radius"}:
             _length(name, options[name])
+        if (count := options.get("num_points")) is not None:
+            integer("num_points", count, 1)
+        if (points := options.get("points", "test")) not in ("train", "test", "everywhere"):
+            raise ValueError(f"points must be train or test, got {quoted(points)}")
         if "attack" not in self.dims and options.get("attack") is not None:
             need("attack", options["attack"], "perturb", "PGD(0.3)")
         return dataclasses.replace(self, measure=bind(self.measure.function, **options))

@@ -436,6 +436,11 @@ def test_options_are_checked_when_they_are_given():
         with pytest.raises(ValueError, match=rf"attack must be a part .* as PGD\(0.3\), got {words}"):
             o.robust_accuracy.given(attack=given)
     assert o.patch_scores.given(attack=None).measure.function
+    for count in (0, -1, 2.0):
+        with pytest.raises(ValueError, match=f"num_points must be an integer of at least 1, got {count}"):
+            o.ntk_usefulness.given(num_points=count)
+    with pytest.raises(ValueError, match="points must be train or test, got 'all'"):
+        o.accuracy.given(points="all")
 
 
 def test_one_value_of_a_dimension_stands_for_a_list_of_one():
