@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from dynamics.descent.norms import lengths
 from dynamics.models.activations import Activation
-from dynamics.parts import known
+from dynamics.parts import known, written
 
 
 class PatchCNN(nn.Module):
@@ -36,6 +36,8 @@ class PatchCNN(nn.Module):
     Reference: Li & Li 2025, arXiv:2306.01271 (binary, `odd_power`) and arXiv:2410.08503 (multi-class,
       `smoothed_relu`).
     """
+
+    __repr__ = written
 
     width: int
     num_outputs: int = 1
