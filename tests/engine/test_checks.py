@@ -627,10 +627,13 @@ LOSSES = {
     ),
     "its head": (lambda o, y, z: o, "got <lambda>(o, y, z)"),
     "bound": (bind(lambda o, s, rate: o, other=1.0), "loss must be a function of two"),
-    "mean": (lambda o, s: o.mean(), "of outputs of shape (8,) it gives shape () of float"),
-    "pair": (lambda o, s: (o, o), "it gives tuple"),
-    "nothing": (lambda o, s: None, "it gives NoneType"),
-    "no number to descend": (lambda o, s: o * s.y < 0, "it gives shape (8,) of bool"),
+    "mean": (
+        lambda o, s: o.mean(),
+        "from outputs of shape (8,); the problem itself takes the mean",
+    ),
+    "pair": (lambda o, s: (o, o), "got tuple from outputs"),
+    "nothing": (lambda o, s: None, "got NoneType from outputs"),
+    "no number to descend": (lambda o, s: o * s.y < 0, "got shape (8,), bool, from"),
 }
 
 
