@@ -45,7 +45,7 @@ TINY = flags(
     num_points=10,
     steps=5,
     records=3,
-    attack_steps=2,
+    attack_steps=0,
     seeds=2,
 )
 # compiles in seconds; long enough to be stopped on the way
