@@ -379,6 +379,7 @@ def someone():
         yield Path(name), 65534 if os.geteuid() == 0 else 0
 
 
+@pytest.mark.exhaustive
 def test_a_folder_that_may_not_be_written_to(nursery, someone, whole):
     folder, user = someone
     (folder / "locked").mkdir(mode=0o555)

@@ -100,6 +100,7 @@ def test_attacks_stay_in_ball_and_box_in_float32(norm, seed, radius, share, size
     assert size != 1 or (value >= start - 1e-5).all()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("norm", NORMS)
 def test_linear_model_gives_the_dual_norm(norm):
     w, x = linear(0)

@@ -20,6 +20,7 @@ def power(matrix, exponent):
     return (vectors[:, kept] * values[kept] ** exponent) @ vectors[:, kept].T
 
 
+@pytest.mark.exhaustive
 def test_without_memory_it_is_spectral_descent():
     g, rule = tree(0), shampoo(0.1)
     step, _ = jax.jit(lambda g: rule.update(g, rule.init(g)))(g)

@@ -125,6 +125,7 @@ def test_data_that_name_no_features(name):
     refused(ValueError, "the data name no ", Problem(Mine(), TwoLayer(2)), observe={"a": getattr(o, name)})
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", [">f4", np.longdouble, ">i8"])
 def test_observables_of_numpy(kind):
     values = np.arange(3).astype(kind)

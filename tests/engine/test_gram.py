@@ -224,6 +224,7 @@ def test_the_scale_of_inputs_is_undone_by_that_of_weights(size):
         close(runs[1][name].values, runs[0][name].values, 1e-8, name)
 
 
+@pytest.mark.exhaustive
 def test_axes_and_divergence():
     with pytest.warns(UserWarning, match="2 of 4 runs diverged and were frozen"):
         ds = simulate(

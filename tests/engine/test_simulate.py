@@ -236,6 +236,7 @@ def test_strategies_agree(many):
         close(many["vmap"][name].values, many["map"][name].values, 1e-12)
 
 
+@pytest.mark.exhaustive
 def test_seed_alone_is_the_seed_in_a_batch(many):
     alone = simulate(binary(), steepest("l2", 0.1), steps=STEPS, observe=OBSERVE, seeds=[7], strategy="map")
     assert_same(alone, many["map"].sel(seed=[7]))
@@ -444,6 +445,7 @@ def test_the_adversary_changes_training(reference):
     close(ds.W.values[0], [path[t]["W"] for t in (0, 5, 12)], 1e-10)
 
 
+@pytest.mark.exhaustive
 def test_the_adversary_is_held_fixed_when_differentiating():
     @part
     class Follow:

@@ -75,6 +75,7 @@ def test_lent_names_are_gone(nt):
     assert not hasattr(jax.tree_util, "tree_multimap")
 
 
+@pytest.mark.exhaustive
 def test_a_version_that_cannot_be_loaded_is_one_sentence():
     code = """
 import sys, types

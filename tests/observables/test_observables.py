@@ -167,6 +167,7 @@ def test_alignment_of_a_zero_neuron():
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.exhaustive
 def test_projection_norm_bias():
     np.testing.assert_allclose(measured(o.projection), [[w @ m for m in MU] for w in W], rtol=1e-12)
     np.testing.assert_allclose(measured(o.neuron_norm), np.sqrt((W**2).sum(axis=1)), rtol=1e-12)

@@ -77,6 +77,7 @@ def directions():
     }
 
 
+@pytest.mark.exhaustive
 @FORMS
 @SCALE
 def test_directions_and_radii_do_not_depend_on_the_length_of_weights(form, scale):

@@ -35,6 +35,7 @@ def test_init_scale_by_name_leaves_other_parameters_alone():
     )
 
 
+@pytest.mark.exhaustive
 def test_score_is_the_output_or_the_readout():
     draw = DATA.sample(KEY)
     binary, fine = Problem(DATA, TwoLayer(3)), Problem(DATA, TwoLayer(3, 4), loss="cross_entropy")
