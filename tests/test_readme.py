@@ -89,6 +89,17 @@ def test_links_lead_to_files(place):
     assert not missing
 
 
+def test_every_picture_is_in_the_gallery_with_a_sentence():
+    pictures = {str(path.relative_to(ROOT / "figures")) for path in (ROOT / "figures").rglob("*.png")}
+    gallery = PAGES["figures"].partition("## Gallery")[2].replace("\n  ", " ")
+    told = {}
+    for line in gallery.splitlines():
+        links, _, sentence = line.partition("): ")
+        told |= dict.fromkeys(re.findall(r"\]\(([^)]+\.png)", links), sentence)
+    assert set(told) == pictures
+    assert min(len(sentence) for sentence in told.values()) >= 20
+
+
 def test_the_readme_is_read_in_two_minutes_and_no_line_is_wide():
     assert len(README.splitlines()) <= 160
     for place, page in PAGES.items():
