@@ -99,7 +99,6 @@ def test_the_optimum_is_the_linear_program_of_the_seeds_own_data(linear):
     assert run.geometric_margin.dtype == np.float64
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("algorithm", ["gd", "sign", "coordinate"])
 def test_one_seed_of_one_algorithm_above_the_largest_margin_is_enough(linear, algorithm):
     config, run = linear
