@@ -66,6 +66,7 @@ def python(reference, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_commands_run_in_the_order_they_are_printed(tmp_path, python):
     assert len(COMMANDS) >= 8
     (own,) = [snippet for snippet in SNIPPETS.values() if snippet.startswith("# my_experiment.py\n")]
@@ -77,7 +78,14 @@ def test_commands_run_in_the_order_they_are_printed(tmp_path, python):
     assert (tmp_path / "runs" / "sweep" / "report.html").exists()
 
 
-@pytest.mark.parametrize("name", SNIPPETS)
+# the first page's always run, the others' with the exhaustive tests
+RUN = [
+    name if name.startswith("README") else pytest.param(name, marks=pytest.mark.exhaustive)
+    for name in SNIPPETS
+]
+
+
+@pytest.mark.parametrize("name", RUN)
 def test_snippet_runs(name, tmp_path, python):
     python(["-W", "error::UserWarning", "-c", SNIPPETS[name]], tmp_path)
 

@@ -51,7 +51,7 @@ def _learning_curves(config, dataset):
         if law.applies(config):
             label = r"$P^{-\min(a-1,\,4)}$" if number == 0 else None
             plots.guide(ax, error["size"], float(error.isel(size=0).median()), law.predicted(config), label)
-    title = f"a mean over {config.draws} teachers a seed"
+    title = f"a mean over {config.draws} teachers per seed"
     plots.label(ax, "samples $P$", "mean squared test error", title, log="xy")
     plots.ticks(ax, dataset["size"])
     return figure, f"{net(config)}; {seeds(dataset)}"
