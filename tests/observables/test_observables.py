@@ -451,3 +451,11 @@ def test_one_value_of_a_dimension_stands_for_a_list_of_one():
     assert o.geometric_margin.given(norm="l2").coordinates["norm"].tolist() == ["l2"]
     assert o.patch_scores.given(family=-1).coordinates["family"].tolist() == [-1]
     assert o.robust_curve.given(radius=0.5).coordinates["radius"].tolist() == [0.5]
+
+
+def test_options_of_ones_own_observables_mean_what_they_like():
+    @o.observable()
+    def mean_at(params, problem, draw, points="corners", num_points=0, attack="none"):
+        return jnp.zeros(())
+
+    assert mean_at.given(points="corners", num_points=0, attack="none")
