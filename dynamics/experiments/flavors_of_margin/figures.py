@@ -114,13 +114,13 @@ def _draw_decreases(ax, run):
     plots.label(ax, "soft margin in the norm", title="how often the soft margin falls after separation")
 
 
-def _over_loss(ax, run, values, words=lambda algorithm: ""):
+def _over_loss(ax, run, values):
     from matplotlib.ticker import LogFormatter
 
     for algorithm, line in _lines(run).items():
         x = -run.log_loss.sel(algorithm=algorithm)
         kept = values.sel(algorithm=algorithm).where(x > 1)
-        line["label"] += f", {_symbols(run)[run.config.own_norm(algorithm)]}" + words(algorithm)
+        line["label"] += f", {_symbols(run)[run.config.own_norm(algorithm)]}"
         if bool(kept.notnull().any()):
             plots.seed_lines(ax, x.where(x > 1), kept, **line)
     plots.label(ax, LOSS, log="x")
@@ -128,15 +128,7 @@ def _over_loss(ax, run, values, words=lambda algorithm: ""):
 
 
 def _draw_stationarity(ax, run):
-    stationarity = q.own(run, run.stationarity)
-    reached = last(stationarity).median("seed")
-
-    def so_far(algorithm):
-        """Of what has not come near 1 yet, and is on its way."""
-        value = float(reached.sel(algorithm=algorithm))
-        return f": {value:.2g} so far" if value < 0.9 else ""
-
-    _over_loss(ax, run, stationarity, so_far)
+    _over_loss(ax, run, q.own(run, run.stationarity))
     ax.set_yticks(np.arange(0, 1.1, 0.2))
     ax.axhline(1.0, **plots.THEORY)
     beta = r"$\beta = \langle\theta,-g\rangle\,/\,\|\theta\|\|g\|_*$"

@@ -158,17 +158,13 @@ def neurons(run: Run) -> "matplotlib.figure.Figure | None":
         return None
     arms, k = _arms(run), run.config.num_classes
     figure, axes = plots.new_figure(1, len(arms), 4.8 * len(arms), 3.6)
-    for ax in axes[0, 1:]:
-        ax.sharey(axes[0, 0])
     for ax, (kind, arm) in zip(axes[0], arms.items(), strict=True):
         one = arm.isel(seed=0)
         own = one.own.transpose("neuron", "feature").values > 0.5
         curves = one.projection.transpose("neuron", "feature", "step").values
-        for r, j in zip(
-            *np.nonzero(own), strict=True
-        ):  # neuron by neuron, so that neither kind lies on all of the other
+        for j in range(2 * k):
             line = {"color": ROBUST if j < k else NONROBUST, "linewidth": 0.7, "alpha": 0.7}
-            ax.plot(one.step, curves[r, j], **line)
+            ax.plot(one.step, curves[own[:, j], j].T, **line)
         ax.plot([], [], color=ROBUST, label=r"$\langle w_r, u_i\rangle$, own robust feature")
         ax.plot([], [], color=NONROBUST, label=r"$\langle w_r, v_i\rangle$, own non-robust feature")
         plots.time_axis(ax, one.step.values)
