@@ -202,11 +202,12 @@ def save_figures(
     return paths
 
 
+@styled
 def save_panels(figures: Mapping[str, "matplotlib.figure.Figure"], folder: Path) -> list[Path]:
-    """Write each panel by itself, as wide as a column in print, as `name-1.png`; returns the PNGs.
+    """Write each panel by itself, for a column in print (3.3 inches), as `name-1.png`; returns the PNGs.
 
     The figures are laid out anew for it, and what is not the panel's is hidden. A legend of the whole figure
-    is written as `name-legend.png`, its entries one below the other.
+    is written as `name-legend.png`, its entries one below the other; so are those of a wide one.
 
     Raises: OSError: the folder cannot be written to.
     """
@@ -217,16 +218,26 @@ def save_panels(figures: Mapping[str, "matplotlib.figure.Figure"], folder: Path)
         for legend in list(figure.legends):
             texts, title = [text.get_text() for text in legend.get_texts()], legend.get_title().get_text()
             legend.remove()
-            figure.legend(legend.legend_handles, texts, title=title, loc="outside lower center")
+            alone = figure.legend(legend.legend_handles, texts, title=title, loc="lower center")
+            alone.set_in_layout(False)
+        figure.draw_without_rendering()
+        for ax in drawn:
+            if (legend := ax.get_legend()) is not None and _is_wide(ax, legend):
+                texts, title = [text.get_text() for text in legend.get_texts()], legend.get_title().get_text()
+                legend_below(ax, 1, handles=legend.legend_handles, labels=texts, title=title)
         width = COLUMN * columns
-        for _ in range(2):  # what stands out of its column is known once it is laid out
+        for _ in range(6):  # what stands out of its column is known once it is laid out
             figure.set_figwidth(width)
             figure.draw_without_rendering()
             widest = max((_around([ax, *_bars(ax)]).width for ax in drawn), default=COLUMN)
-            width -= columns * max(0.0, widest - COLUMN)
+            if widest <= COLUMN:
+                break
+            width -= columns * (widest - COLUMN)
         figure.set_layout_engine("none")
         groups = {str(number): [ax, *_bars(ax)] for number, ax in enumerate(drawn, 1)}
-        groups |= {"legend": list(figure.legends)} if figure.legends else {}
+        keys = [ax for ax in figure.axes if not ax.axison and ax.get_legend() is not None]
+        if of_all := [*figure.legends, *keys]:
+            groups["legend"] = of_all
         everything = [*figure.axes, *figure.legends, *figure.texts]
         for part, shown in groups.items():
             for artist in everything:
@@ -236,6 +247,12 @@ def save_panels(figures: Mapping[str, "matplotlib.figure.Figure"], folder: Path)
             write_atomically(path, lambda temporary, f=figure, h=how: f.savefig(temporary, **h))
             paths.append(path)
     return paths
+
+
+def _is_wide(ax, legend):
+    """Whether a legend stands beside its axes, or would not fit into a column."""
+    box, panel = legend.get_window_extent(), ax.get_window_extent()
+    return box.x1 > panel.x1 + 3 or box.width > 0.85 * COLUMN * ax.figure.dpi
 
 
 def _around(artists):

@@ -105,7 +105,6 @@ def _draw_accuracies(ax, run, kind):
 
 
 def _draw_lottery(ax, arms):
-    ax.set(xscale="log", yscale="log")
     for kind, run in arms.items():
         colour, marker = (NONROBUST, "o") if kind == "standard" else (ROBUST, "^")
         ratio = start_ratio(run, _radius(run.config, kind))
@@ -117,7 +116,8 @@ def _draw_lottery(ax, arms):
     ax.axhline(1, color=plots.GREY, linewidth=0.8, label="equally strong")
     x = "$S\\alpha^q a_0^{q-2}\\,/\\,P_N\\beta^q b_0^{q-2}$ at the start\n(at the edge: infinite)"
     title = "the start decides which feature wins"
-    plots.label(ax, x, "robust / non-robust strength, end", title, legend="lower right")
+    y = "robust / non-robust strength, end"
+    plots.label(ax, x, y, title, log="xy", legend="lower right")
 
 
 @plots.styled
