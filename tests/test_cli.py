@@ -232,6 +232,7 @@ def test_figures_and_their_provenance(tiny):
         assert about["command"].startswith(f"dynamics run {NAME} --dim 32")
 
 
+@pytest.mark.exhaustive
 def test_plot_needs_the_result_alone(tiny, tmp_path, capsys):
     shutil.copy(tiny[0] / "result.nc", tmp_path)
     assert main(["plot", str(tmp_path)]) == 0

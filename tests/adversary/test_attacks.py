@@ -285,6 +285,7 @@ def test_best_point_is_kept_when_ascent_overshoots():
     np.testing.assert_array_equal(found, x)
 
 
+@pytest.mark.exhaustive
 def test_along_and_feature_direction():
     rng = np.random.default_rng(0)
     x, v = rng.normal(size=(5, 2, 3)), rng.normal(size=6)

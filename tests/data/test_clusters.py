@@ -22,6 +22,7 @@ def test_centres_are_orthogonal_with_norm_sqrt_dim():
     np.testing.assert_allclose(gram(features) / 12, np.eye(5), rtol=0, atol=1e-12)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("correlation", [-0.24, -0.1, 0.3, 0.9])
 def test_correlated_centres(correlation):
     features = Clusters(12, 5, 40, 30, correlation=correlation, centre_norm=2.0).sample(KEY).features

@@ -262,6 +262,7 @@ def test_one_kind_of_patches_alone():
 # what patches carry
 
 
+@pytest.mark.exhaustive
 def test_the_account_of_signals():
     data = SignalNoise(8, 4, 30, 20, "random", "random", "random", signal=2.0, noise=0.3)
     draw = jax.jit(data.sample)(KEY)

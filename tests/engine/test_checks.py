@@ -288,6 +288,7 @@ def test_the_librarys_own_data_need_no_look():
     refused(ValueError, "y must be -1 or +1", Problem(Shared(Mine(y=ZERO_ONE)), Own()))
 
 
+@pytest.mark.exhaustive
 def test_inputs_outside_of_the_box_of_an_attack():
     """Of data of one's own and of the library's, for training and for an observable, in any seed."""
     for problem, observed in (

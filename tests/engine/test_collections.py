@@ -119,6 +119,7 @@ def test_a_seed_alone_is_the_seed_in_a_batch(run):
         np.testing.assert_allclose(alone[name][0], expected, rtol=0, atol=1e-13)
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_was_interrupted_goes_on_with_its_running_moments(run, tmp_path, monkeypatch):
     count = iter(range(100))
 

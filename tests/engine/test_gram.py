@@ -131,6 +131,7 @@ def test_networks_of_signal_patches(shuffle):
     assert np.max(np.abs(np.diff(runs[0].projection.values, axis=1))) > 0.01
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("shuffle", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_patch_networks(shuffle):
     several = RobustNonRobust(40, 3, 6, 5, num_nonrobust=4, shuffle=shuffle)

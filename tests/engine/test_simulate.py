@@ -231,6 +231,7 @@ def many():
     }
 
 
+@pytest.mark.exhaustive
 def test_strategies_agree(many):
     for name in OBSERVE:
         close(many["vmap"][name].values, many["map"][name].values, 1e-12)
@@ -387,6 +388,7 @@ def test_every_epoch_visits_every_sample_once():
     assert len({epoch.tobytes() for epoch in epochs}) == 4
 
 
+@pytest.mark.exhaustive
 def test_minibatch_training_agrees_with_a_loop(reference):
     loop = reference("numpy_loop")
     problem, size = binary(), 6  # 20 samples: three batches an epoch, two samples left over

@@ -181,6 +181,7 @@ def test_the_diagonal_without_biases_grows_linearly(depth):
     np.testing.assert_allclose(jnp.diag(found.ntk), (depth + 1) * 2 * jnp.sum(x * x, 1) / 5, rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("biases", [True, False])
 def test_layers_that_train_add_up(biases):
     x, z, rest = points(4, 3), points(2, 3, 1), {"activation": "erf", "bias_std": 0.4, "train_biases": biases}

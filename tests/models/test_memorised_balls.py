@@ -58,6 +58,7 @@ def test_a_leaf_left_over_costs_two_parameters():
     assert parameters(built(12, 1)[2]) == 10 * 12 + 2 + 2 + 1
 
 
+@pytest.mark.exhaustive
 def test_inside_every_ball_the_sign_is_right():
     """The worst points of a ball are corners: all of them, and points within."""
     problem, draw, params = built(5, 8)

@@ -33,6 +33,7 @@ def test_against_numpy(output):
         np.testing.assert_array_equal(np.abs(params["a"]), 1)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("trained", ["first", "second", "both"])
 def test_the_empirical_kernel_is_that_of_the_layers_that_train(trained):
     model, x = NTKTwoLayer(30, trained, activation=Activation("erf")), points(5, 3)
