@@ -64,7 +64,6 @@ LONGEST = (
 
 # of long tests with many cases, how many run by default; the others are exhaustive
 CASES = {
-    "test_a_chunk_that_does_not_fit_is_halved_and_nothing_is_lost": 1,
     "test_a_linear_model_has_the_margin_over_the_dual_norm": 1,
     "test_a_prediction_on_the_grid_is_one_solve": 1,
     "test_a_step_on_rescaled_data_is_one_of_the_step_size_over_the_squared_scale": 1,
@@ -100,7 +99,6 @@ CASES = {
     "test_it_is_chosen_where_it_pays": 1,
     "test_iterates_agree_with_a_plain_numpy_loop": 1,
     "test_labels_follow_the_clusters": 1,
-    "test_lengths_and_coefficients_scale_with_the_weights": 1,
     "test_linear_kernels_robustness_is_a_count": 2,
     "test_log_decrease_lowers_the_logarithm_of_the_loss_by_the_learning_rate": 4,
     "test_log_loss_is_the_logarithm_of_the_loss": 2,

@@ -371,6 +371,7 @@ def test_kill_and_resume(tmp_path, environment, whole):
     assert_same(load(folder), whole)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_interrupted_in_the_second_arm(tiny, tmp_path, monkeypatch, capsys):
     """The finished first arm is kept, also if the second one has not recorded anything."""

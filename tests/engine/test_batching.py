@@ -308,6 +308,7 @@ def run_out(monkeypatch, engine, most, at=0):
     return calls
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("strategy", ["map", "vmap"])
 @pytest.mark.parametrize("at", [0, 5])
 def test_a_chunk_that_does_not_fit_is_halved_and_nothing_is_lost(monkeypatch, whole, strategy, at):

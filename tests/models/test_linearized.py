@@ -40,6 +40,7 @@ def test_the_tangent_plane_by_finite_differences():
     np.testing.assert_allclose(model.apply({"params": {**params, "moved": moved}}, x), wanted, rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_descent_on_it_is_a_plain_loop_over_its_jacobian():
     problem = Problem(Sphere(6, 3, 3), Linearized(NTKTwoLayer(8)), "squared", "sum")
     found = simulate(problem, named("gd", 0.2), steps=25, when=[25], observe={"f": outputs}, seeds=[4])

@@ -42,6 +42,7 @@ def test_wide_networks_have_the_infinite_kernel(depth, bias_std, name):
     assert float(jnp.linalg.norm(mean - exact) / jnp.linalg.norm(exact)) < 0.06
 
 
+@pytest.mark.exhaustive
 def test_doubled_networks_start_at_zero_with_half_the_width_s_kernel():
     model, x = NTKNetwork(16, doubled=True), points(6, 4)
     params = jax.jit(model.init)(jax.random.key(3), x)["params"]
