@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from dynamics.data.clusters import Clusters
 from dynamics.data.coarse import BinaryClasses
