@@ -7,8 +7,11 @@ a number stands: the engine then runs every value of it beside every seed; or a 
 seed has a value of its own.
 """
 
+import copy
 import dataclasses
 import functools
+import inspect
+import types
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
@@ -18,10 +21,12 @@ import numpy as np
 from dynamics import names
 from dynamics.descriptions import checksum, describe
 from dynamics.startup import for_once
-from dynamics.words import as_integer
+from dynamics.words import as_integer, no_field, quoted
 from kernels.arrays import native
 
 T = TypeVar("T")
+MOST_WRITTEN = 8
+"""Numbers of an array that are written out where it is printed."""
 
 
 def static(default: Any = dataclasses.MISSING) -> Any:
@@ -47,8 +52,11 @@ def part(cls: type[T]) -> type[T]:
     cls.__post_init__ = __post_init__
     if "__repr__" not in vars(cls):
         cls.__repr__ = written
+    own_init = "__init__" in vars(cls)
     cls = dataclasses.dataclass(frozen=True)(cls)
     names = [field.name for field in dataclasses.fields(cls)]
+    if not own_init:
+        cls.__init__ = _names_checked(cls.__init__, cls.__name__)
     constants = [field.name for field in dataclasses.fields(cls) if field.metadata.get("static")]
     traced = [name for name in names if name not in constants]
 
@@ -58,18 +66,42 @@ def part(cls: type[T]) -> type[T]:
         children = [
             (jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in traced if name not in fixed
         ]
-        return children, (fixed, tuple(getattr(self, name) for name in fixed))
+        values = [getattr(self, name) for name in fixed]
+        further = [
+            (jax.tree_util.GetAttrKey(name), inside(value))
+            for name, value in zip(fixed, values, strict=True)
+            if inside(value)
+        ]
+        return [*children, *further], (fixed, tuple(map(_closed, values)))
 
     def unflatten(aux, children):
         self = object.__new__(cls)
         fixed, values = aux
         left = [name for name in traced if name not in fixed]
-        for name, value in zip([*fixed, *left], [*values, *children], strict=True):
+        further = iter(children[len(left) :])
+        values = [_with(value, next(further)) if inside(value) else value for value in values]
+        for name, value in zip([*fixed, *left], [*values, *children[: len(left)]], strict=True):
             object.__setattr__(self, name, value)
         return self
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
     return cls
+
+
+def inside(value: Any) -> dict[str, Any]:
+    """The numbers of a static value that its class says are `traced` all the same: a module's counts."""
+    return {name: getattr(value, name) for name in getattr(type(value), "traced", ())}
+
+
+def _closed(value):
+    return _with(value, dict.fromkeys(inside(value))) if inside(value) else value
+
+
+def _with(value, fields):
+    changed = copy.copy(value)
+    for name, field in fields.items():
+        object.__setattr__(changed, name, field)
+    return changed
 
 
 def written(value: Any) -> str:
@@ -81,13 +113,27 @@ def written(value: Any) -> str:
         here = getattr(value, field.name)
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         if here is not default and not (type(here) is type(default) and _equal(here, default)):
-            told.append(f"{field.name}={_word(here)}")
+            told.append(f"{field.name}={word(here)}")
     return f"{type(value).__qualname__}({', '.join(told)})"
 
 
-def _word(value):
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_word, value))}{',' if len(value) == 1 else ''})"
+def word(value: Any) -> str:
+    """A value as one writes it in a call: of long arrays the type and shape, of functions the name."""
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+        few = value.ndim < 2 and value.size <= MOST_WRITTEN and value.dtype.kind in "biuf"
+        return repr(value.tolist()) if few else f"{value.dtype}{list(value.shape)}"
+    if type(value) is tuple:
+        return f"({', '.join(map(word, value))}{',' if len(value) == 1 else ''})"
+    if type(value) is list:
+        return f"[{', '.join(map(word, value))}]"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{key!r}: {word(item)}' for key, item in value.items())}}}"
+    if isinstance(value, tuple) and type(value).__repr__.__module__ == "collections":  # a rule of optax
+        return f"{type(value).__name__}(...)"
+    if isinstance(value, types.FunctionType):
+        return value.__name__
     is_module = dataclasses.is_dataclass(value) and not isinstance(value, type) and hasattr(value, "apply")
     return written(value) if is_module else repr(value)
 
@@ -116,7 +162,7 @@ def _counts_checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
         for field in dataclasses.fields(self):
             counts = field.type in (int, "int") and field.metadata.get("static")
             if counts and as_integer(value := getattr(self, field.name)) is None:
-                raise ValueError(f"{field.name} must be an integer, got {value!r}")
+                raise ValueError(f"{field.name} must be an integer, got {quoted(value)}")
 
     @functools.wraps(check)
     def checked(self):
@@ -126,6 +172,20 @@ def _counts_checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
             whole(self)
             raise
         whole(self)
+
+    return checked
+
+
+def _names_checked(init: Callable[..., None], kind: str) -> Callable[..., None]:
+    """`init` of a dataclass, which says what there is where a name is none of its fields."""
+    fields = list(inspect.signature(init).parameters)[1:]
+
+    @functools.wraps(init)
+    def checked(self, *given, **named):
+        for name in named:
+            if name not in fields:
+                raise TypeError(no_field(kind, name, fields))
+        init(self, *given, **named)
 
     return checked
 
@@ -283,6 +343,11 @@ class Bound:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **dict(self.constants), **self.numbers, **kwargs)
 
+    def __repr__(self) -> str:
+        given = {**dict(self.constants), **self.numbers}
+        name = word(self.function)
+        return f"bind({name}, {', '.join(f'{n}={word(v)}' for n, v in given.items())})" if given else name
+
 
 def bind(function: Callable, **arguments: Any) -> Bound:
     """Bind `arguments`: floats, arrays, axes and parts are traced; ints, strings and functions are not."""
@@ -305,6 +370,42 @@ class _Hole:
 
 
 _HOLE = _Hole()
+
+
+def takes(function: Any, count: int) -> bool:
+    """Whether `function` can be called with so many arguments, as far as that can be told."""
+    if not callable(function):
+        return False
+    bound = {}
+    if isinstance(function, Bound):
+        function, bound = function.function, {**dict(function.constants), **function.numbers}
+    if isinstance(function, type):  # those of flax.nnx hide what they take
+        function, count = function.__init__, count + 1
+    try:
+        inspect.signature(function).bind(*[None] * count, **bound)
+    except TypeError:
+        return False
+    except ValueError:  # of what is not written in Python
+        return True
+    return True
+
+
+def headed(value: Any) -> str:
+    """What a sentence says of a function: its name and arguments; of all else its `repr`."""
+    try:
+        return f"{value.__name__}{inspect.signature(value)}"
+    except (AttributeError, TypeError, ValueError):
+        return quoted(value)
+
+
+def need(name: str, value: Any, method: str, example: str) -> None:
+    """Refuse what has no such method, and a class in the place of its object; `example`: what would do.
+
+    Raises: ValueError: see above.
+    """
+    if isinstance(value, type) or not hasattr(value, method):
+        got = f"the class {value.__name__}" if isinstance(value, type) else quoted(value)
+        raise ValueError(f"{name} must be a part with {method}, such as {example}, got {got}")
 
 
 def known(value: Any) -> np.ndarray | None:

@@ -75,7 +75,9 @@ def assemble(
             values = _blank(values, blank).reshape(shape)
             data[name] = (dims, values, {"long_name": what.about or name, "units": what.units})
             coords |= {k: v for k, v in what.coordinates.items() if k not in coords}
-            coords |= {k: np.arange(n) for k, n in zip(dims, shape, strict=True) if k not in coords}
+            # a parameter's own axes have no labels: a page of them would hide what there is
+            known = {*coords, *(dim for dim in dims if dim.startswith(f"{name}."))}
+            coords |= {k: np.arange(n) for k, n in zip(dims, shape, strict=True) if k not in known}
     data["first_nonfinite_step"] = (
         batch,
         first_nonfinite_step.reshape(sizes),

@@ -3,7 +3,7 @@
 import itertools
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 MOST_SEEDS = 2**20
@@ -24,9 +24,11 @@ def printable(text: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value as a sentence quotes it: its `repr`, of which 60 characters are enough."""
+    """A value as a sentence quotes it: its `repr`, without NumPy's types; 60 characters are enough."""
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        value = value.item()
     try:
-        text = repr(value)
+        text = repr(value).replace("\n", "")
     except ValueError:  # Python writes no integer of more than 4,300 digits
         return "an integer of thousands of digits"
     return text if len(text) <= MOST_QUOTED else f"{text[: MOST_QUOTED - 3]}..."
@@ -72,6 +74,19 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
         allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"{name} must be an integer {allowed}, got {quoted(value)}")
     return number
+
+
+def near(name: object, names: Iterable[str]) -> str:
+    """The end of a sentence about a name that there is not: the one that is most like it, if one is."""
+    import difflib
+
+    found = difflib.get_close_matches(str(name), list(names), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def no_field(kind: str, name: str, fields: Sequence[str]) -> str:
+    """The sentence about a field that there is not: the nearest one that there is, or all."""
+    return f"{kind} has no field {name!r}{near(name, fields) or ': its fields are ' + ', '.join(fields)}"
 
 
 def listed(values: Iterable[object], most: int = 10) -> str:

@@ -294,7 +294,9 @@ $u\Phi(u)$; the others are elementary. `leaky_relu` has slope 0.01; the function
 def quadrature(phi: Callable[[Array], Array], nodes: int = 100) -> Dual:
     """The dual of a smooth activation (`jnp.tanh`, `jax.nn.swish`) by a Gauss-Hermite product rule.
 
-    One pair takes nodes^2 evaluations. Kinks spoil the rule: a few digits are left of ReLU.
+    One pair takes nodes^2 evaluations. Kinks spoil the rule: a few digits are left of ReLU. So do variances
+    far above 1, where a smooth activation looks like one with kinks: 100 nodes leave seven digits of tanh at
+    2, six at 4 (of its slopes five), and three at 16.
     """
     if nodes < 2:
         raise ValueError(f"nodes must be at least 2, got {nodes}")
@@ -343,8 +345,15 @@ def _quadrature(phi, nodes):
     )
 
 
+SMOOTH: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
+    "sigmoid": jax.nn.sigmoid,
+}
+"""Activations by name whose duals are those of `quadrature`: to seven digits at variances up to 2."""
 Activation = str | Dual
-"""A name in `DUALS`, or a `Dual` made by `leaky_relu` or `quadrature`."""
+"""A name in `DUALS` or `SMOOTH`, or a `Dual` made by `leaky_relu` or `quadrature`."""
 
 
 def dual(activation: Activation) -> Dual:
@@ -354,9 +363,11 @@ def dual(activation: Activation) -> Dual:
     """
     if isinstance(activation, Dual):
         return activation
+    if activation in SMOOTH:
+        return quadrature(SMOOTH[activation])
     if activation not in DUALS:
         raise ValueError(
-            f"activation must be one of {', '.join(DUALS)}, "
+            f"activation must be one of {', '.join([*DUALS, *SMOOTH])}, "
             f"or leaky_relu(slope) or quadrature(phi) of kernels.duals, "
             f"got {activation!r}"
         )

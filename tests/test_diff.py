@@ -68,7 +68,9 @@ def test_numbers_are_compared_where_coordinates_agree(write, capsys):
     assert found["loss"].split() == ["loss", "3", "float64", "3", "float64", "0.5", "0.2"]
     code, found, _ = rows(capsys, one, write("fewer", (2.25, 1.0), seeds=(1, 0)))
     assert (code, list(found)) == (1, ["numbers", "loss", "own", "seed"])
-    assert found["loss"].split()[-2:] == ["0.25", "0.111"]
+    assert found["loss"].split("  ")[-2:] == ["shapes differ; 0.25 in both", "0.111"]
+    found = rows(capsys, one, write("others", (1.0, 2.0), seeds=(8, 9)))[1]
+    assert {found[name].rstrip().endswith("  shapes differ") for name in ("loss", "own", "seed")} == {True}
     found = rows(capsys, one, write("finite", (1.0, np.inf, 3.0)))[1]
     assert found["loss"].split("  ")[-2].strip() == "0, and 2 finite in one only"
     found = rows(capsys, one, write("single", (1.0, 2.0, np.nan), dtype=np.float32))[1]
@@ -95,4 +97,4 @@ def test_dimensions_without_labels_are_compared_if_they_are_as_large(tmp_path, c
     one, same, more = (str(tmp_path / f"{name}.nc") for name in ("one", "same", "more"))
     assert rows(capsys, one, same, "--numbers")[0] == 0
     code, found, _ = rows(capsys, one, more)
-    assert (code, found["x"].split()) == (1, ["x", "3", "float64", "4", "float64"])
+    assert (code, found["x"].split()) == (1, ["x", "3", "float64", "4", "float64", "shapes", "differ"])

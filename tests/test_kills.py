@@ -335,6 +335,7 @@ def test_control_c_at_any_moment(checkpoint, nursery, tmp_path, whole):
         resumed(nursery, folder, dataset)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("largest", [500, 3_000, 20_000], ids=lambda size: f"{size} bytes")
 def test_a_full_disk(largest, nursery, tmp_path, whole):
     """No file can grow beyond some size: run.json, a record, or the result does not fit."""
@@ -348,6 +349,7 @@ def test_a_full_disk(largest, nursery, tmp_path, whole):
     resumed(nursery, tmp_path / "run", whole[0])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a disk")
 @pytest.mark.parametrize("size", [8, 40, 72], ids=lambda size: f"{size} KiB")
 def test_a_disk_that_is_full(size, nursery, tmp_path, whole):

@@ -24,7 +24,6 @@ from dynamics import experiments
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-QUICK = ("own_theorem",)  # what always runs
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 PLACE = re.compile(r"(?<![\w.:/])(?:/(?:home|root|tmp|var|usr|opt|work|Users|content)/|[A-Z]:\\)")
 
@@ -122,10 +121,8 @@ def test_names_are_public(name):
             assert not [part for one in used for part in one.split(".") if part.startswith("_")]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive) for name in NAMES]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", NAMES)
 def test_it_runs_and_prints_what_it_is_kept_with(name, tmp_path):
     kept, fresh = printed(read(name)), printed(execute(name, tmp_path))
     for before, now in zip(kept, fresh, strict=True):

@@ -1,16 +1,19 @@
 """Parts: what is traced, what is compiled in, and how a part is described."""
 
+import inspect
 import json
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamics.parts import Axis, as_one, bind, describe, is_number, merge, part, partition, static
+from dynamics import descent, models, observables
+from dynamics.parts import Axis, as_one, bind, describe, is_number, merge, part, partition, static, word
 
 made = []
 
@@ -26,7 +29,7 @@ class Spring:
 
     def __post_init__(self):
         made.append(self.stiffness)
-        if self.stiffness < 0:
+        if np.any(self.stiffness < 0):
             raise ValueError("stiffness must be at least 0")
 
 
@@ -306,3 +309,30 @@ def test_a_method_as_one_is_plain_inside_of_another_program():
     np.testing.assert_array_equal(jax.grad(lambda by: Stretched(by).of(jnp.ones(3)).sum())(2.0), 3)
     with pytest.raises(TypeError, match="many numbers"):
         Stretched(Axis("by", [1.0, 2.0])).of(jnp.ones(2))
+
+
+def test_a_field_that_there_is_not_is_told(untyped):
+    with pytest.raises(TypeError, match=r"^Spring has no field 'stifness'; did you mean stiffness\?$"):
+        Spring(3, stifness=1.0)
+    with pytest.raises(TypeError, match="has no field 'q': its fields are size, stiffness, name, inner"):
+        Spring(3, q=1.0)
+    assert list(inspect.signature(Spring).parameters) == ["size", "stiffness", "name", "inner"]
+
+
+def rate_of(outputs, sample, rate=1.0):
+    return outputs
+
+
+def test_parts_print_as_one_writes_them():
+    made = Spring(3, np.zeros((20, 4)), inner=(np.arange(2.0), [np.float64(0.5)], {"a": rate_of}))
+    assert repr(made) == "Spring(size=3, stiffness=float64[20, 4], inner=([0.0, 1.0], [0.5], {'a': rate_of}))"
+    assert repr(bind(rate_of)) == "rate_of"
+    assert repr(bind(rate_of, rate=np.float64(0.5))) == "bind(rate_of, rate=0.5)"
+    assert jax.eval_shape(lambda x: len(word(x)) * x, jnp.zeros(3)).shape == (3,)
+    rule = descent.on_log_loss(optax.sgd(0.1))
+    assert repr(rule) == "descent.on_log_loss(GradientTransformationExtraArgs(...))"
+    for kind in (models.MLP((4,)), models.Homogeneous((4,)), models.TwoLayer(4), models.Linear()):
+        assert "\n" not in repr(kind)
+    assert repr(models.MLP((4,), 3)) == "MLP(hidden=(4,), num_outputs=3)"
+    assert repr(models.NNX(lambda rngs: None)) == "NNX(factory=<lambda>)"
+    assert repr(observables.pgd_accuracy.given(radius=np.zeros(9))).endswith("given(radius=float64[9])")

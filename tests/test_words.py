@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from dynamics.words import as_integer, brief, counted, integer, listed, printable, quoted, whole
+from dynamics.words import as_integer, brief, counted, integer, listed, near, printable, quoted, whole
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 seeds"), (1, "1 seed"), (1024, "1,024 seeds")])
@@ -50,7 +50,13 @@ def test_listed():
     assert listed(range(10**9), 2) == "0, 1, ..."
 
 
+def test_near():
+    assert near("dimm", ["dim", "noise"]) == "; did you mean dim?"
+    assert near("q", ["dim", "noise"]) == near("q", []) == ""
+
+
 def test_quoted():
+    assert quoted(np.zeros((2, 1))) == "array([[0.],       [0.]])"
     assert quoted("x\n") == r"'x\n'"
     assert quoted("n" * 58) == "'" + "n" * 58 + "'"
     assert quoted("n" * 100_000) == "'" + "n" * 56 + "..."

@@ -68,7 +68,7 @@ def test_things_of_a_users_own():
 
     assert repr(largest.given(times=2)) == "largest.given(times=2)"
     assert repr(Problem(Clusters(3, 1, 2), Own(4))).endswith("Own(width=4))")
-    assert "array([[1." in repr(data.from_arrays(np.ones((2, 3)), np.array([1.0, -1.0])))
+    assert "x=float64[2, 3], y=[1.0, -1.0]," in repr(data.from_arrays(np.ones((2, 3)), np.array([1.0, -1.0])))
 
 
 def test_every_public_name_is_there():

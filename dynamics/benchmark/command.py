@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repeats", default="5", metavar="N", help="timed calls of each row, after a first one (default 5)")
     add("--dim", metavar="D", help="another input dimension, for a quick trial")
     add("--samples", metavar="N", help="another number of samples, for a quick trial")
-    add("--curve", metavar="N,N", help="also time a seed and memory against these numbers of seeds")
+    add("--curve", metavar="N,N", help="also time per seed and memory against these numbers of seeds")
     add("--json", metavar="FILE", help="write everything to FILE")
     add("--out", metavar="DIR", help="write bench.json and the figure of --curve into DIR")
 

@@ -164,7 +164,7 @@ def curve_table(name: str, points: Sequence[dict[str, Any]]) -> str:
             )
         )
     shown = [text(lines)] if len(lines) > 1 else []
-    return "\n".join([f"{name}: time a seed and memory of this library (auto)", *shown, *notes])
+    return "\n".join([f"{name}: time per seed and memory of this library (auto)", *shown, *notes])
 
 
 def curve_figure(name: str, points: Sequence[dict[str, Any]]):
@@ -180,7 +180,7 @@ def curve_figure(name: str, points: Sequence[dict[str, Any]]):
         seeds = [point["seeds"] for point in measured]
         for kind, label in (("training", "training"), ("whole", "with drawing the data")):
             left.plot(seeds, [point[f"{kind}_per_seed_s"] for point in measured], "o-", label=label)
-        left.set_ylabel("time a seed [s]")
+        left.set_ylabel("time per seed [s]")
         left.set_ylim(bottom=0)
         mib = [point["peak_bytes"] / 2**20 for point in measured]
         right.plot(seeds, mib, "o-", label="peak")

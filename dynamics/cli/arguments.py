@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TextIO
 
-from dynamics.words import MOST_SEEDS, quoted, whole
+from dynamics.words import MOST_SEEDS, near, quoted, whole
 
 ENGINES = ("auto", "direct", "gram")
 QUANTITY = "of a sweep: what to show, a quantity or VARIABLE[dim=value,...]; may be repeated"
@@ -46,12 +46,9 @@ def parse(parser: Parser, argv: list[str], commands: Mapping[str, Any] | None = 
     """
     args, unknown = parser.parse_known_args(argv)
     if unknown:
-        import difflib
-
         parser = (commands or {}).get(getattr(args, "command", None), parser)
         flags = [option for action in parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0], flags, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = near(unknown[0], flags)
         if presets := parser.elsewhere.get(unknown[0].partition("=")[0], ()):
             hint = f"; it is a setting of the presets {', '.join(presets)} (--preset)"
         parser.error(f"unknown argument {unknown[0]}{hint}")

@@ -74,7 +74,8 @@ def _short(value: Any) -> str:
 def numbers(one: xr.Dataset, other: xr.Dataset) -> Iterator[list[str]]:
     """Rows of variables that differ: name, size or kind in each, largest absolute and relative difference.
 
-    They are compared where their coordinates agree: of runs of 8 and of 16 seeds, those that both have.
+    They are compared where their coordinates agree: of runs of 8 and of 16 seeds, those that both have; that
+    shapes differ is said.
     """
     pair = (one, other)
     labelled = {dim for dim in one.dims if all(dim in d.indexes and d.indexes[dim].is_unique for d in pair)}
@@ -85,10 +86,13 @@ def numbers(one: xr.Dataset, other: xr.Dataset) -> Iterator[list[str]]:
             yield [str(name), here, there, "", ""]
             continue
         a, b = (dataset[name].values for dataset in both)
-        if a.shape != b.shape:
-            yield [str(name), here, there, "", ""]
+        if a.shape != b.shape or (one[name].shape != other[name].shape and a.size == 0):
+            yield [str(name), here, there, "shapes differ", ""]
         elif here != there or not _equal(a, b):
-            yield [str(name), here, there, *_distance(a, b)]
+            words, relative = _distance(a, b)
+            if one[name].shape != other[name].shape:
+                words = f"shapes differ; {words} in both"
+            yield [str(name), here, there, words, relative]
 
 
 def _kind(dataset: xr.Dataset, name: Any) -> str:

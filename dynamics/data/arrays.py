@@ -103,7 +103,8 @@ def from_arrays(
 
 def _samples(name, x, label, y, lead):
     """Inputs, what an output is compared with, and classes."""
-    x, y = _finite(name, np.asarray(x, float)), _finite(label, np.asarray(y))
+    x, y = _finite(name, _numbers(name, x)), _finite(label, _numbers(label, y))
+    x, y = x.astype(float), y.astype(int) if y.dtype == bool else y
     if x.ndim < lead + 2 or y.shape[: lead + 1] != x.shape[: lead + 1] or not x.size:
         wanted = "seeds, samples, dim" if lead else "samples, dim"
         shapes = f"{x.shape} and {y.shape}"
@@ -112,8 +113,19 @@ def _samples(name, x, label, y, lead):
     if y.dtype.kind not in "iu" or (values and values <= {-1, 1}):
         return x, y.astype(float), None
     if y.min() < 0 or y.ndim != lead + 1:
-        raise ValueError(f"{label} must be -1 and +1, classes counted from 0, or floating-point targets")
+        way = "; leave out its last axis, as by y[..., 0]" if y.ndim == lead + 2 and y.shape[-1] == 1 else ""
+        got = f"integers from {y.min()} to {y.max()} of shape {y.shape}"
+        raise ValueError(
+            f"{label} must be -1 and +1, classes counted from 0, or floating-point targets, got {got}{way}"
+        )
     return x, 2.0 * y - 1 if values <= {0, 1} else None, y
+
+
+def _numbers(name, value):
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be numbers, got an array of {array.dtype}; classes are counted from 0")
+    return array
 
 
 def _finite(name, array):

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import at_step, named_key
 from dynamics.parts import Axis, as_one, is_number, part, static
+from dynamics.words import quoted
 
 Spacing = Literal["regular", "random"]
 SphereTest = Literal["uniform", "great_circle"]
@@ -20,7 +21,7 @@ def _whole(part, **lowest):
     for name, low in lowest.items():
         value = getattr(part, name)
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-            raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+            raise ValueError(f"{name} must be an integer of at least {low}, got {quoted(value)}")
 
 
 def _finite(part, *names, low=-np.inf):
@@ -31,7 +32,7 @@ def _finite(part, *names, low=-np.inf):
             np.isfinite(values) & (values >= low)
         ):
             bound = "" if low == -np.inf else f" and at least {low:g}"
-            raise ValueError(f"{name} must be finite{bound}, got {value!r}")
+            raise ValueError(f"{name} must be finite{bound}, got {quoted(value)}")
 
 
 def _sample(x, y):

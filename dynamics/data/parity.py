@@ -10,6 +10,7 @@ from jaxtyping import Array, Int, Key
 from dynamics.data.sample import Draw, Sample
 from dynamics.keys import at_step, named_key
 from dynamics.parts import as_one, is_number, part, static
+from dynamics.words import quoted
 
 
 @part
@@ -36,7 +37,7 @@ class Parity:
         for name, low in (("dim", 2), ("num_samples", 1), ("num_test", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-                raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+                raise ValueError(f"{name} must be an integer of at least {low}, got {quoted(value)}")
         if is_number(self.signal) and not np.all(np.isfinite(self.signal) & (np.asarray(self.signal) > 0)):
             raise ValueError(f"signal must be finite and positive, got {self.signal!r}")
 

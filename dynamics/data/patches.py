@@ -12,6 +12,7 @@ from dynamics.data.clusters import Clusters
 from dynamics.data.sample import Draw, Patches, Sample
 from dynamics.keys import at_step, named_key
 from dynamics.parts import Axis, as_one, is_number, part, static
+from dynamics.words import quoted
 
 Labels = Literal["balanced", "random"]
 Direction = Literal["first_axis", "random"]
@@ -234,12 +235,12 @@ def _classes(key: Key[Array, ""], count: int, num_classes: int, labels: Labels) 
 
 def _check_count(name: str, value: Any, low: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+        raise ValueError(f"{name} must be an integer of at least {low}, got {quoted(value)}")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {quoted(value)}")
 
 
 def _check_number(name: str, value: Any, high: float = math.inf) -> None:
@@ -250,4 +251,4 @@ def _check_number(name: str, value: Any, high: float = math.inf) -> None:
     single = isinstance(value, Axis) or (is_number(value) and values.ndim == 0)
     if not single or not np.all(np.isfinite(values) & (values >= 0) & (values <= high)):
         allowed = "not negative" if high == math.inf else f"from 0 to {high:g}"
-        raise ValueError(f"{name} must be a finite number, {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be a finite number, {allowed}, got {quoted(value)}")

@@ -7,9 +7,11 @@ from jaxtyping import Array, Float, Int, Num
 from dynamics.parts import part
 
 MISSING = {
-    "features": "features: give their Draw an array (features, dim)",
-    "feature_signs": "signs of features: give their Draw `feature_signs`, -1 or +1 of each",
-    "feature": "feature of a sample: give their Sample `feature`, the index of each one's",
+    "features": "features: give features= an array (features, dim), to data.from_arrays or to the Draw of "
+    "your own data",
+    "feature_signs": "signs of features: give feature_signs= -1 or +1 of each, to data.from_arrays or to the "
+    "Draw of your own data",
+    "feature": "feature of a sample: give feature= the index of each one's, to the Sample of your own data",
 }
 
 

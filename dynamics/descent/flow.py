@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree, ScalarLike
 
 from dynamics.descent.rules import Descent, Number, as_written, traced, within_recipe
 from dynamics.parts import Axis, Bound, PerSeed, known
+from dynamics.words import quoted
 
 SHORTEST = 2.0**-10
 """The shortest step of the integrator, as a part of a step of the rule."""
@@ -42,7 +43,7 @@ def gradient_flow(dt: Number, rtol: Number = 1e-6) -> Descent:
 
 def _number(name, value, below):
     if isinstance(value, bool | str) or callable(value) or value is None:
-        raise ValueError(f"{name} of gradient_flow must be a number, got {value!r}")
+        raise ValueError(f"{name} of gradient_flow must be a number, got {quoted(value)}")
     values = known(value)
     if values is not None and not ((values > 0) & (values < below)).all():
         bound = "finite" if below == np.inf else f"below {below}"

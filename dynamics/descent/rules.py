@@ -18,7 +18,8 @@ from jaxtyping import Array, Int, PyTree, ScalarLike
 
 from dynamics.descent import norms
 from dynamics.descent.shampoo import shampoo
-from dynamics.parts import Axis, Bound, PerSeed, bind, known
+from dynamics.parts import Axis, Bound, PerSeed, bind, known, word
+from dynamics.words import quoted
 
 StepRule = Literal["raw", "normalized", "loss_adaptive", "log_decrease"]
 Objective = Literal["loss", "log_loss"]
@@ -37,7 +38,7 @@ class Descent(optax.GradientTransformationExtraArgs):
             return self.written
         function, constants = self.recipe.function, dict(self.recipe.constants)
         place = function.__module__.partition(".")[0]
-        given = (f"{name}={value!r}" for name, value in {**constants, **self.recipe.numbers}.items())
+        given = (f"{name}={word(value)}" for name, value in {**constants, **self.recipe.numbers}.items())
         return f"descent.traced({place}.{function.__name__}, {', '.join(given)})"
 
     def __new__(cls, recipe: Bound) -> "Descent":
@@ -70,7 +71,8 @@ def as_written(place: str = "descent.") -> Callable[[Callable[P, Descent]], Call
 
 def call_of(name: str, given: Iterable[Any], named: Mapping[str, Any]) -> str:
     """A call as one writes it."""
-    return f"{name}({', '.join([*map(repr, given), *(f'{key}={value!r}' for key, value in named.items())])})"
+    options = (f"{key}={word(value)}" for key, value in named.items())
+    return f"{name}({', '.join([*map(word, given), *options])})"
 
 
 def traced(factory: Callable[..., optax.GradientTransformation], **arguments: Any) -> Descent:
@@ -241,7 +243,9 @@ def _number(name, value, optional=True):
     if isinstance(value, Axis | PerSeed) or (value is None and optional):
         return value
     if value is None or isinstance(value, bool | str) or np.ndim(value) != 0:
-        raise ValueError(f"{name} must be one number, or an Axis for several side by side, got {value!r}")
+        raise ValueError(
+            f"{name} must be one number, or an Axis for several side by side, got {quoted(value)}"
+        )
     return jnp.asarray(value, float)
 
 

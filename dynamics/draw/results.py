@@ -5,6 +5,7 @@ figure that a notebook shows and `savefig` writes (PNG, PDF, SVG), or draws into
 """
 
 import functools
+import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from dynamics.draw.panels import band, heat_map, time_axis
 from dynamics.draw.style import COLOURS, GREY, THEORY, legend_below, new_figure, styled
+from dynamics.words import listed, quoted
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -27,24 +29,33 @@ Drawn = "matplotlib.figure.Figure | matplotlib.axes.Axes"
 SIZES = {"column": (3.3, 2.8, 8), "page": (6.0, 3.9, 9), "slide": (10.0, 5.6, 16)}
 """Width and height in inches, and points of letters."""
 MOST_GROUPS = 5  # in a legend
+FEW = 12  # lines that show by themselves what a band would
+PLAIN = {"linestyle": (0, (2.5, 2.5)), "linewidth": 2.0}  # dashes in a legend, wherever a curve's begin
 
 
 def values_of(result: Result, name: str, dims: Sequence[str]) -> xr.DataArray:
     """A variable of a result with exactly these dimensions, in this order.
 
-    Raises: ValueError: it is not there, or has other dimensions.
+    Raises: TypeError: no result. ValueError: it is not there, or has other dimensions.
     """
     if isinstance(result, xr.Dataset):
         if name not in result:
             there = ", ".join(map(str, result.data_vars)) or "nothing"
             raise ValueError(f"the result has no {name!r}, which is to be drawn; it holds {there}")
         result = result[name]
+    if not isinstance(result, xr.DataArray):
+        raise TypeError(
+            f"pictures are of a result of simulate, or of a variable of it, got {type(result).__name__}"
+        )
     if missing := [dim for dim in dims if dim not in result.dims]:
-        raise ValueError(f"{name} has no dimension {missing[0]!r}: it has {', '.join(map(str, result.dims))}")
+        has, dim = ", ".join(map(str, result.dims)), missing[0]
+        way = f"; choose by a list, as in result.sel({dim}=[...])" if dim in result.coords else ""
+        raise ValueError(f"{name} has no dimension {dim!r}: it has {has}{way}")
     if more := [dim for dim in result.dims if dim not in dims]:
-        one = result[more[0]].values[0]
+        there = result[more[0]].values.tolist()
         raise ValueError(
-            f"{name} also has the dimension {more[0]!r}: choose one, as in result.sel({more[0]}={one!r})"
+            f"{name} also has the dimension {more[0]!r}: choose one of {listed(there)}, as in "
+            f"result.sel({more[0]}={there[-1]!r})"
         )
     return result.transpose(*dims)
 
@@ -52,8 +63,17 @@ def values_of(result: Result, name: str, dims: Sequence[str]) -> xr.DataArray:
 def _picture(draw: Callable[..., None]) -> Callable[..., Any]:
     """A picture by `draw(ax, ...)`: in axes that are given, or in a figure of its own of some size."""
 
+    declared = list(inspect.signature(draw).parameters.values())
+    free = declared[-1].kind is inspect.Parameter.VAR_KEYWORD
+    known = [] if free else [option.name for option in declared[2:]]
+
     @functools.wraps(draw)
     def made(result, *args, ax=None, size="page", **options):
+        if unknown := sorted(set(options) - {*known}) if known else []:
+            of_seeds = unknown[0] in ("seed", "seeds")
+            way = "; of some seeds it is drawn by result.sel(seed=[...])" if of_seeds else ""
+            has = ", ".join([*known, "ax", "size"])
+            raise TypeError(f"{draw.__name__} has no option {unknown[0]!r}: its options are {has}{way}")
         if ax is not None:
             draw(ax, result, *args, **options)
             return ax
@@ -87,8 +107,9 @@ def alignment(
 ) -> None:
     r"""How neurons align with features over time: `plots.alignment(result, own, ax=None, size="page")`.
 
-    Neurons are grouped by the features that are their own, each group with a colour and a name; thick lines
-    are medians over its pairs in all seeds, bands interquartile ranges, and grey is what is not their own.
+    Neurons are grouped by the features that are their own, each group with a colour and a name, and the
+    legend says by what. Thick lines are medians over its pairs in all seeds, bands interquartile ranges (none
+    where a few thin lines show all that there is), and grey is what is not their own.
 
     Args:
       result: with `alignment` of dimensions seed, step, neuron and feature, or that variable itself.
@@ -101,17 +122,20 @@ def alignment(
 
     Raises: ValueError: no such variable, other dimensions, or an `own` that does not fit.
     """
+    from matplotlib.lines import Line2D
+
     values = values_of(result, "alignment", ("seed", "step", "neuron", "feature"))
     steps, names = values.step.values, _names(values)
     curves = values.values.transpose(0, 2, 3, 1)  # seed, neuron, feature, step
-    mine = _own(result, values, own)
+    mine, grouped = _own(result, values, own)
     groups = _groups(mine)
-    top = 3.0
     if not mine.all() and groups:
-        _grey(ax, steps, curves, ~mine, lines)
+        middle = _spread(ax, steps, curves, ~mine, GREY, lines)
+        ax.plot(steps, middle, color=GREY, linewidth=1.6, label="other features", path_effects=_edged(1.6))
     if not groups:  # features by themselves
         groups = [((j,), np.ones(mine.shape[:2], bool)) for j in range(mine.shape[2])]
         mine = np.ones_like(mine)
+        grouped = f"one colour per feature{grouped and f': {grouped}'}"
     shown = groups[: len(COLOURS)]
     period = 2.5 * len(shown)
     for number, (features, members) in enumerate(shown):
@@ -119,13 +143,11 @@ def alignment(
         colour, label = COLOURS[number], _named(features, names)
         if number >= MOST_GROUPS:
             label = None
-        _thin(ax, steps, curves, pairs, colour, lines)
-        low, middle, high = np.nanquantile(curves[pairs], [0.25, 0.5, 0.75], axis=0)
-        ax.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        middle = _spread(ax, steps, curves, pairs, colour, lines)
         # dashes between each other's, so that of curves that coincide none hides another
         dashes = (2.5 * number, (2.5, period - 2.5)) if len(shown) > 1 else "-"
-        ax.plot(steps, middle, color=colour, linewidth=0.8, alpha=0.6, zorder=top)
-        ax.plot(steps, middle, color=colour, linewidth=2.0, linestyle=dashes, zorder=top, label=label)
+        ax.plot(steps, middle, color=colour, linewidth=0.8, zorder=3.0, path_effects=_edged(2.0))
+        ax.plot(steps, middle, color=colour, linewidth=2.0, linestyle=dashes, zorder=3.1, label=label)
     if len(groups) > min(len(shown), MOST_GROUPS):
         more = len(groups) - min(len(shown), MOST_GROUPS)
         ax.plot([], [], color="white", linewidth=0, label=f"and {more} groups more")
@@ -135,20 +157,29 @@ def alignment(
     time_axis(ax, steps)
     ax.set_ylabel(r"alignment $\cos(w_r, \mu_j)$")
     ax.set_ylim(min(-0.25, float(np.nanmin(curves)) * 1.1), 1.05)
-    legend_below(ax, 2, handlelength=3.0)
+    named = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    if len(shown) > 1:
+        for features, _ in shown[:MOST_GROUPS]:
+            label = _named(features, names)
+            named[label] = Line2D([], [], color=named[label].get_color(), **PLAIN)
+    how = {"title": grouped, "title_fontsize": "small", "alignment": "left"}
+    legend_below(ax, 2, handles=[*named.values()], labels=[*named], handlelength=3.0, **how)
 
 
-def _own(result, values, own) -> Bool[np.ndarray, "seeds neurons features"]:
+def _own(result, values, own) -> tuple[Bool[np.ndarray, "seeds neurons features"], str]:
+    """Which features are a neuron's own, and what a legend says of that."""
     seeds, _, *pair = values.shape
+    words, lacking = "by own features, as given", ""
     if isinstance(own, str) and own == "recorded":
         own = result["own"] if isinstance(result, xr.Dataset) and "own" in result else None
+        words, lacking = "by own features, as recorded", "no own is recorded"
     if own is None:
-        return np.zeros((seeds, *pair), bool)
+        return np.zeros((seeds, *pair), bool), lacking
     if isinstance(own, str):
         if own != "nearest":
             raise ValueError(f"own must be recorded, nearest, an array or None, got {own!r}")
         end = np.nan_to_num(values.isel(step=-1).values, nan=-2.0)
-        return end == end.max(axis=2, keepdims=True)
+        return end == end.max(axis=2, keepdims=True), "by the features nearest at the end"
     if isinstance(own, xr.DataArray):
         own = own.isel(step=-1) if "step" in own.dims else own
         dims = [dim for dim in ("seed", "neuron", "feature") if dim != "seed" or "seed" in own.dims]
@@ -157,7 +188,8 @@ def _own(result, values, own) -> Bool[np.ndarray, "seeds neurons features"]:
     if own.shape not in ((seeds, *pair), tuple(pair)):
         expected = f"{(seeds, *pair)} or {tuple(pair)}"
         raise ValueError(f"own must say which features are a neuron's: shape {expected}, got {own.shape}")
-    return np.broadcast_to(own > 0.5, (seeds, *pair))
+    mine = np.broadcast_to(own > 0.5, (seeds, *pair))
+    return mine, words if mine.any() else "own is 0 everywhere"
 
 
 def _groups(mine):
@@ -184,25 +216,38 @@ def _named(features, names) -> str:
     return f"feature {listed}" if len(features) == 1 else f"features {listed}"
 
 
-def _thin(ax, steps, curves, pairs, colour, lines):
-    """The pairs' own curves, as one artist."""
+def _spread(ax, steps, curves, pairs, colour, lines):
+    """Thin lines of pairs and the band of their quartiles, where those do not show it; their median."""
+    rows = curves[pairs]
+    low, middle, high = np.nanquantile(rows, [0.25, 0.5, 0.75], axis=0)
+    drawn = _thin(ax, steps, curves, pairs, colour, lines)
+    if drawn < len(rows) or drawn > FEW:
+        shades = {"facecolor": (colour, 0.15), "edgecolor": (colour, 0.6)}
+        ax.fill_between(steps, low, high, linewidth=0.5, **shades)
+    return middle
+
+
+def _thin(ax, steps, curves, pairs, colour, lines) -> int:
+    """The pairs' own curves, as one artist, the paler the more they are; how many they are."""
     from matplotlib.collections import LineCollection
 
     if lines is None:
-        return
+        return 0
     if lines == "first":
         there = int(np.argmax(np.isfinite(curves).any(axis=(1, 2, 3))))  # not one that diverged at once
         curves, pairs = curves[there], pairs[there]
     rows = curves[pairs]
     segments = np.stack([np.broadcast_to(steps, rows.shape), rows], axis=2)
-    ax.add_collection(LineCollection(segments, colors=colour, linewidths=0.6, alpha=0.5), autolim=False)
+    pale = float(np.clip(20 / max(len(rows), 1), 0.06, 0.5))
+    ax.add_collection(LineCollection(segments, colors=colour, linewidths=0.6, alpha=pale), autolim=False)
+    return len(rows)
 
 
-def _grey(ax, steps, curves, pairs, lines):
-    _thin(ax, steps, curves, pairs, GREY, lines)
-    low, middle, high = np.nanquantile(curves[pairs], [0.25, 0.5, 0.75], axis=0)
-    ax.fill_between(steps, low, high, color=GREY, alpha=0.2, linewidth=0)
-    ax.plot(steps, middle, color=GREY, linewidth=1.6, label="other features")
+def _edged(width):
+    """White edges of a line of this width, so that it stands out from what is below it."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    return [Stroke(linewidth=width + 1.6, foreground="white"), Normal()]
 
 
 @_picture
@@ -231,11 +276,16 @@ def feature_map(
     for dim, value, default in (("seed", seed, 0), ("step", step, -1)):
         if value is None:
             values = values.isel({dim: slice(default, None if default else 1)})
-        elif value not in values[dim].values:
-            raise ValueError(f"alignment has no {dim} {value}")
+        elif value not in (there := values[dim].values.tolist()):
+            raise ValueError(f"alignment has no {dim} {quoted(value)}: it has {listed(there)}")
         else:
             values = values.sel({dim: [value]})
     heat_map(ax, values.values[0, 0], numbers=numbers, limit=limit)
+    if (count := values.sizes["neuron"]) > FEW:  # numbers of three digits need more room
+        tens = 10 ** np.floor(np.log10(count / 5))
+        every = int(next(tens * times for times in (1, 2, 5, 10) if 5 * tens * times >= count))
+        numbered = [1, *range(every, count + 1, every)]
+        ax.set_xticks([number - 1 for number in numbered], map(str, numbered))
     ax.set_title(f"seed {values.seed.item()}, step {values.step.item()}")
 
 
@@ -250,10 +300,15 @@ def phase(ax: "matplotlib.axes.Axes", values: xr.DataArray, x: str, y: str, **im
       image: keywords of Matplotlib's `pcolormesh` (`vmin`, `cmap`, ...).
       ax, size: as in `alignment`.
 
-    Raises: ValueError: other dimensions, or fewer than two values of one.
+    Raises: TypeError: no variable. ValueError: other dimensions, or fewer than two values of one.
     """
     from matplotlib.ticker import NullLocator
 
+    if isinstance(values, xr.Dataset):
+        there = ", ".join(map(str, values.data_vars)) or "nothing"
+        raise TypeError(f'a phase diagram is of one variable, as in phase(result["..."], x, y), of: {there}')
+    if not isinstance(values, xr.DataArray):
+        raise TypeError(f"a phase diagram is of a variable of a result, got {type(values).__name__}")
     dims = (y, x, *(("seed",) if "seed" in values.dims else ()))
     name = str(values.name or "the measure")
     values = values_of(values, name, dims)

@@ -25,6 +25,7 @@ GREY = "#9a9a9a"
 THEORY = {"color": "black", "linestyle": "--", "linewidth": 1.4, "zorder": 5}
 BELOW = 33  # points that an x-axis takes: ticks, numbers and label, in letters of 9 points
 WIDEST = 9.6  # inches; shown in a page's column of 6 inches its letters of 9 points are 5.6 points high
+SAVED = 200  # pixels an inch of a figure that is saved without saying how many
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -67,7 +68,10 @@ def _figures() -> type:
     from matplotlib.figure import Figure
 
     class Shown(Figure):
-        """A figure that notebooks know how to show, whatever pyplot's backend."""
+        """A figure that notebooks know how to show, whatever pyplot's backend, and that is saved sharp."""
+
+        def savefig(self, fname: Any, **how: Any) -> None:
+            super().savefig(fname, **{"dpi": SAVED} | how)
 
         def _repr_png_(self) -> bytes:
             written = io.BytesIO()

@@ -22,7 +22,7 @@ from dynamics.keys import MOST, seed_key
 from dynamics.observables.base import Observable
 from dynamics.parts import Bound
 from dynamics.problem import Problem, losses, penalties
-from dynamics.words import MOST_SEEDS, as_integer, integer
+from dynamics.words import MOST_SEEDS, as_integer, integer, listed
 
 RESERVED = ("seed", "step", "first_nonfinite_step")
 """What every result has."""
@@ -169,6 +169,7 @@ def kinds(problem: Problem) -> None:
             raise TypeError(f"{name} must be an object, got the class {kind}: make one by {kind}(...)")
         if not hasattr(value, needs):
             way = "; what makes a flax.nnx network goes in as models.NNX(it)" if callable(value) else ""
+            way = "; arrays become data by data.from_arrays(x, y)" if name == "data" else way
             raise TypeError(f"{name} must have a method {needs!r}, got {type(value).__name__}{way}")
     kind, fields = type(problem.data).__name__, getattr(problem.data, "__dict__", {})
     for inner in fields.values():
@@ -220,7 +221,7 @@ def shapes(
                 batch = problem.data.batch(key, jnp.zeros((), int))
             _one_sample("batch(key, step) of the data", "the samples of a step", batch, draw.train)
         own = "" if isinstance(problem.loss, str) else " of outputs and a sample (with its y, target, x)"
-        with _in_words(f"the loss{own} cannot be taken"):
+        with _in_words(f"the loss{own} cannot be taken", params if problem.terms else None):
             problem.at(kept, training=True).training_loss(params, batch, draw, key, of)
         with _in_words("what is trained cannot be told"):
             trained = problem.trained(params, problem.masks(key, params))
@@ -275,7 +276,7 @@ value = jax.jit(single)
 
 def _observed(name, what, params, kept, problem, draw, key):
     """Shape and dtype of what an observable gives."""
-    with _in_words(f"observable {name!r}"):
+    with _in_words(f"observable {name!r}", params):
         found = jax.eval_shape(
             lambda *given: value(what, given[0], problem.at(given[1]), *given[2:]), params, kept, draw, key
         )
@@ -343,7 +344,9 @@ def _labelled(problem, draw, outputs):
     model, count = type(problem.model).__name__, draw.train.x.shape[0]
     if not isinstance(outputs, jax.Array):
         raise TypeError(f"{model} must give one array, got {type(outputs).__name__}")
-    if callable(problem.loss) and outputs.ndim and outputs.shape[0] == count:
+    # a column of outputs and a row of labels make a matrix, whatever the loss is
+    of_rows = outputs.shape == (count, 1) and getattr(draw.train.y, "shape", None) == (count,)
+    if callable(problem.loss) and outputs.shape[:1] == (count,) and not of_rows:
         return  # what it looks at is its own affair
     if losses.is_regression(problem.loss, outputs.ndim, draw.train.y):
         for name in ("train", "test"):
@@ -380,7 +383,8 @@ def _labelled(problem, draw, outputs):
         what, shape = f"{field} of the {name} samples", getattr(values, "shape", None)
         if shape != (len(sample.x),):
             got = "None" if values is None else f"shape {shape}"
-            raise ValueError(f"{what} must be one number for each of {len(sample.x)} inputs, got {got}")
+            way = f": leave out its last axis, as by {field}[:, 0]" if shape == (len(sample.x), 1) else ""
+            raise ValueError(f"{what} must be one number for each of {len(sample.x)} inputs, got {got}{way}")
         if outputs.ndim == 1 and not jnp.issubdtype(values.dtype, jnp.number):
             raise ValueError(f"{what} must be numbers such as -1.0 and 1.0, got {values.dtype}")
         if outputs.ndim == 2 and not jnp.issubdtype(values.dtype, jnp.integer):
@@ -388,8 +392,12 @@ def _labelled(problem, draw, outputs):
 
 
 @contextlib.contextmanager
-def _in_words(what):
-    """Errors from inside a trace as one sentence that begins with what was tried."""
+def _in_words(what, params=None):
+    """Errors from inside a trace as one sentence that begins with what was tried.
+
+    Args:
+      params: that may have been looked into, by a name that none of them has.
+    """
     try:
         yield
     except flax.errors.ScopeCollectionNotFound as error:
@@ -416,7 +424,11 @@ def _in_words(what):
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{what}: {_first_line(error)}") from error
     except (LookupError, AttributeError, ArithmeticError, NotImplementedError) as error:
-        raise ValueError(f"{what}: {type(error).__name__}: {_first_line(error)}") from error
+        sentence = f"{what}: {type(error).__name__}: {_first_line(error)}"
+        if params is not None and (isinstance(error, KeyError) or "'dict' object" in sentence):
+            paths = (jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params))
+            sentence += f"; there are {listed(f'params{path}' for path in paths)}"
+        raise ValueError(sentence) from error
 
 
 def _first_line(error):

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dynamics.parts import Axis, Bound
+from dynamics.parts import Axis, Bound, inside
 
 _ATOMS = (str, bytes, int, float, complex, type, types.ModuleType, np.ndarray, jax.Array)
 
@@ -50,6 +50,8 @@ def _hidden(
     is_tree = traced and not jax.tree_util.all_leaves([value])
     for step, inner, static in _inside(value):
         stays = is_tree and not static
+        if is_tree and static:  # a module's counts are traced all the same
+            seen |= {(id(numbers), False): numbers for numbers in inside(inner).values()}
         yield from _hidden(inner, f"{path}{step}", value if traced and not stays else holder, stays, seen)
 
 

@@ -68,7 +68,10 @@ class Job:
             raise TypeError(f"descent must be an optax transformation such as steepest(...), got {descent!r}")
         for given in (self.observe, self.observe_end):
             if given is not None and not isinstance(given, Mapping):
-                raise TypeError(f"observe must map names to Observables, got {type(given).__name__}")
+                raise TypeError(
+                    "observe must map names to Observables, as observe={'alignment': observables.alignment}, "
+                    f"got {type(given).__name__}"
+                )
         checks.kinds(problem)
         observe, observe_end = dict(self.observe or {}), dict(self.observe_end or {})
         steps = integer("steps", self.steps, 0)

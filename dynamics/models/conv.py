@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dynamics.parts import written
+
 
 class SmallCNN(nn.Module):
     r"""3x3 convolutions with ReLU and 2x2 average pooling after each, then one hidden layer.
@@ -20,6 +22,8 @@ class SmallCNN(nn.Module):
     Raises: ValueError: inputs that are no square images.
     Reference: the small network in the code of Tsilivis & Kempe 2022, arXiv:2210.05577.
     """
+
+    __repr__ = written
 
     channels: tuple[int, ...] = (32, 64)
     hidden: int = 256

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PyTree
 
 from dynamics.descent.norms import lengths
 from dynamics.models.activations import Activation
+from dynamics.parts import written
 
 
 def uniform(key, shape, dtype):
@@ -30,6 +31,8 @@ class Homogeneous(nn.Module):
     Raises: ValueError: no hidden layer, a width or `num_outputs` below 1.
     Reference: Tsilivis et al. 2025, arXiv:2410.22069, Section 2.
     """
+
+    __repr__ = written
 
     widths: tuple[int, ...]
     num_outputs: int = 1

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.data.sample import Draw
-from dynamics.parts import part, static
+from dynamics.parts import part, static, written
 from kernels import distillation
 from kernels.closed_form import DeepNTK
 from kernels.regression import Kernel
@@ -32,6 +32,8 @@ class KernelRegression(nn.Module):
     Raises: ValueError: a support without points, a negative ridge, a scale of 0 or less, probabilities of one
       output.
     """
+
+    __repr__ = written
 
     kernel: Kernel = DeepNTK()
     num_support: int = 100

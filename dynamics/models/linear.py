@@ -7,10 +7,13 @@ from jaxtyping import Array, Float, PyTree
 
 from dynamics.models.activations import Activation
 from dynamics.models.homogeneous import uniform
+from dynamics.parts import written
 
 
 class Linear(nn.Module):
     r"""$f(x) = \langle w, x\rangle$: one parameter `W` of shape (1, dim), uniform in $\pm 1/\sqrt d$."""
+
+    __repr__ = written
 
     num_outputs: int = 1
 
@@ -49,6 +52,8 @@ class DiagonalLinear(nn.Module):
     Attributes: depth: number L of factors, at least 2.
     Raises: ValueError: `depth` below 2.
     """
+
+    __repr__ = written
 
     depth: int = 2
 

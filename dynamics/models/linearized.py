@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from dynamics.parts import written
+
 
 class Linearized(nn.Module):
     r"""$f_{\mathrm{lin}}(x; \theta) = f(x; \theta_0) + J(x)(\theta - \theta_0)$, whose kernel never changes.
@@ -21,6 +23,8 @@ class Linearized(nn.Module):
     Raises: ValueError: no flax module.
     Reference: Lee et al. 2019, arXiv:1902.06720, Section 2.2.
     """
+
+    __repr__ = written
 
     network: nn.Module
 

@@ -23,7 +23,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from dynamics.data.sample import Draw
-from dynamics.parts import is_number, part
+from dynamics.parts import is_number, part, written
+from dynamics.words import quoted
 
 
 class Towers(nn.Module):
@@ -37,6 +38,8 @@ class Towers(nn.Module):
       num_towers: how many.
       hidden: widths of the hidden layers of each.
     """
+
+    __repr__ = written
 
     num_towers: int
     hidden: tuple[int, ...]
@@ -89,7 +92,7 @@ class MemorisedBalls:
         for name in ("radius", "ramp"):
             value = getattr(self, name)
             if is_number(value) and not np.all(np.isfinite(value) & (np.asarray(value) > 0)):
-                raise ValueError(f"{name} must be finite and positive, got {value!r}")
+                raise ValueError(f"{name} must be finite and positive, got {quoted(value)}")
 
     def params(self, model: Towers, draw: Draw) -> PyTree:
         """Parameters of `model`. Raises ValueError unless it has a tower of the right shape an input."""

@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dynamics.parts import written
+
 
 class MLP(nn.Module):
     r"""A ReLU network with biases and hidden layers of the given widths.
@@ -15,6 +17,8 @@ class MLP(nn.Module):
       hidden: widths of the hidden layers.
       num_outputs: 1 for a binary network, else the number of classes.
     """
+
+    __repr__ = written
 
     hidden: tuple[int, ...]
     num_outputs: int = 1

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flax import nnx
+from flax import linen, nnx
 from jaxtyping import Array, Float, Key, PyTree
+
+from dynamics.parts import headed, takes, written
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,27 @@ class NNX:
 
     Attributes:
       factory: a function of `nnx.Rngs` that gives a new module.
+    Raises: TypeError: a module, or no such function.
     """
 
     factory: Callable[[nnx.Rngs], nnx.Module]
+
+    __repr__ = written
+
+    def __post_init__(self):
+        kind = type(self.factory).__name__
+        if isinstance(self.factory, linen.Module):
+            raise TypeError(f"{kind} is of flax.linen, whose networks go in as they are, without NNX")
+        if isinstance(self.factory, nnx.Module):
+            raise TypeError(
+                f"NNX takes what makes a network, so that every seed has weights of its own, got a {kind}: "
+                f"give NNX(lambda rngs: {kind}(..., rngs=rngs))"
+            )
+        if not takes(self.factory, 1):
+            raise TypeError(
+                "NNX takes a function of rngs alone that makes a network, as "
+                f"NNX(lambda rngs: Net(..., rngs=rngs)), got {headed(self.factory)}"
+            )
 
     def init(self, key: Key[Array, ""], x: Float[Array, "samples *shape"]) -> dict[str, PyTree]:
         """A seed's parameters, and in `state` what else the module keeps.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dynamics.models.activations import Activation
+from dynamics.parts import written
 
 
 class NTKNetwork(nn.Module):
@@ -28,6 +29,8 @@ class NTKNetwork(nn.Module):
       activation: see `Activation`.
     Reference: Jacot et al. 2018, arXiv:1806.07572, Section 2.
     """
+
+    __repr__ = written
 
     width: int
     depth: int = 1

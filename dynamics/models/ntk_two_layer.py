@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dynamics.models.activations import Activation
+from dynamics.parts import written
 from kernels import closed_form
 from kernels.duals import leaky_relu
 from kernels.regression import Kernel
@@ -36,6 +37,8 @@ class NTKTwoLayer(nn.Module):
     Raises: ValueError: an unknown name, or a doubled network of odd width.
     Reference: Jacot et al. 2018, arXiv:1806.07572; Arora et al. 2019, arXiv:1901.08584.
     """
+
+    __repr__ = written
 
     width: int
     trained: Trained = "both"

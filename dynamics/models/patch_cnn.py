@@ -1,5 +1,7 @@
 r"""Two-layer convolutional networks whose neurons see one patch at a time and are summed over patches."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from dynamics.descent.norms import lengths
 from dynamics.models.activations import Activation
+from dynamics.parts import known, written
 
 
 class PatchCNN(nn.Module):
@@ -27,18 +30,22 @@ class PatchCNN(nn.Module):
       signed: give a binary network neurons of both signs.
       use_bias: train a bias for each neuron.
       activation: see `Activation`.
-      counts: of identical patches, how many each given patch stands for; none given: one each.
+      counts: of identical patches, how many each given patch stands for; none given: one each. They are
+        traced: another number of copies is the same program.
     Raises: ValueError: `width` or `num_outputs` below 1, `signed` with several outputs, a negative count.
     Reference: Li & Li 2025, arXiv:2306.01271 (binary, `odd_power`) and arXiv:2410.08503 (multi-class,
       `smoothed_relu`).
     """
+
+    __repr__ = written
 
     width: int
     num_outputs: int = 1
     signed: bool = False
     use_bias: bool = False
     activation: Activation = Activation()
-    counts: tuple[int, ...] = ()
+    counts: tuple[Any, ...] = ()
+    traced = ("counts",)
 
     def __post_init__(self):
         for name in ("width", "num_outputs"):
@@ -46,7 +53,7 @@ class PatchCNN(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.signed and self.num_outputs > 1:
             raise ValueError(f"signed is for a single output, got num_outputs={self.num_outputs}")
-        if any(count < 0 for count in self.counts):
+        if any((known(count) < 0).any() for count in self.counts if known(count) is not None):
             raise ValueError(f"counts must not be negative, got {self.counts}")
         super().__post_init__()
 

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PyTree
 
 from dynamics.descent.norms import lengths
 from dynamics.models.activations import Activation
+from dynamics.parts import written
 from dynamics.problem import first_layers
 
 
@@ -30,6 +31,8 @@ class TwoLayer(nn.Module):
       activation: see `Activation`.
     Reference: Li et al. 2025, arXiv:2410.10322, Section 3.2.
     """
+
+    __repr__ = written
 
     width: int
     num_outputs: int = 1
@@ -117,7 +120,8 @@ def neuron_labels(model: nn.Module, params: PyTree) -> Float[Array, " neurons"]:
     if unknown := sorted(set(params) - {"W", "b", "a"}):
         raise ValueError(
             "what a neuron speaks for is known of networks with one hidden layer only, as TwoLayer, with "
-            f"parameters W, b and a; {type(model).__name__} also has {', '.join(unknown)}"
+            f"parameters W, b and a; {type(model).__name__} also has {', '.join(unknown)}: say "
+            'which the first layer is by .given(weights="Dense_0/kernel")'
         )
     a = output_weights(model, params)
     return jnp.sign(a[0]) if a.shape[0] == 1 else jnp.argmax(a, axis=0).astype(a.dtype)

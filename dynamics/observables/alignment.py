@@ -2,18 +2,19 @@
 
 `weights` names the first layer where it is not the parameter `W`, by its path: `Dense_0/kernel` of a flax
 module, `hidden/kernel` of an nnx one. A path that ends in `kernel` is laid out as flax does, (inputs,
-neurons), and transposed; any other has a row a neuron. A `bias` or `b` beside it is the neurons' bias.
+neurons), and transposed; any other has a row a neuron. A `bias` or `b` beside it is the neurons' bias. What
+rests on the second layer too takes the one other matrix for that, laid out by the same rule.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from dynamics import linalg
 from dynamics.data.sample import stated
 from dynamics.descent.norms import shifted
 from dynamics.models import two_layer
 from dynamics.observables.base import observable
-from dynamics.problem import first_layers
+from dynamics.problem import first_layers, parameters
 
 NEURON_FEATURE = ("neuron", "feature")
 
@@ -56,6 +57,26 @@ def averages(
     own = own.astype(inner.dtype)
     mean = jnp.sum(own * inner, axis=1) / jnp.maximum(jnp.sum(own, axis=1), 1)
     return mean[:, None] * own / feature_gram.diagonal()[None]
+
+
+def two_layers(params: PyTree, weights: str | None) -> PyTree:
+    """Parameters as `W`, `b` and `a` of a network whose first layer is at the path `weights`.
+
+    Raises: ValueError: no such first layer, or not one layer beside it.
+    """
+    first = first_layers.at(params, weights)
+    if first is params:
+        return params
+    found = parameters.by_path(first_layers.plain(params))
+    others = [path for path, leaf in found.items() if jnp.ndim(leaf) > 1 and path != weights]
+    if len(others) != 1:
+        raise ValueError(
+            "what a neuron speaks for is known of networks with one hidden layer only, but beside "
+            f"{weights} there are {', '.join(others) or 'no other weights'}"
+        )
+    (path,) = others
+    second = found[path].T if path.rpartition("/")[2] == "kernel" else found[path]
+    return {**first, "a": second}
 
 
 def own_features(params, problem, draw) -> Bool[Array, "neurons features"]:
@@ -122,8 +143,9 @@ def bias(params, problem, draw, weights=None):
 
 
 @observable(("neuron",), about="relative distance from feature averaging")
-def averaging_residual(params, problem, draw):
+def averaging_residual(params, problem, draw, weights=None):
     r"""$\|w_r - \bar\lambda_r v_r\| / \|\bar\lambda_r v_r\|$, see `averages`; inf if the average is 0."""
+    params = two_layers(params, weights)
     own = own_features(params, problem, draw)
     params, draw, _, _ = first_layers.in_units(params, draw, alike=True)
     gram = first_layers.feature_gram(params, draw)
@@ -134,8 +156,9 @@ def averaging_residual(params, problem, draw):
 
 
 @observable(NEURON_FEATURE, about="1 where the neuron speaks for the feature's sign or class")
-def own(params, problem, draw):
+def own(params, problem, draw, weights=None):
     """1.0 where the feature belongs to what the neuron speaks for, else 0.0."""
+    params = two_layers(params, weights)
     return own_features(params, problem, draw).astype(first_layers.float_type(params))
 
 
@@ -153,6 +176,7 @@ def features(params, problem, draw):
 
 
 @observable(("output", "neuron"), about="second-layer weight")
-def output_weights(params, problem, draw):
+def output_weights(params, problem, draw, weights=None):
     """The second layer, fixed or trained."""
+    params = two_layers(params, weights)
     return two_layer.output_weights(problem.model, params)

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from dynamics.data.sample import Draw
-from dynamics.parts import Axis, Bound, as_one, bind, part, static
+from dynamics.parts import Axis, Bound, as_one, bind, headed, need, part, static, word
+from dynamics.words import integer, near, quoted
 from kernels.arrays import native
 
 
@@ -52,7 +53,8 @@ class Observable:
         known = [name for name in known if name != "key"]
         if unknown := sorted(set(options) - set(known)):
             has = f"its options are {', '.join(known)}" if known else "it has no options"
-            raise ValueError(f"{self.measure.function.__name__} has no option {unknown[0]!r}: {has}")
+            hint = near(unknown[0], known)
+            raise ValueError(f"{self.measure.function.__name__} has no option {unknown[0]!r}: {has}{hint}")
         for name in set(options) & set(self.dims):
             value = options[name]
             is_array = declared[name].annotation is not inspect.Parameter.empty  # others are static
@@ -62,13 +64,19 @@ class Observable:
                 options[name] = (value,)
         for name in set(options) & {"radius", "max_radius"}:
             _length(name, options[name])
+        if (count := options.get("num_points")) is not None:
+            integer("num_points", count, 1)
+        if (points := options.get("points", "test")) not in ("train", "test", "everywhere"):
+            raise ValueError(f"points must be train or test, got {quoted(points)}")
+        if "attack" not in self.dims and options.get("attack") is not None:
+            need("attack", options["attack"], "perturb", "PGD(0.3)")
         return dataclasses.replace(self, measure=bind(self.measure.function, **options))
 
     def __repr__(self) -> str:
         function = self.measure.function
         place = "observables." if function.__module__.startswith("dynamics.observables") else ""
         options = {**dict(self.measure.constants), **self.measure.numbers}
-        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        given = ", ".join(f"{name}={word(value)}" for name, value in options.items())
         return f"{place}{function.__name__}" + (f".given({given})" if options else "")
 
     @property
@@ -103,7 +111,7 @@ def _length(name, value):
     except (TypeError, ValueError):
         sound = False
     if not sound:
-        raise ValueError(f"{name} must be finite numbers of at least 0, got {value!r}")
+        raise ValueError(f"{name} must be finite numbers of at least 0, got {quoted(value)}")
 
 
 class _Help:
@@ -141,13 +149,24 @@ def observable(
       units: its unit, "" if it has none.
       random: whether the function also takes a `key`: the seed's own, the same at every recording.
 
-    Raises: TypeError: `dims` is no tuple, as where the parentheses are left out.
+    Raises: TypeError: `dims` is no tuple, as where the parentheses are left out; a function of other
+      arguments.
     """
     if not isinstance(dims, tuple):
         example = '@observable(("neuron",)), or @observable() for a single number'
         raise TypeError(f"observable takes a tuple of names of dimensions, as {example}, got {dims!r}")
 
     def wrap(function):
+        declared = inspect.signature(function)
+        try:
+            declared.bind_partial(*[None] * 3)
+        except TypeError:
+            raise TypeError(
+                "an observable is a function of (params, problem, draw), and of options if it has any, got "
+                f"{headed(function)}"
+            ) from None
+        if "key" in declared.parameters and not random:
+            raise TypeError(f"{function.__name__} takes a key, which observable(..., random=True) gives")
         return Observable(bind(function), dims, about, units, random)
 
     return wrap

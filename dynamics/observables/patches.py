@@ -8,18 +8,19 @@ import numpy as np
 
 from dynamics.descent import norms
 from dynamics.models.patch_cnn import PatchCNN
-from dynamics.observables.alignment import cosines, own_features
+from dynamics.observables.alignment import cosines, own_features, two_layers
 from dynamics.observables.base import observable
 from dynamics.observables.robustness import attacked
 from dynamics.problem import first_layers
 
 
 @observable(("feature",), about="largest projection of a feature's own neurons")
-def feature_strength(params, problem, draw):
+def feature_strength(params, problem, draw, weights=None):
     r"""$\max_r \langle w_r, u_j\rangle/\|u_j\|$ over the neurons of the feature's sign or class.
 
     -inf for a feature that no neuron speaks for.
     """
+    params = two_layers(params, weights)
     own = own_features(params, problem, draw)
     params, draw, neurons, _ = first_layers.in_units(params, draw)
     lengths = jnp.sqrt(first_layers.feature_gram(params, draw).diagonal())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
+import flax
 import jax
 import numpy as np
 import xarray as xr
@@ -19,9 +20,9 @@ from jaxtyping import Array, Float, PyTree
 
 from dynamics.descriptions import describe
 from dynamics.observables.base import Observable
-from dynamics.parts import bind
+from dynamics.parts import bind, word
 from dynamics.problem import Problem, first_layers
-from dynamics.words import listed
+from dynamics.words import listed, quoted
 
 KINDS = ("parameters", "collections")
 _REBUILT_FROM = {"dynamics", "kernels", "flax", "jax"}  # packages whose models and functions have names
@@ -69,7 +70,7 @@ def parameters(result: xr.Dataset, seed: int, **axes: float | str) -> dict[str, 
 def predictor(
     result: xr.Dataset, seed: int, problem: Problem | None = None, **axes: float | str
 ) -> Callable[[Float[Array | np.ndarray, "samples *shape"]], Float[Array, "samples *outputs"]]:
-    """The trained network of one seed: a function of inputs, in the precision of the run.
+    """The trained network of one seed: a function of inputs, or of a single one, in the precision of the run.
 
     Args:
       result, seed, axes: as of `parameters`.
@@ -89,13 +90,37 @@ def predictor(
     elif describe(problem.model) != said.get("model"):
         raise ValueError(f"the result is of another model than the problem's {type(problem.model).__name__}")
     predict = jax.jit(problem.at(collections).predictor(params))
+    place = ", ".join(f"{name}={word(value)}" for name, value in {"seed": seed, **axes}.items())
     float64 = result.attrs.get("float64") == "True"
+    return Network(predict, float64, f"{word(problem.model)} trained with {place}")
 
-    def network(x):
-        with jax.enable_x64(float64), jax.default_matmul_precision("highest"):
-            return predict(x)
 
-    return network
+@dataclasses.dataclass(frozen=True, repr=False)
+class Network:
+    """A trained network: a function of inputs, or of a single one, in the precision of the run."""
+
+    predict: Callable[[Array], Array]
+    float64: bool
+    about: str
+
+    def __call__(self, x: Any) -> Array:
+        """The outputs.
+
+        Raises: ValueError: inputs of another shape than those that the network was trained on.
+        """
+        x = x if isinstance(x, jax.Array) else np.asarray(x)
+        if x.ndim == 1:  # one input alone
+            return self(x[None])[0]
+        with jax.enable_x64(self.float64), jax.default_matmul_precision("highest"):
+            try:
+                return self.predict(x)
+            except (ValueError, TypeError, IndexError, flax.errors.FlaxError) as error:
+                why = str(error).partition("\n")[0].partition(" (https:")[0]
+                shape = "(samples, ...) that the network was trained on"
+                raise ValueError(f"inputs must be of the shape {shape}, got {x.shape}: {why}") from error
+
+    def __repr__(self) -> str:
+        return self.about
 
 
 def _one(result, seed, axes):
@@ -124,7 +149,7 @@ def _place(result, dim, value):
     else:
         found = np.flatnonzero(values == value)
     if len(found) != 1:
-        raise ValueError(f"the result has no {dim} {value!r}: it has {listed(values.tolist())}")
+        raise ValueError(f"the result has no {dim} {quoted(value)}: it has {listed(values.tolist())}")
     return int(found[0])
 
 

@@ -167,10 +167,12 @@ def evaluate(
                 f"only {', '.join(TAILED)} are trained on by their logarithm, got a function as the loss"
             )
         values = name(outputs, sample)
-        if jnp.shape(values) != outputs.shape[:1]:
+        is_array, count = isinstance(values, jax.Array), outputs.shape[0]
+        if not is_array or values.shape != (count,) or not jnp.issubdtype(values.dtype, jnp.floating):
+            got = f"shape {values.shape} of {values.dtype}" if is_array else type(values).__name__
             raise ValueError(
-                f"a loss must give one number for each of {outputs.shape[0]} samples, got shape "
-                f"{jnp.shape(values)}"
+                f"a loss must give one number for each of {count} samples, whose mean the problem takes; of "
+                f"outputs of shape {outputs.shape} it gives {got}"
             )
         return values
     if of == "log_loss" and name not in TAILED:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Key, Num, PyTree
 from dynamics.data.sample import Draw, Sample
 from dynamics.descent import Objective
 from dynamics.keys import seed_key
-from dynamics.parts import Axis, as_one, bind, known, part, static
+from dynamics.parts import Axis, as_one, bind, headed, known, need, part, static, takes
 from dynamics.problem import first_layers, losses, parameters
 from dynamics.problem.readouts import Readout, read_out
 
@@ -77,16 +77,26 @@ class Problem:
 
     def __post_init__(self):
         for name in ("loss", "adversary_loss"):
+            given = getattr(self, name)
+            if callable(given) and not takes(given, 2):
+                raise ValueError(
+                    f"{name} must be a function of two, outputs and sample (with its x, y, target), such as "
+                    f"lambda outputs, sample: jnp.abs(outputs - sample.y), got {headed(given)}"
+                )
             object.__setattr__(self, name, _as_part(getattr(self, name)))
         if not callable(self.loss) and self.loss not in losses.LOSSES:
             known_losses = ", ".join(losses.LOSSES)
             raise ValueError(f"loss must be one of {known_losses}, or a function, got {self.loss!r}")
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be mean or sum, got {self.reduction!r}")
-        if self.adversary is not None and not hasattr(self.adversary, "perturb"):
-            raise ValueError(f"adversary must be None or a part with perturb, got {self.adversary!r}")
+        if self.adversary is not None:
+            need("adversary", self.adversary, "perturb", "PGD(0.3)")
         if not isinstance(self.terms, tuple) or not all(map(callable, self.terms)):
             raise ValueError(f"terms must be a tuple of functions, such as (Ridge(0.1),), got {self.terms!r}")
+        if lacking := [term for term in self.terms if not takes(term, 4)]:
+            raise ValueError(
+                f"a term must be a function (params, problem, sample, draw), got {headed(lacking[0])}"
+            )
         object.__setattr__(self, "terms", tuple(map(_as_part, self.terms)))
         if not isinstance(self.frozen, tuple) or not all(isinstance(name, str) for name in self.frozen):
             raise ValueError(f'frozen must be a tuple of names, such as ("W",), got {self.frozen!r}')

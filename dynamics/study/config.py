@@ -19,7 +19,7 @@ from dynamics.descent import Descent, Objective, StepRule
 from dynamics.engine.job import Job
 from dynamics.engine.schedule import linear_spaced, log_spaced
 from dynamics.problem import Problem
-from dynamics.words import quoted
+from dynamics.words import near, no_field, quoted
 
 C = TypeVar("C", bound="Config")
 T = TypeVar("T")
@@ -98,6 +98,15 @@ class Config:
     # fields are checked below, in words, and ints may go where floats do: run-time type checkers keep off
     __no_type_check__ = True
 
+    def __new__(cls, *given, **named):
+        fields = [field.name for field in dataclasses.fields(cls)]
+        if given:
+            raise TypeError(f"fields of {cls.__name__} go by name, {fields[0]}=..., got {quoted(given[0])}")
+        for name in named:
+            if name not in fields:
+                raise TypeError(no_field(cls.__name__, name, fields))
+        return super().__new__(cls)
+
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = checked(field, annotation(type(self), field.name), getattr(self, field.name))
@@ -141,7 +150,10 @@ class Config:
             raise ValueError(f"a config must be a mapping of field names to values, got {quoted(values)}")
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ValueError(f"{', '.join(unknown)}: no such field; fields are {', '.join(sorted(known))}")
+            hint = near(unknown[0], known) if len(unknown) == 1 else ""
+            raise ValueError(
+                f"{', '.join(unknown)}: no such field{hint}; fields are {', '.join(sorted(known))}"
+            )
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 

@@ -110,17 +110,24 @@ def _cells(verdict: Verdict) -> tuple[str, ...]:
 
 def told(verdict: Mapping[str, Any]) -> dict[str, str]:
     """What a page shows of a verdict as `to_dict` writes it: numbers, band, needs and ablation in words."""
-    low, high = verdict["tolerance"]["low"], verdict["tolerance"]["high"]
-    ends = [f"≥ {low:.4g}" if low is not None else "", f"≤ {high:.4g}" if high is not None else ""]
     spread = "" if verdict["interval"] is None else " [{:.4g}, {:.4g}]".format(*verdict["interval"])
     measured = verdict["measured"]
     return {
         "measured": "not finite" if measured is None else f"{measured:.4g}{spread}",
         "predicted": "" if verdict["predicted"] is None else f"{verdict['predicted']:.4g}",
-        "accepted": " and ".join(filter(None, ends)) + f" ({verdict['tolerance']['over']})",
+        "accepted": accepted(verdict["tolerance"], "≥", "≤"),
         "needs": f"needs {verdict['needs']}" if verdict["holds"] is None else "",
         "ablation": f"ablation: {ablated(verdict['ablation'])}" if was_ablated(verdict["ablation"]) else "",
     }
+
+
+def accepted(tolerance: Mapping[str, Any], least: str = ">=", most: str = "<=") -> str:
+    """A band in words, with what it is over: "= 1 (mean)" where its ends are one number."""
+    low, high = tolerance["low"], tolerance["high"]
+    ends = [f"{least} {low:.4g}"] if low is not None else []
+    ends += [f"{most} {high:.4g}"] if high is not None else []
+    words = f"= {low:.4g}" if low is not None and low == high else " and ".join(ends)
+    return f"{words} ({tolerance['over']})"
 
 
 def judge(claim: Claim, runs: Mapping[str, Run]) -> Verdict:
@@ -249,12 +256,9 @@ def table(verdicts: Sequence[Verdict]) -> str:
         spread = "" if v.interval is None else f" [{v.interval[0]:.4g}, {v.interval[1]:.4g}]"
         measured = "not finite" if v.measured is None else f"{v.measured:.4g}{spread}"
         predicted = "" if v.predicted is None else f", predicted {v.predicted:.4g}"
-        low, high = v.tolerance["low"], v.tolerance["high"]
-        ends = [f">= {low:.4g}" if low is not None else "", f"<= {high:.4g}" if high is not None else ""]
-        accepted = " and ".join(end for end in ends if end)
         mark = {True: "HOLDS", False: "FAILS", None: "UNDECIDED"}[v.holds]
         lines.append(f"{mark}  {v.id}: {v.statement} ({v.source})")
-        lines.append(f"       measured {measured}{predicted}; accepted {accepted} ({v.tolerance['over']})")
+        lines.append(f"       measured {measured}{predicted}; accepted {accepted(v.tolerance)}")
         if v.holds is None:
             lines.append(f"       needs {v.needs}")
         if was_ablated(v.ablation):

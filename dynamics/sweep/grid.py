@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.study.config import Config, annotation, checked, from_text
-from dynamics.words import quoted
+from dynamics.words import near, quoted
 
 MOST_AXES, MOST_POINTS = 3, 10_000
 LONGEST, MOST_DIGITS = 300, 300  # of a formula: its letters, and the digits that it rounds to
@@ -176,10 +176,7 @@ def _field(cls, name):
     for field in dataclasses.fields(cls):
         if field.name == name:
             return field
-    import difflib
-
-    near = difflib.get_close_matches(name, [field.name for field in dataclasses.fields(cls)], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = near(name, (field.name for field in dataclasses.fields(cls)))
     raise ValueError(f"{name} is not a setting of this experiment{hint}")
 
 

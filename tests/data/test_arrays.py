@@ -81,6 +81,11 @@ def test_a_data_set_for_each_seed():
         ({"x": np.where(X > 1, np.nan, X)}, "x must be finite"),
         ({"y": np.where(SIGNS > 0, np.inf, 0.0)}, "y must be finite"),
         ({"y": np.arange(12) - 3}, "y must be -1 and"),
+        (
+            {"y": SIGNS[:, None].astype(int)},
+            r"\(12, 1\); leave out its last axis, as by y\[..., 0\]",
+        ),
+        ({"y": ["a"] * 12}, "y must be numbers, got an array of <U1; classes are counted from 0"),
         ({"x_test": X}, "given together"),
         ({"y": np.arange(12) % 3, "class_signs": [1, -1]}, "for each of the 3 classes"),
         ({"x_test": X[:, :2], "y_test": SIGNS}, "inputs of one shape"),
@@ -96,3 +101,9 @@ def test_what_does_not_fit_is_refused(untyped, given, said):
 def test_features_of_another_width_are_refused():
     with pytest.raises(ValueError, match=r"features must .* got \(3, 2\) for x of \(4, 5\)"):
         from_arrays(np.ones((4, 5)), np.ones(4), features=np.eye(3, 2))
+
+
+def test_bools_are_classes():
+    found, wanted = from_arrays(X, SIGNS > 0).sample(KEY), from_arrays(X, (SIGNS > 0).astype(int)).sample(KEY)
+    np.testing.assert_array_equal(found.train.y, SIGNS)
+    np.testing.assert_array_equal(found.train.target, wanted.train.target)

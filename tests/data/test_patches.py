@@ -246,6 +246,7 @@ def test_shuffling_permutes_patches():
     assert (np.abs(share - 0.25) < 5 * np.sqrt(0.25 * 0.75 / n)).all()
 
 
+@pytest.mark.exhaustive
 def test_one_kind_of_patches_alone():
     robust = drawn(RobustNonRobust(6, 2, 4, 2, 2, 0, noise=0.0))
     assert robust.train.x.shape == (4, 2, 6)

@@ -20,6 +20,7 @@ def test_moments_and_labels():
     np.testing.assert_array_equal(draw.class_signs[draw.train.target], y)
 
 
+@pytest.mark.exhaustive
 def test_random_labels_are_independent_of_the_inputs():
     source = Spiked(num_samples=2000, num_test=2000, robust_noise=0.1, random_labels=True)
     draw = source.sample(jax.random.key(1))

@@ -49,6 +49,7 @@ def test_a_zero_gradient_is_no_step():
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(step))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("b2", [0.0, 0.9])
 def test_steps_do_not_depend_on_the_scale_of_gradients(b2):
     """In float32 squares of 1e-25 are 0."""

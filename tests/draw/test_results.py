@@ -79,6 +79,52 @@ def test_hundreds_of_neurons_are_few_artists_and_a_short_legend():
         assert len(lines(ax)) <= 7
 
 
+def test_medians_stand_out_from_hundreds_of_lines(flaws):
+    data = result(seeds=1, neurons=300)
+    (ax,) = plots.alignment(data, size="column").axes
+    thin = [one for one in ax.collections if isinstance(one, matplotlib.collections.LineCollection)]
+    assert max(one.get_alpha() for one in thin) < 0.1
+    medians = [line for line in ax.lines if line.get_color() in plots.COLOURS]
+    assert min(line.get_zorder() for line in medians) > max(one.get_zorder() for one in ax.collections)
+    assert sum(bool(line.get_path_effects()) for line in medians) == 2
+    few = plots.alignment(result(seeds=1)).axes[0].collections
+    assert {type(one) for one in few} == {matplotlib.collections.LineCollection}  # no band hides another
+    assert max(one.get_alpha() for one in few) == 0.5
+    figure = plots.feature_map(data, size="column")
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["1", "100", "200", "300"]
+    assert not flaws(figure)
+
+
+@pytest.mark.parametrize(
+    ("own", "title"),
+    [
+        ("recorded", "by own features, as recorded"),
+        ("nearest", "by the features nearest at the end"),
+        (np.eye(6, 4), "by own features, as given"),
+        (np.zeros((6, 4)), "one colour per feature: own is 0 everywhere"),
+        (None, "one colour per feature"),
+    ],
+)
+def test_the_legend_says_by_what_neurons_are_grouped_in_plain_dashes(own, title):
+    legend = plots.alignment(result(), own).axes[0].get_legend()
+    assert legend.get_title().get_text() == title
+    dashed = [line._unscaled_dash_pattern for line in legend.get_lines() if line.get_color() in plots.COLOURS]
+    assert dashed == [(0, (2.5, 2.5))] * len(dashed)
+    assert len(dashed) >= 2
+
+
+def test_an_own_that_is_not_recorded_is_said():
+    title = plots.alignment(result(own=None)).axes[0].get_legend().get_title().get_text()
+    assert title == "one colour per feature: no own is recorded"
+
+
+def test_saved_pictures_are_sharp(tmp_path):
+    figure = plots.feature_map(result(), size="column")
+    for how, width in (({}, 660), ({"dpi": 50}, 165)):
+        figure.savefig(tmp_path / "map.png", **how)
+        assert matplotlib.image.imread(tmp_path / "map.png").shape[1] == width
+
+
 def test_theory_is_dashed_over_time_or_not():
     (ax,) = plots.alignment(result(), predicted={"end": 0.7, "law": 0.7 * STEPS / STEPS[-1]}).axes
     assert lines(ax)["end"].get_ydata()[0] == 0.7
@@ -148,14 +194,32 @@ def test_axes_that_are_given_and_figures_that_show_themselves():
     [
         (lambda: plots.alignment(result()[["own"]]), "no 'alignment', which is to be drawn; it holds own"),
         (lambda: plots.alignment(result().isel(step=-1)), "alignment has no dimension 'step': it has seed, "),
-        (lambda: plots.alignment(result().expand_dims(noise=[0.5])), r"choose one, as in result.sel\(noise="),
+        (
+            lambda: plots.alignment(result().expand_dims(noise=[0.5])),
+            r"choose one of 0.5, as in result.sel\(noise=0.5",
+        ),
         (lambda: plots.alignment(result(), "mine"), "own must be recorded, nearest, an array or None"),
         (lambda: plots.alignment(result(), np.ones((2, 2))), r"shape \(3, 6, 4\) or \(6, 4\), got \(2, 2\)"),
         (lambda: plots.alignment(result(), size="poster"), "size must be one of column, page, slide"),
-        (lambda: plots.feature_map(result(), seed=9), "alignment has no seed 9"),
+        (lambda: plots.feature_map(result(), seed=9), "alignment has no seed 9: it has 0, 1, 2"),
+        (
+            lambda: plots.alignment(result().isel(seed=0)),
+            r"choose by a list, as in result.sel\(seed=\[...\]\)",
+        ),
         (lambda: plots.margins(result()), "no 'margin'"),
+        (
+            lambda: plots.phase(result(), "x", "y"),
+            r'as in phase\(result\["..."\], x, y\), of: alignment, own',
+        ),
+        (lambda: plots.phase(np.ones((2, 2)), "x", "y"), "a variable of a result, got ndarray"),
+        (lambda: plots.alignment(3), "a result of simulate, or of a variable of it, got int"),
+        (lambda: plots.alignment(result(), seed=1), r"no option 'seed': .*result.sel\(seed=\["),
+        (
+            lambda: plots.spectrum(result(), step=1),
+            "no option 'step': its options are name, ax, size",
+        ),
     ],
 )
 def test_misfits_are_told(draw, said, untyped):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises((ValueError, TypeError), match=said):
         draw()

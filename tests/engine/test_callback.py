@@ -50,6 +50,7 @@ def test_every_recording_of_all_seeds_is_told(whole):
         same(values, result.sel(step=step))
 
 
+@pytest.mark.exhaustive
 def test_seeds_that_do_not_advance_together_are_told_apart(whole, monkeypatch):
     result, _ = whole
     monkeypatch.setattr(batching, "MAX_LANES", 1)

@@ -29,7 +29,7 @@ from dynamics.models.homogeneous import Homogeneous
 from dynamics.models.ntk_two_layer import NTKTwoLayer
 from dynamics.models.two_layer import TwoLayer
 from dynamics.observables.base import observable
-from dynamics.parts import Axis, part, static
+from dynamics.parts import Axis, bind, part, static
 from dynamics.problem import Problem
 
 DATA = Clusters(dim=6, num_clusters=4, num_samples=8, num_test=4, centre_norm=3.0)
@@ -139,6 +139,12 @@ SHAPE_1 = "a network with a single output gives shape (8,), so leave out the las
 CHANGES = "it changes what it keeps beside its parameters whenever it is used: let __call__(x, train) do so"
 MODELS = {
     "one axis too many": (ValueError, SHAPE_1, Own(keep_axis=True), "logistic"),
+    "a column beside a row": (
+        ValueError,
+        SHAPE_1,
+        Own(keep_axis=True),
+        lambda o, s: ((o - s.y) ** 2).mean(1),
+    ),
     "one logit": (ValueError, SHAPE_1, Own(keep_axis=True), "cross_entropy"),
     "batch norm": (ValueError, CHANGES, Own(extra=nn.BatchNorm(use_running_average=False)), "logistic"),
     "dropout": (
@@ -189,7 +195,11 @@ SINGLE = {  # labels of a network with a single output
     ),
     "nan": ({"y": np.nan * SIGNS}, "y must be -1 or +1", "have nan"),
     "bools": ({"y": SIGNS > 0}, "y of the train samples must be numbers", "got bool"),
-    "column": ({"y": SIGNS[:, None]}, "must be one number for each of 8 inputs", "got shape (8, 1)"),
+    "column": (
+        {"y": SIGNS[:, None]},
+        "must be one number for each of 8 inputs",
+        "got shape (8, 1): leave out",
+    ),
     "too few": ({"y": SIGNS[1:]}, "must be one number for each of 8 inputs", "got shape (7,)"),
     "nan inputs": ({"x": np.nan * X}, "inputs must be finite", "train inputs"),
     "bytes": ({"x": X.astype(np.uint8)}, "must be floats of shape (samples, ...)", "uint8"),
@@ -357,7 +367,11 @@ DRAWS = {
     "array": (TypeError, "data must be a part", lambda: Frozen(X)),
     "static array": (TypeError, "field 'noise' of Static is static, which arrays", lambda: Static(X)),
     "class": (TypeError, "data must be an object, got the class Clusters", lambda: Clusters),
-    "pair": (TypeError, "data must have a method 'sample', got tuple", lambda: (X, SIGNS)),
+    "pair": (
+        TypeError,
+        "data must have a method 'sample', got tuple; arrays become data by data.from_arrays(x, y)",
+        lambda: (X, SIGNS),
+    ),
     "no draw": (
         TypeError,
         "must return a Draw, got tuple: return data.Draw(train=data.Sample(",
@@ -498,7 +512,9 @@ NAMES = {
     "option": ({"a": o.pgd_accuracy}, "needs radius: give it by .given(radius=...)"),
     "numpy": ({"a": observable()(lambda p, problem, draw: np.linalg.norm(p["W"]))}, "take jax.numpy"),
     "branch": ({"a": observable()(lambda p, problem, draw: 1.0 if p["W"].sum() > 0 else 0.0)}, "jnp.where"),
-    "key": ({"a": observable()(lambda p, problem, draw: p["V"])}, "observable 'a': KeyError: 'V'"),
+    "key": ({"a": observable()(lambda p, problem, draw: p["V"])}, "'V'; there are params['W'], params['b']"),
+    "attribute": ({"a": observable()(lambda p, problem, draw: p.V)}, "there are params['W'], params['b']"),
+    "path": ({"a": observable()(lambda p, problem, draw: problem.data.none)}, "no attribute 'none'"),
 }  # fmt: skip
 
 
@@ -598,9 +614,46 @@ def test_the_second_layer_of_a_network_without_an_axis_of_outputs():
     checks.shapes(problem, None, {"own": o.own, "a": o.output_weights, "r": o.averaging_residual})
 
 
+@pytest.mark.parametrize("observe", [[o.alignment], o.alignment, ["alignment"]])
+def test_what_is_observed_has_names(observe):
+    words = "observe must map names to Observables, as observe={'alignment': observables.alignment}, got "
+    refused(TypeError, words + type(observe).__name__, observe=observe)
+
+
+LOSSES = {
+    "one argument": (
+        lambda o: o,
+        "loss must be a function of two, outputs and sample",
+    ),
+    "its head": (lambda o, y, z: o, "got <lambda>(o, y, z)"),
+    "bound": (bind(lambda o, s, rate: o, other=1.0), "loss must be a function of two"),
+    "mean": (lambda o, s: o.mean(), "of outputs of shape (8,) it gives shape () of float"),
+    "pair": (lambda o, s: (o, o), "it gives tuple"),
+    "nothing": (lambda o, s: None, "it gives NoneType"),
+    "no number to descend": (lambda o, s: o * s.y < 0, "it gives shape (8,) of bool"),
+}
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_losses_of_other_arguments_or_values(case):
+    loss, words = LOSSES[case]
+    with pytest.raises(ValueError, match=re.escape(words)):
+        checks.shapes(Problem(DATA, TwoLayer(2), loss=loss), None, {})
+
+
+def test_functions_of_other_arguments():
+    with pytest.raises(ValueError, match=r"a term must be a function .*, got <lambda>\(p\)"):
+        Problem(DATA, TwoLayer(2), terms=(lambda p: 1.0,))
+    with pytest.raises(TypeError, match=r"function of \(params, problem, .*, got <lambda>\(params\)"):
+        observable()(lambda params: 1.0)
+    with pytest.raises(TypeError, match=r"takes a key, which observable\(..., random=True\) gives"):
+        observable()(lambda params, problem, draw, key: 1.0)
+
+
 def test_data_without_features():
     problem = Problem(Mine(), TwoLayer(2))
-    refused(ValueError, "the data name no features", problem, observe={"a": o.alignment})
+    words = "the data name no features: give features= an array (features, dim), to data.from_arrays or"
+    refused(ValueError, words, problem, observe={"a": o.alignment})
     refused(
         ValueError, "engine 'gram' cannot be used here: the data name no features", problem, engine="gram"
     )

@@ -111,6 +111,7 @@ def test_batch_norm_agrees_with_a_plain_loop(reference, run):
     np.testing.assert_allclose(one.loss, used, **close)
 
 
+@pytest.mark.exhaustive
 def test_a_seed_alone_is_the_seed_in_a_batch(run):
     alone = simulate(PROBLEM, RULE, steps=STEPS, observe=OBSERVE, when=[2], seeds=[2])
     for name in OBSERVE:

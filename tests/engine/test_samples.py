@@ -98,6 +98,7 @@ def test_matrices_as_targets(loop):
     np.testing.assert_allclose(run.loss[2], [loss(p, sample, 0) for p in path], rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_a_function_as_the_loss_takes_samples_without_targets_and_has_numbers(loop):
     def shrunk(outputs, sample, strength):
         """An autoencoder's error."""

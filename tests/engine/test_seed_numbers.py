@@ -109,6 +109,7 @@ class Normed(nn.Module):
         return nn.Dense(1)(nn.BatchNorm(use_running_average=not train, param_dtype=float)(x))[:, 0]
 
 
+@pytest.mark.exhaustive
 def test_it_is_taken_of_what_a_model_keeps_beside_its_parameters():
     normed = Problem(DATA, Normed(), "squared")
     observe = {"loss": o.training_loss, "scaled": scaled_loss.given(rate=PerSeed(o.training_loss))}

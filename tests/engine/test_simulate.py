@@ -614,6 +614,7 @@ def test_a_diverging_seed_is_named_and_frozen_and_leaves_the_others_alone(untype
     assert_same(without, ds.sel(seed=tame))
 
 
+@pytest.mark.exhaustive
 def test_a_diverging_run_on_an_axis_is_named_by_its_place():
     with pytest.warns(UserWarning, match=r"1 of 2 runs diverged.*1e\+200.*0.* at step \d"):
         ds = simulate(

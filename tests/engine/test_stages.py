@@ -129,6 +129,7 @@ def test_processes_share_all_jobs_of_a_stage(tmp_path):
     np.testing.assert_allclose(found.W.values, whole.W.values, rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_processes_share_the_last_stage_and_each_make_the_one_before(tmp_path):
     with pytest.raises(Unfinished, match="1 of 2 runs are done"):
         carry_out(in_turn, 0.3, Execution(SEEDS, tmp_path, share=(0, 2)))

@@ -72,6 +72,7 @@ def test_a_run_that_was_interrupted_goes_on_with_the_samples_of_its_steps(run, t
     np.testing.assert_array_equal(resumed.W, run.W)
 
 
+@pytest.mark.exhaustive
 def test_normalised_sign_descent_on_a_stream(reference):
     loop, steps = reference("numpy_loop"), reference("plain_loop")
     run = simulate(STREAM, steepest("linf", 0.1, normalize=True), seeds=[1], **HOW)

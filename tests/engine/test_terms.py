@@ -106,6 +106,7 @@ def test_other_rules_descend_along_the_subgradient(reference, normalize):
     np.testing.assert_allclose(run.W[0, :last], [p["W"] for p in path[:last]], rtol=0, atol=1e-13)
 
 
+@pytest.mark.exhaustive
 def test_groups_at_once_and_within_limits(reference):
     """A penalty on columns makes whole inputs drop out; `within` hands the penalty on."""
     loop = reference("plain_loop")

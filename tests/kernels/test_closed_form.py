@@ -94,8 +94,15 @@ SCALAR = {
     ),
     "square": (lambda u: u * u, lambda u: 2 * u, "square"),
     "linear": (lambda u: u, lambda u: 1.0, "linear"),
-    "tanh": (math.tanh, lambda u: 1 / math.cosh(u) ** 2, duals.quadrature(jnp.tanh)),
+    "tanh": (math.tanh, lambda u: 1 / math.cosh(u) ** 2, "tanh"),
+    "silu": (lambda u: u * logistic(u), lambda u: logistic(u) * (1 + u * logistic(-u)), "silu"),
+    "softplus": (lambda u: math.log1p(math.exp(u)), lambda u: logistic(u), "softplus"),
+    "sigmoid": (lambda u: logistic(u), lambda u: logistic(u) * logistic(-u), "sigmoid"),
 }
+
+
+def logistic(u):
+    return 1 / (1 + math.exp(-u))
 
 
 @pytest.mark.parametrize("name", SCALAR)
@@ -252,6 +259,7 @@ def test_a_wide_network_has_the_kernel_of_its_layers():
     assert [layer.bias is None for layer in layers] == [False, True, False]
 
 
+@pytest.mark.exhaustive
 def test_agrees_with_neural_tangents_in_single_precision():
     x, z = (np.asarray(p, np.float32) for p in (points(40, 20), points(30, 20, 1)))
     with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):
@@ -262,6 +270,7 @@ def test_agrees_with_neural_tangents_in_single_precision():
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6 * float(np.abs(theirs).max()))
 
 
+@pytest.mark.exhaustive
 def test_the_diagonal_keeps_its_digits_in_single_precision():
     x = np.asarray(points(20, 50), np.float32)
     with jax.enable_x64(False):
@@ -476,6 +485,15 @@ def test_the_ntk_as_a_value():
     np.testing.assert_array_equal(one(x, z), expected)
     assert one == closed_form.DeepNTK(2, "erf", 1.5, 0.3)
     assert len({one, closed_form.DeepNTK(2, "erf", 1.5, 0.3), closed_form.DeepNTK()}) == 2
+
+
+def test_smooth_activations_have_names_too(untyped):
+    assert duals.dual("silu") is duals.quadrature(jax.nn.silu)
+    # of independent Gaussians the mean is 1/2 each
+    mean = duals.dual("sigmoid").values(jnp.ones(1), 2 * jnp.ones(1), jnp.zeros(1))
+    np.testing.assert_allclose(mean, 0.25, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"one of relu, .*, tanh, silu, softplus, sigmoid, or leaky_relu"):
+        duals.dual("cosine")
 
 
 @pytest.mark.parametrize("make", [lambda: duals.leaky_relu(0.3), lambda: duals.quadrature(jnp.tanh, 8)])

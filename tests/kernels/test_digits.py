@@ -96,6 +96,7 @@ def test_points_that_nearly_coincide(single, activation, depth, weight_std, bias
         np.testing.assert_allclose(np.asarray(found)[~known], 0, atol=2e-6 * float(np.abs(wanted).max()))
 
 
+@pytest.mark.exhaustive
 def test_erf_of_images_and_of_inputs_of_any_size(single):
     x, z = images()
     for scale in (1, 1e3, 1e6, 1e15):

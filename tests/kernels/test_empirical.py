@@ -45,6 +45,7 @@ def test_dense_is_the_jacobians(sizes, biases, activation):
     )
 
 
+@pytest.mark.exhaustive
 def test_layers_that_train_add_up():
     layers = normal_mlp(jax.random.key(1), (4, 6, 5, 1), bias_std=0.3)
     x = points(5, 4)

@@ -61,6 +61,7 @@ def test_descent_on_it_is_a_plain_loop_over_its_jacobian():
     np.testing.assert_allclose(gram, J @ J.T, rtol=1e-10)
 
 
+@pytest.mark.exhaustive
 def test_it_can_begin_where_training_has_led():
     network, x = NTKTwoLayer(4), jnp.ones((2, 3))
     params = jax.jit(network.init)(jax.random.key(1), x)["params"]

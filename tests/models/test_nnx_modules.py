@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from flax import linen, nnx
 
 from dynamics import observables as o
 from dynamics import parameters, predictor, simulate, steepest
@@ -84,6 +84,21 @@ def test_every_seed_has_weights_of_its_own(run):
 
 
 LAYER = nnx.eval_shape(lambda: Net(2, nnx.Rngs(0)))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (LAYER, r"weights of its own, got a Net: give NNX\(lambda rngs: Net\(..., rngs=rngs\)\)"),
+        (linen.Dense(3), "Dense is of flax.linen, whose networks go in as they are"),
+        (lambda: LAYER, r"a function of rngs alone .*, got <lambda>\(\)"),
+        (Net, r"a function of rngs alone .*, got "),
+        (3, "a function of rngs alone .*, got 3"),
+    ],
+)
+def test_a_network_is_no_factory_of_networks(model, words, untyped):
+    with pytest.raises(TypeError, match=words):
+        NNX(model)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import pytest
 
 from dynamics.data.patches import RobustNonRobust, SignalNoise
 from dynamics.descent import steepest
+from dynamics.engine import hidden
 from dynamics.engine.simulate import simulate
 from dynamics.keys import named_key, seed_key
 from dynamics.models.activations import Activation
 from dynamics.models.patch_cnn import PatchCNN
 from dynamics.observables.base import observable
+from dynamics.parts import Axis, partition
 from dynamics.problem import Problem
 
 SAMPLES, PATCHES, DIM, WIDTH = 4, 3, 5, 2
@@ -316,6 +318,18 @@ def test_a_counted_patch_stands_for_copies_of_itself():
         counted, plain = PatchCNN(2, **given, counts=counts), PatchCNN(2, **given)
         params = jax.jit(plain.init)(jax.random.key(0), copies)
         np.testing.assert_allclose(counted.apply(params, x), plain.apply(params, copies), rtol=1e-13)
+
+
+def test_another_number_of_copies_is_the_same_program():
+    def problem(*counts):
+        return Problem(SignalNoise(DIM, 2, SAMPLES), PatchCNN(2, counts=counts))
+
+    one, two = (partition(problem(*counts))[1] for counts in ((1, 3), (0, 5)))
+    assert one == two
+    assert one != partition(problem(1, 3, 1))[1]
+    hidden.refuse(problem=problem(1, Axis("copies", [3, 5])))
+    with pytest.raises(ValueError, match=r"axis 'copies' at model.counts\[0\] would not be run"):
+        hidden.refuse(model=PatchCNN(2, counts=(Axis("copies", [3, 5]),)))  # alone it is no part
 
 
 def test_counts_that_do_not_fit_are_refused():

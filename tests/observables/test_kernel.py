@@ -46,6 +46,7 @@ def test_is_the_jacobians(model, outputs):
     np.testing.assert_allclose(values, np.linalg.eigvalsh(found)[::-1], atol=1e-10)
 
 
+@pytest.mark.exhaustive
 def test_at_attacked_points():
     problem = Problem(DATA, MLP((5,)), "logistic")
     draw, params = start(problem)

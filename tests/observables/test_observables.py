@@ -8,6 +8,7 @@ import pytest
 
 from dynamics import observables as o
 from dynamics import simulate, steepest
+from dynamics.adversary import PGD
 from dynamics.data.clusters import Clusters
 from dynamics.data.sample import Draw, Sample
 from dynamics.models.activations import Activation
@@ -120,6 +121,24 @@ def test_the_first_layer_of_any_network_is_named_by_its_path(model, path):
     for name, values in expected.items():
         found = measured(getattr(o, name).given(weights=path), problem, params)
         np.testing.assert_allclose(found, values, rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_what_a_neuron_speaks_for_in_a_network_of_ones_own(outputs):
+    a = np.random.default_rng(5).normal(size=(outputs, 4))
+    model = TwoLayer(4 // (3 - outputs), num_outputs=outputs, train_output=True)
+    loss = "logistic" if outputs == 1 else "cross_entropy"
+    plain = {"W": jnp.asarray(W), "b": jnp.asarray(B), "a": jnp.asarray(a)}
+    layers = {"kernel": jnp.asarray(W.T), "bias": jnp.asarray(B)}, {"kernel": jnp.asarray(a.T)}
+    named = {"Dense_0": layers[0], "Dense_1": layers[1] | {"bias": jnp.ones(outputs)}}
+    for name in ("own", "averaging_residual", "feature_strength", "output_weights"):
+        expected = measured(getattr(o, name), Problem(DATA, model, loss), plain)
+        given = getattr(o, name).given(weights="Dense_0/kernel")
+        found = measured(given, Problem(DATA, MLP((4,), outputs), loss), named)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=name)
+    deep = named | {"Dense_2": layers[1]}
+    with pytest.raises(ValueError, match="beside Dense_0/kernel there are Dense_1/kernel, Dense_2/kernel"):
+        o.own.measure.function(deep, Problem(DATA, MLP((4,))), DRAW, weights="Dense_0/kernel")
 
 
 @pytest.mark.parametrize(
@@ -310,6 +329,7 @@ def test_pgd_is_between_certificate_and_clean():
     assert long[-1] < long[0]
 
 
+@pytest.mark.exhaustive
 def test_pgd_of_the_first_points_only():
     clean = measured(o.pgd_accuracy.given(radius=RADII, steps=2, num_points=5), params=AVERAGE)[0]
     right = np.asarray(DRAW.test.y) * relu_net(AVERAGE["W"], AVERAGE["b"], DRAW.test.x) > 0
@@ -413,6 +433,17 @@ def test_options_are_checked_when_they_are_given():
         o.robust_curve.given(radii=[0.1])
     with pytest.raises(ValueError, match="num_parameters has no option 'key': it has no options"):
         o.num_parameters.given(key=1)
+    with pytest.raises(ValueError, match=r"options are attack, .*; did you mean num_points\?"):
+        o.robust_accuracy.given(num_point=3)
+    for given, words in (("pgd", "'pgd'"), (PGD, "the class PGD")):
+        with pytest.raises(ValueError, match=rf"attack must be a part .* as PGD\(0.3\), got {words}"):
+            o.robust_accuracy.given(attack=given)
+    assert o.patch_scores.given(attack=None).measure.function
+    for count in (0, -1, 2.0):
+        with pytest.raises(ValueError, match=f"num_points must be an integer of at least 1, got {count}"):
+            o.ntk_usefulness.given(num_points=count)
+    with pytest.raises(ValueError, match="points must be train or test, got 'all'"):
+        o.accuracy.given(points="all")
 
 
 def test_one_value_of_a_dimension_stands_for_a_list_of_one():

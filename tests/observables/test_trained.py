@@ -156,3 +156,18 @@ def test_what_is_not_all_said_is_not_made(said):
 def test_parameters_in_lists_are_refused():
     with pytest.raises(ValueError, match="in dicts of dicts"):
         trained.recorded({"layers": [jnp.ones(2)]}, {})
+
+
+def test_a_network_takes_one_input_too_and_tells_of_others(run, untyped):
+    found = trained.predictor(run, 4, scale=0.5)
+    assert repr(found) == "Homogeneous(widths=(2,)) trained with seed=4, scale=0.5"
+    assert found(np.ones((2, DIM))).dtype == float
+    np.testing.assert_array_equal(found([1.0] * DIM), found(np.ones((1, DIM)))[0])
+    with pytest.raises(ValueError, match=r"must be of the shape .* got \(2, 4\): "):
+        found(np.ones((2, DIM + 1)))
+
+
+def test_parameters_leave_the_coordinates_to_what_has_labels(run, untyped):
+    assert set(run.coords) == {"scale", "seed", "step", "point"}
+    with pytest.raises(ValueError, match=r"^the result has no seed 9: it has 0, 4$"):
+        trained.parameters(run, np.int64(9), scale=0.5)

@@ -264,6 +264,7 @@ def test_a_weight_mixes_the_losses_at_clean_and_moved_inputs(reduction):
         np.testing.assert_allclose(grads["W"], log_grads["W"], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.exhaustive
 def test_the_mix_of_losses_that_are_zero_has_a_logarithm():
     """Margins of 1e4 clean and 9e3 moved: both losses are 0, and the moved one decides the mix."""
     data = FixedPoints(np.array([[1e4, 0.0], [0.0, 2e4]]), (1, -1))
@@ -287,8 +288,9 @@ def test_weights_that_are_none_are_refused(untyped, weight):
 def test_a_weight_without_an_adversary_and_an_adversary_that_is_none_are_refused(untyped):
     with pytest.raises(ValueError, match=r"adversarial_weight needs an adversary, got 0.5 without one"):
         Problem(DATA, TwoLayer(3), adversarial_weight=0.5)
-    with pytest.raises(ValueError, match="adversary must be None or a part with perturb, got 'pgd'"):
-        Problem(DATA, TwoLayer(3), adversary="pgd")
+    for given, words in (("pgd", "'pgd'"), (FGSM, "the class FGSM")):
+        with pytest.raises(ValueError, match=f"adversary must be a part with perturb, .*, got {words}"):
+            Problem(DATA, TwoLayer(3), adversary=given)
 
 
 @pytest.mark.parametrize(

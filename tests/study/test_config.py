@@ -1,7 +1,10 @@
 """Configs: what they accept, how they travel through JSON, what they refuse."""
 
+import copy
 import dataclasses
+import inspect
 import json
+import pickle
 import re
 import typing
 
@@ -378,3 +381,16 @@ class Beside(Config):
 def test_what_means_something_beside_a_derived_field_is_kept():
     assert Beside.of_old({"size": 0.0, "start": "two"}, "size")[1] == {"size": None, "start": "two"}
     assert Beside.of_old({"size": 1.0, "start": "two"}, "size")[1] == {"size": 1.0}
+
+
+def test_a_field_that_there_is_not_is_told():
+    with pytest.raises(TypeError, match=r"^Beside has no field 'sise'; did you mean size\?$"):
+        Beside(sise=1.0)
+    with pytest.raises(TypeError, match="Beside has no field 'q': its fields are size, start"):
+        dataclasses.replace(Beside(), q=1.0)
+    with pytest.raises(TypeError, match=r"fields of Beside go by name, size=\.\.\., got 64"):
+        Beside(64)
+    with pytest.raises(ValueError, match=r"sise: no such field; did you mean size\?; fields are size, start"):
+        Beside.from_dict({"sise": 1.0})
+    assert list(inspect.signature(Beside).parameters) == ["size", "start"]
+    assert copy.copy(Beside(size=2.0)) == pickle.loads(pickle.dumps(Beside(size=2.0))) == Beside(size=2.0)

@@ -26,7 +26,7 @@ from dynamics.study import (
 from dynamics.study import (
     verdict as verdicts,
 )
-from dynamics.study.verdict import Verdicts, judge, mean_interval, table, tally
+from dynamics.study.verdict import Verdicts, accepted, judge, mean_interval, table, tally, told
 
 
 def verdict(values, band, **how):
@@ -307,3 +307,13 @@ def test_a_tally_says_undecided_claims_apart():
     assert tally([True] * 29 + [None, False]) == "29 of 31 claims hold, 1 undecided, 1 fails"
     assert tally([True, None, None], " asked for") == "1 of 3 claims asked for hold, 2 undecided"
     assert tally([None, False, False]) == "0 of 3 claims hold, 1 undecided, 2 fail"
+
+
+def test_a_band_of_one_number_is_that_number():
+    one = {"low": 1.0, "high": 1.0, "over": "each seed"}
+    assert accepted(one) == "= 1 (each seed)"
+    assert accepted(one | {"low": 0.5}) == ">= 0.5 and <= 1 (each seed)"
+    assert accepted(one | {"high": None}, "≥", "≤") == "≥ 1 (each seed)"
+    found = verdict([1.0, 1.0], around(1.0))
+    assert "; accepted = 1 (every seed)" in table([found])
+    assert told(found.to_dict())["accepted"] == "= 1 (every seed)"

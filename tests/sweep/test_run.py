@@ -21,9 +21,9 @@ CASES = {
         | {"num_points": 3, "width": 1, "attack_steps": 0, **SMALL},
     ),
     "robust_feature_learning": (
-        {"radius": [0.1, 0.3], "nonrobust_strength": [0.2, 0.3]},
+        {"radius": [0.1, 0.3], "num_nonrobust": [3, 5]},
         {"training": "adversarial", "dim": 4, "num_classes": 2, "num_samples": 4, "num_test": 4}
-        | {"num_nonrobust": 3, "width": 2, "test_steps": 0, **SMALL},
+        | {"noise": 0.0, "compact": True, "width": 2, "test_steps": 0, **SMALL},
     ),
     "flavors_of_margin": (
         {"init_scale": [0.1, 0.5, 1.0]},
