@@ -6,20 +6,21 @@ $y_i = \mathrm{sign}(\langle w^*, x_i\rangle/\sqrt d + \tau z_i)$. Of
 $$\hat w = \arg\min_w \sum_i g\bigl(y_i\langle w, x_i\rangle/\sqrt d,\; \varepsilon A(w)\bigr) + R(w)$$
 
 four numbers are all that the errors see as $d \to \infty$: $m = \langle \hat w, \Sigma_x w^*\rangle/d$,
-$q = \langle \hat w, \Sigma_x \hat w\rangle/d$, $P$, by which an attack shifts margins by $\varepsilon A = \varepsilon P^{1/p^*}$,
-and the response $V$. They solve a fixed-point equation: the loss makes of them conjugates
-$\hat m, \hat q, \hat V, \hat P$, and the penalty the four numbers of these again.
+$q = \langle \hat w, \Sigma_x \hat w\rangle/d$, $P = A^{p^*}$, and the response $V$. They solve a fixed-point
+equation: the loss makes of them conjugates $\hat m, \hat q, \hat V, \hat P$, and the penalty the four
+numbers of these again.
 
-- `powers`: $R = \lambda\sum_j |w_j|^r$ against attacks in $\ell_p$, $A = (\sum_j |w_j|^{p^*}/d)^{1/p^*}$, the
-  worst shift by a perturbation of size $\varepsilon d^{1/p - 1/2}$, with $\Sigma_x = I$.
-- `quadratic`: $R = \frac\lambda2 w^\top\Sigma_w w$ against $\delta^\top\Sigma_\delta^{-1}\delta \le \varepsilon^2$,
-  $A = \sqrt{w^\top\Sigma_\delta w/d}$.
+- `powers`: $R = \lambda\sum_j |w_j|^r$ against attacks in $\ell_p$, with
+  $A = (\sum_j |w_j|^{p^*}/d)^{1/p^*}$, the worst shift by a perturbation of size
+  $\varepsilon d^{1/p - 1/2}$, and $\Sigma_x = I$.
+- `quadratic`: $R = \frac\lambda2 w^\top\Sigma_w w$ against
+  $\delta^\top\Sigma_\delta^{-1}\delta \le \varepsilon^2$, with $A = \sqrt{w^\top\Sigma_\delta w/d}$.
 
-$g$ is `logistic`, $\log(1 + e^{-z})$, or `hinge`, $\max(0, 1 - z)$, of $z = y\langle w, x\rangle/\sqrt d - \varepsilon A$, or
-`squared`, $(|1 - y\langle w, x\rangle/\sqrt d| + \varepsilon A)^2$, the worst case of $(1 - z)^2$.
+With $z = y\langle w, x\rangle/\sqrt d$, $g$ is `logistic`, $\log(1 + e^{\varepsilon A - z})$, `hinge`,
+$\max(0, 1 + \varepsilon A - z)$, or `squared`, $(|1 - z| + \varepsilon A)^2$, the worst case of $(1 - z)^2$.
 
-No integral needs an inner solution: where a proximal point $u$ of the loss (or a weight $z$ of the penalty) is
-an implicit function of a Gaussian, the Gaussian is an explicit function of it, and it is integrated over.
+No integral needs an inner solution: where a proximal point of the loss (or a weight, of the penalty) is an
+implicit function of a Gaussian, the Gaussian is an explicit function of it, and it is integrated over.
 
 Reference: Vilucchio, Tsilivis, Loureiro & Kempe 2024, arXiv:2410.16073.
 """
@@ -97,14 +98,14 @@ def powers(
 
     Args:
       alpha: samples over dimensions, above 0; epsilon: the attack's size $\varepsilon$, at least 0;
-        lam: $\lambda$, above 0; r: at least 1; p_star: the dual exponent $p^*$, at least 1 (1: attacks in linf);
-        noise: $\tau$, at least 0. Numbers or arrays, broadcast against each other.
+        lam: $\lambda$, above 0; r: at least 1; p_star: the dual exponent $p^*$, at least 1 (1: attacks in
+        linf); noise: $\tau$, at least 0. Numbers or arrays, broadcast against each other.
       teacher: weights and variances of the Gaussians of which its entries are a mixture; see `sparse`.
       how: see `solve`.
     Raises: ValueError: a number out of its range.
     """
-    for name, value, low in (("r", r, 1), ("p_star", p_star, 1)):
-        _within(name, value, low)
+    for name, value in (("r", r), ("p_star", p_star)):
+        _within(name, value, 1.0)
     weights, variances = np.asarray(teacher, float).T
     if (weights < 0).any() or (variances < 0).any() or not math.isclose(weights.sum(), 1):
         raise ValueError(f"teacher needs weights that sum to 1 and variances of at least 0, got {teacher}")
@@ -137,22 +138,25 @@ def quadratic(
 
     Args:
       alpha, epsilon, lam, noise: as for `powers`.
-      inputs, attack, penalty, teacher: $\Sigma_x$, $\Sigma_\delta$, $\Sigma_w$ and the covariance of the teacher's
-        entries: eigenvalues along common axes, equally many of each (of one, it is that for all axes), or
-        symmetric matrices, which need not commute.
+      inputs, attack, penalty, teacher: $\Sigma_x$, $\Sigma_\delta$, $\Sigma_w$ and the covariance of the
+        teacher's entries: eigenvalues along common axes, equally many of each (of one, it is that for all
+        axes), or symmetric matrices, which need not commute.
       how: see `solve`.
     Raises: ValueError: a number out of its range; shapes that do not fit.
     """
     names = ("inputs", "attack", "penalty", "teacher")
     found = [np.asarray(each, float) for each in (inputs, attack, penalty, teacher)]
     sizes = {len(each) for each in found if each.shape != (1,)} or {1}
-    if len(sizes) > 1 or any(each.ndim not in (1, 2) or each.shape[0] != each.shape[-1] for each in found):
+    square = all(each.ndim in (1, 2) and each.shape[0] == each.shape[-1] for each in found)
+    if len(sizes) > 1 or not square:
         shapes = ", ".join(f"{name} {each.shape}" for name, each in zip(names, found, strict=True))
         raise ValueError(f"spectra or square matrices of one size are needed, got {shapes}")
     (size,) = sizes
     for name, each in zip(names, found, strict=True):
         values = np.linalg.eigvalsh(each) if each.ndim == 2 else each
-        if not (np.isfinite(values).all() and values.min() >= (0 if name in ("attack", "teacher") else 1e-12)):
+        if not (
+            np.isfinite(values).all() and values.min() >= (0 if name in ("attack", "teacher") else 1e-12)
+        ):
             raise ValueError(f"{name} must have positive eigenvalues, got {values.min()}")
     if any(each.ndim == 2 for each in found):
         found = [each if each.ndim == 2 else np.diag(np.broadcast_to(each, size)) for each in found]
@@ -162,6 +166,78 @@ def quadratic(
         rho = float(np.mean(found[0] * found[3]))
     given = {"p_star": 2.0}
     return solve(_QuadraticWeights(), rho, alpha, epsilon, lam, noise, given, tuple(found), **how)
+
+
+class Best(NamedTuple):
+    """The penalties of least robust error, at each setting, and the fixed points there."""
+
+    lam: Float[np.ndarray, "*settings"]
+    r: Float[np.ndarray, "*settings"]
+    at: FixedPoint
+
+
+def optimal_lambda(
+    family: Callable[..., FixedPoint],
+    alpha: ArrayLike,
+    epsilon: ArrayLike,
+    *,
+    low: float = 1e-3,
+    high: float = 10**0.5,
+    zooms: int = 3,
+    **given: Any,
+) -> Best:
+    r"""The $\lambda$ between `low` and `high` of least robust error.
+
+    From large to small in quarters of a decade, each begun where the one before ended, then `zooms` times
+    closer around the best. What has not converged, or is 0, is not chosen; where nothing is left, NaN.
+
+    Args:
+      family: `powers` or `quadratic`; given: their further arguments.
+    """
+    count = max(2, round(4 * math.log10(high / low)) + 1)
+    shape = np.broadcast_shapes(*(np.shape(each) for each in (alpha, epsilon, given.get("r", 2.0))))
+    tried = [np.full(shape, lam) for lam in np.geomspace(high, low, count)]
+    found, start = [], None
+    for lam in tried:
+        found.append(family(alpha, epsilon, lam, start=start, **given))
+        start = found[-1].overlaps
+    width = math.log(high / low) / (count - 1)
+    for _ in range(zooms):
+        best = _chosen(tried, found)
+        for side in (-0.5, 0.5):
+            tried.append(np.clip(best.lam * math.exp(side * width), low, high))
+            found.append(family(alpha, epsilon, tried[-1], start=best.at.overlaps, **given))
+        width /= 2
+    return _chosen(tried, found)._replace(r=np.broadcast_to(np.asarray(given.get("r", 2.0), float), shape))
+
+
+def optimal_power(
+    alpha: ArrayLike, epsilon: ArrayLike, *, low: float = 1.0, high: float = 3.0, zooms: int = 3, **given: Any
+) -> Best:
+    """The exponent between `low` and `high`, and its lambda, of least robust error; see `optimal_lambda`."""
+    shape = np.broadcast_shapes(np.shape(alpha), np.shape(epsilon))
+    alpha, epsilon = np.broadcast_to(alpha, shape), np.broadcast_to(epsilon, shape)
+    tried = [np.full(shape, r) for r in np.linspace(low, high, 9)]
+    found = [optimal_lambda(powers, alpha, epsilon, r=r, **given) for r in tried]
+    width = (high - low) / 8
+    for _ in range(zooms):
+        best = _chosen(tried, [each.at for each in found])
+        for side in (-0.5, 0.5):
+            tried.append(np.clip(best.lam + side * width, low, high))
+            found.append(optimal_lambda(powers, alpha, epsilon, r=tried[-1], **given))
+        width /= 2
+    best = _chosen(tried, [each.at for each in found])
+    lam = _chosen([each.lam for each in found], [each.at for each in found])
+    return Best(lam.lam, best.lam, best.at)
+
+
+def _chosen(tried, found):
+    errors = np.stack([np.where(each.converged, each.robust_error, np.inf) for each in found])
+    best = np.argmin(errors, axis=0)[None]
+    take = lambda *arrays: np.take_along_axis(np.stack(arrays), best, axis=0)[0]  # noqa: E731
+    nothing = ~np.isfinite(errors.min(axis=0))
+    value = np.where(nothing, np.nan, take(*tried))
+    return Best(value, value, jax.tree.map(take, *found))
 
 
 def solve(
@@ -197,15 +273,15 @@ def solve(
         raise ValueError(f"damping must be at least 0 and below 1, got {damping}")
     settings = {"alpha": alpha, "epsilon": epsilon, "lam": lam, "noise": noise, **given}
     settings["test_epsilon"] = epsilon if test_epsilon is None else test_epsilon
-    for name, low, strict in (("alpha", 0, True), ("epsilon", 0, False), ("lam", 0, True), ("noise", 0, False)):
-        _within(name, settings[name], low, strict)
-    _within("test_epsilon", settings["test_epsilon"], 0)
+    for name in ("alpha", "epsilon", "lam", "noise", "test_epsilon"):
+        _within(name, settings[name], 0.0, strict=name in ("alpha", "lam"))
     begin = START if start is None else tuple(start)
     arrays = np.broadcast_arrays(*(np.asarray(each, float) for each in (*settings.values(), *begin)))
     shape = arrays[0].shape
     flat = [each.ravel() for each in arrays]
     columns = dict(zip(settings, flat, strict=False))
-    begin = Overlaps(*(np.nan_to_num(each, nan=one) for each, one in zip(flat[len(settings) :], START, strict=True)))
+    begin = zip(flat[len(settings) :], START, strict=True)
+    begin = Overlaps(*(np.nan_to_num(each, nan=one) for each, one in begin))
     with jax.enable_x64(True):
         found = _program(weights, loss, max_iterations)(columns, begin, spectra, rho, tolerance, damping)
         found = jax.tree.map(np.asarray, found)
@@ -241,9 +317,10 @@ def _program(weights, loss, max_iterations):
         x, residual, count = jax.lax.while_loop(goes_on, again, (begin, jnp.inf, 0))
         zero = ~(x.q > NO_WEIGHT)
         hats, error, mean_loss = channel(x, setting, rho)
-        shift, test_shift = (setting[name] * x.P ** (1 / setting["p_star"]) for name in ("epsilon", "test_epsilon"))
-        clean = jnp.arccos(jnp.clip(x.m / jnp.sqrt((rho + setting["noise"] ** 2) * x.q), -1, 1)) / jnp.pi
-        robust = robust_error(x.m, x.q, test_shift, rho, setting["noise"])
+        size, noise = x.P ** (1 / setting["p_star"]), setting["noise"]
+        shift = setting["epsilon"] * size
+        clean = jnp.arccos(jnp.clip(x.m / jnp.sqrt((rho + noise**2) * x.q), -1, 1)) / jnp.pi
+        robust = robust_error(x.m, x.q, setting["test_epsilon"] * size, rho, noise)
         numbers = (x, hats, shift, clean, robust, robust - clean, error, mean_loss)
         numbers = jax.tree.map(lambda each: jnp.where(zero, jnp.nan, each), numbers)
         return FixedPoint(*numbers, count, residual, (residual <= tolerance) & ~zero, zero)
@@ -268,7 +345,7 @@ def robust_error(
     end = shift / jnp.sqrt(q)
     nodes, mass = _legendre(64)
     clean = 0.5 - jnp.arctan(slope) / jnp.pi
-    # from 0, where half of the mass of a point lies on each side, to the end; steep near 0 for good classifiers
+    # from 0 to the end; steep near 0 for good classifiers
     xi = jnp.minimum(end, REACH)[..., None] * nodes**2
     density = jnp.exp(-(xi**2) / 2) / math.sqrt(2 * math.pi) * ndtr(slope[..., None] * xi)
     return clean + 2 * jnp.minimum(end, REACH) * jnp.sum(density * 2 * nodes * mass, axis=-1)
@@ -280,10 +357,10 @@ def robust_error(
 def _expectations(x, setting, rho, t, dt, force, slope, pull, wrong, loss):
     """Conjugates, training error and loss of what is known at nodes t of the shifted field.
 
-    `force` is $(u - t)/V$ at the proximal point u, `slope` its derivative by t, `pull` the derivative of the loss
-    by the attack's shift.
+    `force` is $(u - t)/V$ at the proximal point u, `slope` its derivative by t, `pull` the derivative of the
+    loss by the attack's shift.
     """
-    m, q, V, P = x
+    m, q, _, P = x
     xi = t / jnp.sqrt(q)
     mass = dt / jnp.sqrt(q) * jnp.exp(-(xi**2) / 2) / math.sqrt(2 * math.pi)
     eta = m / jnp.sqrt(q) * xi
@@ -367,8 +444,8 @@ def _pieces(scale, corners):
     nodes, mass = _legendre(CHANNEL_NODES // (len(corners) + 2))
     lengths = jnp.diff(ends)[:, None]
     # denser towards both ends, where labels turn over a short way
-    inner = nodes**2 * (3 - 2 * nodes)
-    return (ends[:-1, None] + lengths * inner).ravel(), (lengths * mass * 6 * nodes * (1 - nodes)).ravel()
+    inner, stretch = nodes**2 * (3 - 2 * nodes), 6 * nodes * (1 - nodes)
+    return (ends[:-1, None] + lengths * inner[None]).ravel(), (lengths * (mass * stretch)[None]).ravel()
 
 
 @functools.cache
@@ -382,7 +459,7 @@ def _legendre(count):
 
 
 class _PowerWeights(NamedTuple):
-    r"""The weight z of a field $\Gamma$ minimises $\hat V z^2/2 - \Gamma z + \lambda|z|^r + \hat P|z|^{p^*}$."""
+    r"""The weight of a field $\Gamma$ minimises $\hat V z^2/2 - \Gamma z + \lambda|z|^r + \hat P|z|^{p^*}$."""
 
     shares: tuple[float, ...]
     variances: tuple[float, ...]
@@ -414,12 +491,16 @@ class _PowerWeights(NamedTuple):
         nodes, mass = _legendre(WEIGHT_NODES)
         z = end * nodes**3
         gamma, dgamma = field(z), stretch(z) * end * 3 * nodes**2 * mass
+        relative = gamma[None] / scale[:, None]
         # both signs of the field
-        density = 2 * jnp.exp(-((gamma / scale[:, None]) ** 2) / 2) / math.sqrt(2 * math.pi) / scale[:, None]
-        mass = density * dgamma * jnp.asarray(self.shares)[:, None]
-        along = jnp.sum(mass * gamma * z, axis=1) / scale**2
+        density = 2 * jnp.exp(-(relative**2) / 2) / math.sqrt(2 * math.pi) / scale[:, None]
+        mass = density * dgamma[None] * jnp.asarray(self.shares)[:, None]
+        along = jnp.sum(mass * (gamma * z)[None], axis=1) / scale**2
         return Overlaps(
-            jnp.sum(along * m * variances), jnp.sum(mass * z**2), jnp.sum(along), jnp.sum(mass * z**p)
+            jnp.sum(along * m * variances),
+            jnp.sum(mass * z[None] ** 2),
+            jnp.sum(along),
+            jnp.sum(mass * z[None] ** p),
         )
 
 
@@ -445,7 +526,10 @@ class _QuadraticWeights(NamedTuple):
             return jnp.trace(functools.reduce(jnp.matmul, factors)) / len(H)
 
         return Overlaps(
-            m * mean(inverse, inputs, teacher, inputs), mean(seen, inputs), mean(inverse, inputs), mean(seen, attack)
+            m * mean(inverse, inputs, teacher, inputs),
+            mean(seen, inputs),
+            mean(inverse, inputs),
+            mean(seen, attack),
         )
 
 
@@ -453,4 +537,6 @@ def _within(name: str, value: Any, low: float, strict: bool = False) -> None:
     values = np.asarray(value, float)
     if not (np.isfinite(values).all() and (values > low if strict else values >= low).all()):
         wrong = values.ravel()[int(np.argmin(np.where(np.isfinite(values), values, -np.inf)))]
-        raise ValueError(f"{name} must be {'above' if strict else 'at least'} {low} and finite, got {wrong:g}")
+        raise ValueError(
+            f"{name} must be {'above' if strict else 'at least'} {low:g} and finite, got {wrong:g}"
+        )
