@@ -459,7 +459,7 @@ def _legendre(count):
 
 
 class _PowerWeights(NamedTuple):
-    r"""The weight of a field $\Gamma$ minimises $\hat V z^2/2 - \Gamma z + \lambda|z|^r + \hat P|z|^{p^*}$."""
+    r"""Of a field $\Gamma$ it minimises $\hat V z^2/2 - \Gamma z + \lambda|z|^r + \hat P|z|^{p^*}$."""
 
     shares: tuple[float, ...]
     variances: tuple[float, ...]
