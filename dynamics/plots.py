@@ -1,8 +1,8 @@
 """Pictures of training dynamics: the public face of `draw`.
 
 `alignment`, `feature_map`, `phase`, `margins` and `spectrum` take a result and give a figure, or draw into
-given axes; all others draw into given axes. Nothing shows or saves except `save_figures`. Solid lines are
-medians over seeds with interquartile bands; theory is a dashed black line.
+given axes; all others draw into given axes. Nothing shows or saves except `save_figures` and `save_panels`.
+Solid lines are medians over seeds with interquartile bands; theory is a dashed black line.
 """
 
 from dynamics.draw.panels import (
@@ -33,6 +33,7 @@ from dynamics.draw.style import (
     new_figure,
     panels,
     save_figures,
+    save_panels,
     side_by_side,
     styled,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "phase",
     "pictures",
     "save_figures",
+    "save_panels",
     "seed_lines",
     "side_by_side",
     "spectrum",

@@ -45,7 +45,7 @@ TINY = flags(
     num_points=10,
     steps=5,
     records=3,
-    attack_steps=2,
+    attack_steps=0,
     seeds=2,
 )
 # compiles in seconds; long enough to be stopped on the way
@@ -232,6 +232,7 @@ def test_figures_and_their_provenance(tiny):
         assert about["command"].startswith(f"dynamics run {NAME} --dim 32")
 
 
+@pytest.mark.exhaustive
 def test_plot_needs_the_result_alone(tiny, tmp_path, capsys):
     shutil.copy(tiny[0] / "result.nc", tmp_path)
     assert main(["plot", str(tmp_path)]) == 0
@@ -370,6 +371,7 @@ def test_kill_and_resume(tmp_path, environment, whole):
     assert_same(load(folder), whole)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_interrupted_in_the_second_arm(tiny, tmp_path, monkeypatch, capsys):
     """The finished first arm is kept, also if the second one has not recorded anything."""

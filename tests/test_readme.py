@@ -66,6 +66,7 @@ def python(reference, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_commands_run_in_the_order_they_are_printed(tmp_path, python):
     assert len(COMMANDS) >= 8
     (own,) = [snippet for snippet in SNIPPETS.values() if snippet.startswith("# my_experiment.py\n")]
@@ -77,7 +78,14 @@ def test_commands_run_in_the_order_they_are_printed(tmp_path, python):
     assert (tmp_path / "runs" / "sweep" / "report.html").exists()
 
 
-@pytest.mark.parametrize("name", SNIPPETS)
+# the first page's always run, the others' with the exhaustive tests
+RUN = [
+    name if name.startswith("README") else pytest.param(name, marks=pytest.mark.exhaustive)
+    for name in SNIPPETS
+]
+
+
+@pytest.mark.parametrize("name", RUN)
 def test_snippet_runs(name, tmp_path, python):
     python(["-W", "error::UserWarning", "-c", SNIPPETS[name]], tmp_path)
 
@@ -87,6 +95,17 @@ def test_links_lead_to_files(place):
     links = [link for link in re.findall(r"\]\(([^)]+)\)", PAGES[place]) if "://" not in link]
     missing = [link for link in links if not (ROOT / place / link.partition("#")[0]).exists()]
     assert not missing
+
+
+def test_every_picture_is_in_the_gallery_with_a_sentence():
+    pictures = {str(path.relative_to(ROOT / "figures")) for path in (ROOT / "figures").rglob("*.png")}
+    gallery = PAGES["figures"].partition("## Gallery")[2].replace("\n  ", " ")
+    told = {}
+    for line in gallery.splitlines():
+        links, _, sentence = line.partition("): ")
+        told |= dict.fromkeys(re.findall(r"\]\(([^)]+\.png)", links), sentence)
+    assert set(told) == pictures
+    assert min(len(sentence) for sentence in told.values()) >= 20
 
 
 def test_the_readme_is_read_in_two_minutes_and_no_line_is_wide():

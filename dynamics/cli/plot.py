@@ -15,9 +15,14 @@ def plot(argv: list[str]) -> int:
     parser.add_argument("path", metavar="DIR", help="folder of a run or sweep, or a result file")
     parser.add_argument("--quantity", action="append", metavar="NAME", help=QUANTITY)
     parser.add_argument("--animate", action="store_true", help="draw the moving pictures instead, as GIFs")
+    parser.add_argument(
+        "--panels", action="store_true", help="each panel by itself instead, 3.3 inches wide for a column"
+    )
     arguments.add_experiment(parser)
     args = arguments.parse(parser, argv)
     path = Path(args.path)
+    if args.panels and args.animate:
+        raise ValueError("--panels is for still figures; leave out --animate, or it")
     from dynamics import experiments, results
     from dynamics.cli.folder import read_run
     from dynamics.cli.work import draw
@@ -29,6 +34,8 @@ def plot(argv: list[str]) -> int:
     if "sweep" in dataset.attrs:
         if args.animate:
             raise ValueError("--animate is for single runs; this is a sweep")
+        if args.panels:
+            raise ValueError("--panels is for single runs; this is a sweep")
         from dynamics.cli import sweep
 
         paths = sweep.draw(experiment, dataset, folder, command, args.quantity or ())
@@ -36,6 +43,10 @@ def plot(argv: list[str]) -> int:
         raise ValueError("--quantity is for sweeps; this is a single run")
     elif args.animate:
         paths = animate(experiment, dataset, folder)
+    elif args.panels:
+        from dynamics.plots import save_panels
+
+        paths = save_panels(experiment.draw(dataset), folder)
     else:
         paths = draw(experiment, dataset, folder, command)
     for path in paths:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int, Real
 
-from dynamics.draw.style import COLOURS, GREY, THEORY, legend_below
+from dynamics.draw.style import COLOURS, GREY, THEORY, legend_below, plain_numbers
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -37,13 +37,6 @@ def log_steps(ax: "matplotlib.axes.Axes", steps: Sequence[int] | Int[np.ndarray,
         ax.set_xscale("log")
         ax.set_xlim(max(int(steps[1]), 1), int(steps[-1]))
         plain_numbers(ax.xaxis)
-
-
-def plain_numbers(axis: "matplotlib.axis.Axis") -> None:
-    """Ticks of a logarithmic axis as 1, 10, 100."""
-    from matplotlib.ticker import FuncFormatter
-
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def band(

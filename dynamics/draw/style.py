@@ -16,6 +16,7 @@ from dynamics.files import write_atomically, write_text
 
 if TYPE_CHECKING:  # imported where something is drawn: half a second that other commands need not wait
     import matplotlib.axes
+    import matplotlib.axis
     import matplotlib.figure
 
 # Okabe & Ito's colour-blind-safe cycle; its yellow vanishes on white and its black is theory's: a dark
@@ -26,6 +27,7 @@ THEORY = {"color": "black", "linestyle": "--", "linewidth": 1.4, "zorder": 5}
 BELOW = 33  # points that an x-axis takes: ticks, numbers and label, in letters of 9 points
 WIDEST = 9.6  # inches; shown in a page's column of 6 inches its letters of 9 points are 5.6 points high
 SAVED = 200  # pixels an inch of a figure that is saved without saying how many
+COLUMN = 3.3  # inches of a column in print, where letters keep the points that they have here
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -143,6 +145,13 @@ def legends(axes: Iterable["matplotlib.axes.Axes"]) -> None:
             ax.legend([line for line, _ in entries], [text for _, text in entries], loc="best")
 
 
+def plain_numbers(axis: "matplotlib.axis.Axis") -> None:
+    """Ticks of a logarithmic axis as 1, 10, 100."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def label(
     ax: "matplotlib.axes.Axes",
     x: str | None = None,
@@ -166,6 +175,8 @@ def label(
             ax.set(**{name: text})
     for axis in log:
         ax.set(**{f"{axis}scale": "log"})
+    if "x" in log:
+        plain_numbers(ax.xaxis)
     for name, ends in (("xlim", xlim), ("ylim", ylim)):
         if ends is not None:
             ax.set(**{name: ends})
@@ -189,3 +200,70 @@ def save_figures(
         write_text(path.with_suffix(".json"), json.dumps({"figure": name, **about}, indent=1) + "\n")
         paths.append(path)
     return paths
+
+
+@styled
+def save_panels(figures: Mapping[str, "matplotlib.figure.Figure"], folder: Path) -> list[Path]:
+    """Write each panel by itself, for a column in print (3.3 inches), as `name-1.png`; returns the PNGs.
+
+    The figures are laid out anew for it, and what is not the panel's is hidden. A legend of the whole figure
+    is written as `name-legend.png`, its entries one below the other; so are those of a wide one.
+
+    Raises: OSError: the folder cannot be written to.
+    """
+    paths = []
+    for name, figure in figures.items():
+        drawn = [ax for ax in figure.axes if ax.get_subplotspec() is not None and ax.axison]
+        columns = max((ax.get_gridspec().ncols for ax in drawn), default=1)
+        for legend in list(figure.legends):
+            texts, title = [text.get_text() for text in legend.get_texts()], legend.get_title().get_text()
+            legend.remove()
+            alone = figure.legend(legend.legend_handles, texts, title=title, loc="lower center")
+            alone.set_in_layout(False)
+        figure.draw_without_rendering()
+        for ax in drawn:
+            if (legend := ax.get_legend()) is not None and _is_wide(ax, legend):
+                texts, title = [text.get_text() for text in legend.get_texts()], legend.get_title().get_text()
+                legend_below(ax, 1, handles=legend.legend_handles, labels=texts, title=title)
+        width = COLUMN * columns
+        for _ in range(6):  # what stands out of its column is known once it is laid out
+            figure.set_figwidth(width)
+            figure.draw_without_rendering()
+            widest = max((_around([ax, *_bars(ax)]).width for ax in drawn), default=COLUMN)
+            if widest <= COLUMN:
+                break
+            width -= columns * (widest - COLUMN)
+        figure.set_layout_engine("none")
+        groups = {str(number): [ax, *_bars(ax)] for number, ax in enumerate(drawn, 1)}
+        keys = [ax for ax in figure.axes if not ax.axison and ax.get_legend() is not None]
+        if of_all := [*figure.legends, *keys]:
+            groups["legend"] = of_all
+        everything = [*figure.axes, *figure.legends, *figure.texts]
+        for part, shown in groups.items():
+            for artist in everything:
+                artist.set_visible(artist in shown)
+            path = Path(folder) / f"{name}-{part}.png"
+            how = {"format": "png", "dpi": 300, "bbox_inches": _around(shown)}
+            write_atomically(path, lambda temporary, f=figure, h=how: f.savefig(temporary, **h))
+            paths.append(path)
+    return paths
+
+
+def _is_wide(ax, legend):
+    """Whether a legend stands beside its axes, or would not fit into a column."""
+    box, panel = legend.get_window_extent(), ax.get_window_extent()
+    return box.x1 > panel.x1 + 3 or box.width > 0.85 * COLUMN * ax.figure.dpi
+
+
+def _around(artists):
+    """The box around what is drawn, in inches."""
+    from matplotlib.transforms import Bbox
+
+    figure = artists[0].get_figure()
+    box = Bbox.union([artist.get_tightbbox() for artist in artists]).padded(3)
+    return box.transformed(figure.dpi_scale_trans.inverted())
+
+
+def _bars(ax):
+    """The axes of the colour bars of what is drawn in a panel."""
+    return [drawn.colorbar.ax for drawn in (*ax.images, *ax.collections) if drawn.colorbar is not None]

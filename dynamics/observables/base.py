@@ -64,13 +64,18 @@ class Observable:
                 options[name] = (value,)
         for name in set(options) & {"radius", "max_radius"}:
             _length(name, options[name])
+        if self.measure.function.__module__.startswith("dynamics.observables"):
+            self._check(options)
+        return dataclasses.replace(self, measure=bind(self.measure.function, **options))
+
+    def _check(self, options):
+        """Options of the library's own, which mean the same wherever they have these names."""
         if (count := options.get("num_points")) is not None:
             integer("num_points", count, 1)
         if (points := options.get("points", "test")) not in ("train", "test", "everywhere"):
             raise ValueError(f"points must be train or test, got {quoted(points)}")
         if "attack" not in self.dims and options.get("attack") is not None:
             need("attack", options["attack"], "perturb", "PGD(0.3)")
-        return dataclasses.replace(self, measure=bind(self.measure.function, **options))
 
     def __repr__(self) -> str:
         function = self.measure.function

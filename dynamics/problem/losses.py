@@ -169,10 +169,10 @@ def evaluate(
         values = name(outputs, sample)
         is_array, count = isinstance(values, jax.Array), outputs.shape[0]
         if not is_array or values.shape != (count,) or not jnp.issubdtype(values.dtype, jnp.floating):
-            got = f"shape {values.shape} of {values.dtype}" if is_array else type(values).__name__
+            got = f"shape {values.shape}, {values.dtype}," if is_array else type(values).__name__
             raise ValueError(
-                f"a loss must give one number for each of {count} samples, whose mean the problem takes; of "
-                f"outputs of shape {outputs.shape} it gives {got}"
+                f"a loss must give one number for each of {count} samples, got {got} from outputs of shape "
+                f"{outputs.shape}; the problem itself takes the mean"
             )
         return values
     if of == "log_loss" and name not in TAILED:

@@ -364,7 +364,7 @@ def _draw_contours(ax, centres, values, theory):
     lines = ax.contour(*centres, np.ma.masked_invalid(theory.T), levels=levels, **dashed)
     for text in ax.clabel(lines, fontsize=7, fmt="%g"):
         text.set_path_effects(_outlined("white"))
-    measured = Line2D([], [], color="white", linewidth=1.2, label="measured")
+    measured = Line2D([], [], color="white", linewidth=1.2, label="measured (white)")
     measured.set_path_effects(_outlined("0.4"))
     return [measured, Line2D([], [], color="black", linestyle="--", linewidth=1.3, label="theory")]
 

@@ -100,6 +100,7 @@ def test_attacks_stay_in_ball_and_box_in_float32(norm, seed, radius, share, size
     assert size != 1 or (value >= start - 1e-5).all()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("norm", NORMS)
 def test_linear_model_gives_the_dual_norm(norm):
     w, x = linear(0)
@@ -284,20 +285,24 @@ def test_best_point_is_kept_when_ascent_overshoots():
     np.testing.assert_array_equal(found, x)
 
 
+@pytest.mark.exhaustive
 def test_along_and_feature_direction():
     rng = np.random.default_rng(0)
     x, v = rng.normal(size=(5, 2, 3)), rng.normal(size=6)
-    np.testing.assert_allclose(along(x, v, 2.0), x + 2 * v.reshape(1, 2, 3) / np.linalg.norm(v), rtol=1e-12)
+    moved_by, direction = jax.jit(along), jax.jit(feature_direction)
+    np.testing.assert_allclose(
+        moved_by(x, v, 2.0), x + 2 * v.reshape(1, 2, 3) / np.linalg.norm(v), rtol=1e-12
+    )
     each = rng.normal(size=(5, 6))
     radii = np.arange(5.0)
-    moved = np.asarray(along(x, each, radii))
+    moved = np.asarray(moved_by(x, each, radii))
     expected = radii[:, None] * each / np.linalg.norm(each, axis=1, keepdims=True)
     np.testing.assert_allclose((moved - x).reshape(5, 6), expected, rtol=1e-12, atol=1e-14)
-    np.testing.assert_array_equal(along(x, np.zeros(6), 2.0), x)
+    np.testing.assert_array_equal(moved_by(x, np.zeros(6), 2.0), x)
     features, signs = rng.normal(size=(4, 6)), np.array([1.0, -1.0, 1.0, 1.0])
     total = features[0] - features[1] + features[2] + features[3]
-    np.testing.assert_allclose(feature_direction(features, signs), total / np.linalg.norm(total), rtol=1e-12)
-    np.testing.assert_array_equal(feature_direction(np.ones((2, 3)), np.array([1.0, -1.0])), np.zeros(3))
+    np.testing.assert_allclose(direction(features, signs), total / np.linalg.norm(total), rtol=1e-12)
+    np.testing.assert_array_equal(direction(np.ones((2, 3)), np.array([1.0, -1.0])), np.zeros(3))
 
 
 def small_problem():

@@ -56,6 +56,7 @@ def test_projection_is_the_nearest_point_of_the_ball(norm, dtype, seed, scale):
         np.testing.assert_allclose(out[~inside], shrunk[~inside], rtol=2e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("norm", NORMS)
 def test_directions_have_unit_norm_whatever_the_size_of_the_gradient(norm):
     sizes = np.array([3e38, 1e38, 1e20, 1.0, 1e-20, 2e-38], np.float32)

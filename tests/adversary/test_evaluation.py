@@ -81,6 +81,7 @@ def test_each_attack_alone_and_the_worst_of_them():
     np.testing.assert_array_equal(alive, np.stack([exact, exact]))
 
 
+@pytest.mark.exhaustive
 def test_large_logits_mask_gradients_and_it_is_said():
     x, labels = X.astype(np.float32), np.argmax(X @ W, axis=1)
 

@@ -75,6 +75,7 @@ def test_own_directions_are_what_the_data_are_made_of(kind):
     assert np.sqrt(np.square(left).mean()) < 1.3 * sigma
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", DRAWS)
 @pytest.mark.parametrize("stop", [False, True])
 def test_shift_weakens_every_patch_by_itself(kind, stop):

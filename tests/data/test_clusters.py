@@ -22,6 +22,7 @@ def test_centres_are_orthogonal_with_norm_sqrt_dim():
     np.testing.assert_allclose(gram(features) / 12, np.eye(5), rtol=0, atol=1e-12)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("correlation", [-0.24, -0.1, 0.3, 0.9])
 def test_correlated_centres(correlation):
     features = Clusters(12, 5, 40, 30, correlation=correlation, centre_norm=2.0).sample(KEY).features
@@ -79,11 +80,13 @@ def test_default_signs(k, positive):
     assert data.num_classes == k
 
 
+@pytest.mark.exhaustive
 def test_exact_counts():
     counts = np.bincount(np.asarray(Clusters(12, 5, 41, 30, exact_counts=True).sample(KEY).train.feature))
     assert sorted(counts.tolist()) == [8, 8, 8, 8, 9]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("probabilities", [None, np.array([0.5, 0.2, 0.2, 0.1])])
 def test_cluster_frequencies(probabilities):
     n = 20_000
@@ -117,6 +120,7 @@ def same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.exhaustive
 def test_randomness_has_keys_of_its_own():
     base = Clusters(12, 5, 40, 30).sample(KEY)
     more_test = Clusters(12, 5, 40, 41).sample(KEY)

@@ -2,11 +2,13 @@
 
 import jax
 import numpy as np
+import pytest
 
 from dynamics.data.clusters import Clusters
 from dynamics.data.coarse import BinaryClasses
 
 
+@pytest.mark.exhaustive
 def test_classes_are_the_binary_labels_and_nothing_else_changes():
     source = Clusters(12, 4, 30, 20)
     key = jax.random.key(5)

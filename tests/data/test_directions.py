@@ -18,6 +18,7 @@ def test_a_regular_circle_has_one_frequency():
         np.testing.assert_allclose(sample.y, 0.5 * np.cos(3 * phi), atol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_a_random_teacher_is_one_function_of_the_angle_with_the_power_asked_for():
     data = Circle(4096, 4096, modes=40, exponent=3.0)
     draws = [data.sample(jax.random.key(s)) for s in range(40)]

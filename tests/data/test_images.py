@@ -115,6 +115,7 @@ def test_one_key_gives_one_draw_and_another_key_another():
     assert rows(a.train).tolist() != rows(c.train).tolist()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("fixed", [False, True])
 def test_jit_and_vmap_agree_with_the_plain_call(fixed):
     data = distribution(fixed=fixed, center=True)

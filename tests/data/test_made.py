@@ -35,6 +35,7 @@ def test_each_seed_has_its_own(made):
         jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
+@pytest.mark.exhaustive
 def test_runs_on_them_are_runs_on_each(made):
     def run(data, seeds):
         problem = Problem(data, MLP((3,), 2), "cross_entropy")

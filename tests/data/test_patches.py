@@ -91,6 +91,7 @@ def test_random_positions_swap_two_patches():
         np.testing.assert_array_equal(x[i], swapped)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("noise", [None, 0.7])
 def test_noise_moments(noise):
     draw = drawn(SignalNoise(20, 4, 1500, 1000, "random", noise=noise))
@@ -150,6 +151,7 @@ def test_a_single_patch_is_the_signal():
 # robust and non-robust features
 
 
+@pytest.mark.exhaustive
 def test_features_are_orthonormal():
     data = RobustNonRobust(12, 5, 11, 7)
     draw = drawn(data)
@@ -166,6 +168,7 @@ def test_features_are_orthonormal():
     np.testing.assert_allclose(square @ square.T, np.eye(6), rtol=0, atol=1e-13)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("labels", ["balanced", "random"])
 def test_patches_without_noise(labels):
     data = RobustNonRobust(
@@ -233,6 +236,7 @@ def test_feature_noise_moments():
     assert abs(np.mean(noise[0] * noise[1])) < 5 / np.sqrt(noise[0].size)
 
 
+@pytest.mark.exhaustive
 def test_shuffling_permutes_patches():
     n = 3000
     fixed, shuffled = (drawn(RobustNonRobust(4, 2, n, 20, 1, 3, s, spread=0.2)) for s in (False, True))
@@ -258,6 +262,7 @@ def test_one_kind_of_patches_alone():
 # what patches carry
 
 
+@pytest.mark.exhaustive
 def test_the_account_of_signals():
     data = SignalNoise(8, 4, 30, 20, "random", "random", "random", signal=2.0, noise=0.3)
     draw = jax.jit(data.sample)(KEY)

@@ -21,6 +21,7 @@ def drawn(data):
     return jax.tree.map(np.asarray, jax.jit(data.sample)(KEY))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("source", [SOURCE, ReluTeacher(4, 12, 7)])
 @pytest.mark.parametrize("norm", DUAL)
 def test_the_largest_training_input_has_dual_norm_1_and_all_else_shares_its_scale(norm, source):

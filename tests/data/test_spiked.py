@@ -8,6 +8,7 @@ import pytest
 from dynamics.data.spiked import Spiked
 
 
+@pytest.mark.exhaustive
 def test_moments_and_labels():
     draw = Spiked(num_samples=20_000, num_test=10, nonrobust_dim=3).sample(jax.random.key(0))
     x, y = np.asarray(draw.train.x), np.asarray(draw.train.y)

@@ -67,6 +67,7 @@ def test_relu_labels_are_the_teachers(options):
     np.testing.assert_array_equal(draw.class_signs, [-1, 1])
 
 
+@pytest.mark.exhaustive
 def test_ties_change_no_other_label():
     up, down = (drawn(ReluTeacher(6, 100, 400, tie=tie)) for tie in (1, -1))
     np.testing.assert_array_equal(up.test.x, down.test.x)
@@ -130,6 +131,7 @@ def test_seeds_teachers_and_samples_are_independent(teacher):
     assert np.abs(cosines).max() < 6 / np.sqrt(400)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("teacher", [LinearTeacher, ReluTeacher])
 def test_training_samples_do_not_depend_on_the_number_of_test_samples(teacher):
     few, many = (drawn(teacher(5, 10, num_test)) for num_test in (1, 30))
@@ -137,6 +139,7 @@ def test_training_samples_do_not_depend_on_the_number_of_test_samples(teacher):
     np.testing.assert_array_equal(few.features, many.features)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("data", [LinearTeacher(5, 8, 9), ReluTeacher(6, 8, 9, fraction=0.5)])
 def test_batches_of_seeds_are_loops(data):
     keys = jax.random.split(KEY, 3)

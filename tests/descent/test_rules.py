@@ -96,6 +96,7 @@ def test_steps_on_the_loss_and_on_its_logarithm_are_those_of_the_formula(name, s
         assert_close(compiled(name, step, "log_loss")(times(1 / loss, g), np.log(loss), theta), expected)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", NORMS)
 def test_log_decrease_is_capped_by_a_share_of_the_weights(name):
     g, theta = tree(0), tree(1)
@@ -293,6 +294,7 @@ def test_works_in_an_optax_chain_under_jit(name, step):
     )
 
 
+@pytest.mark.exhaustive
 def test_learning_rate_may_be_a_hyperparameter_of_optax():
     static = ("norm", "normalize", "step", "of", "newton_schulz")
     rule = optax.inject_hyperparams(steepest, static_args=static)(

@@ -260,6 +260,7 @@ def small_machine(monkeypatch):
     monkeypatch.setattr("dynamics.engine.choice.COMPILER_BYTES", 0)
 
 
+@pytest.mark.exhaustive
 def test_a_limit_cuts_runs_into_chunks(small_machine, whole):
     free = run(engine=whole.attrs["engine"], strategy="vmap")
     limit = int(0.6 * free.attrs["memory_estimate"])
@@ -307,6 +308,7 @@ def run_out(monkeypatch, engine, most, at=0):
     return calls
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("strategy", ["map", "vmap"])
 @pytest.mark.parametrize("at", [0, 5])
 def test_a_chunk_that_does_not_fit_is_halved_and_nothing_is_lost(monkeypatch, whole, strategy, at):
@@ -340,6 +342,7 @@ def test_halves_that_are_interrupted_go_on(monkeypatch, tmp_path, whole):
     same(run(engine=name, strategy="vmap", checkpoint=tmp_path), whole)
 
 
+@pytest.mark.exhaustive
 def test_only_finished_runs_are_counted_as_done(monkeypatch):
     run_out(monkeypatch, direct, most=2)
     update = Progress.update

@@ -125,6 +125,7 @@ def test_data_that_name_no_features(name):
     refused(ValueError, "the data name no ", Problem(Mine(), TwoLayer(2)), observe={"a": getattr(o, name)})
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", [">f4", np.longdouble, ">i8"])
 def test_observables_of_numpy(kind):
     values = np.arange(3).astype(kind)
@@ -287,6 +288,7 @@ def test_the_librarys_own_data_need_no_look():
     refused(ValueError, "y must be -1 or +1", Problem(Shared(Mine(y=ZERO_ONE)), Own()))
 
 
+@pytest.mark.exhaustive
 def test_inputs_outside_of_the_box_of_an_attack():
     """Of data of one's own and of the library's, for training and for an observable, in any seed."""
     for problem, observed in (
@@ -627,10 +629,13 @@ LOSSES = {
     ),
     "its head": (lambda o, y, z: o, "got <lambda>(o, y, z)"),
     "bound": (bind(lambda o, s, rate: o, other=1.0), "loss must be a function of two"),
-    "mean": (lambda o, s: o.mean(), "of outputs of shape (8,) it gives shape () of float"),
-    "pair": (lambda o, s: (o, o), "it gives tuple"),
-    "nothing": (lambda o, s: None, "it gives NoneType"),
-    "no number to descend": (lambda o, s: o * s.y < 0, "it gives shape (8,) of bool"),
+    "mean": (
+        lambda o, s: o.mean(),
+        "from outputs of shape (8,); the problem itself takes the mean",
+    ),
+    "pair": (lambda o, s: (o, o), "got tuple from outputs"),
+    "nothing": (lambda o, s: None, "got NoneType from outputs"),
+    "no number to descend": (lambda o, s: o * s.y < 0, "got shape (8,), bool, from"),
 }
 
 

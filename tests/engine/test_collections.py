@@ -119,6 +119,7 @@ def test_a_seed_alone_is_the_seed_in_a_batch(run):
         np.testing.assert_allclose(alone[name][0], expected, rtol=0, atol=1e-13)
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_was_interrupted_goes_on_with_its_running_moments(run, tmp_path, monkeypatch):
     count = iter(range(100))
 
@@ -135,6 +136,7 @@ def test_a_run_that_was_interrupted_goes_on_with_its_running_moments(run, tmp_pa
         np.testing.assert_array_equal(resumed[name], run[name])
 
 
+@pytest.mark.exhaustive
 def test_an_adversary_attacks_the_network_as_it_is_used(reference):
     problem = dataclasses.replace(PROBLEM, adversary=FGSM(0.3, norm="linf"))
     run = simulate(problem, RULE, seeds=[1], **HOW)
@@ -151,6 +153,7 @@ def test_collections_of_a_diverged_run_stay_as_they_were():
     assert int(left.first_nonfinite_step) == 5
 
 
+@pytest.mark.exhaustive
 def test_running_means_that_nothing_moves_are_taken_as_they_start():
     class Fixed(nn.Module):
         @nn.compact

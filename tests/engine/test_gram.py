@@ -131,6 +131,7 @@ def test_networks_of_signal_patches(shuffle):
     assert np.max(np.abs(np.diff(runs[0].projection.values, axis=1))) > 0.01
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("shuffle", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_patch_networks(shuffle):
     several = RobustNonRobust(40, 3, 6, 5, num_nonrobust=4, shuffle=shuffle)
@@ -224,6 +225,7 @@ def test_the_scale_of_inputs_is_undone_by_that_of_weights(size):
         close(runs[1][name].values, runs[0][name].values, 1e-8, name)
 
 
+@pytest.mark.exhaustive
 def test_axes_and_divergence():
     with pytest.warns(UserWarning, match="2 of 4 runs diverged and were frozen"):
         ds = simulate(

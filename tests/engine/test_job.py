@@ -28,6 +28,7 @@ def same(one, other):
         np.testing.assert_array_equal(one[name].values, other[name].values)
 
 
+@pytest.mark.exhaustive
 def test_executed_it_is_the_call_of_simulate():
     options = {"when": JOB.when, "observe": JOB.observe, "observe_end": JOB.observe_end}
     found = simulate(PROBLEM, RULE, steps=4, seeds=3, **options)
@@ -50,6 +51,7 @@ def test_its_precision_is_its_own():
     assert blank(narrow, [0]).W.dtype == np.float32
 
 
+@pytest.mark.exhaustive
 def test_seeds_of_its_own_are_no_share_of_the_runs(tmp_path):
     own = dataclasses.replace(JOB, seeds=[6])
     shared = execute(own, Execution(range(4), tmp_path, share=(1, 2)))

@@ -88,6 +88,7 @@ def loop(reference):
     return reference("plain_loop")
 
 
+@pytest.mark.exhaustive
 def test_matrices_as_targets(loop):
     def loss(params, sample, step):
         f = np.einsum("rcd,nd->nrc", params["W"], sample.x)
@@ -174,6 +175,7 @@ def test_weights_with_an_adversary_and_minibatches(loop):
     agrees(loop, problem, loss, batch_size=3)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_totals_with_weights(reduction):
     values, counts = jnp.array([0.3, -2.0, 1.5]), jnp.array([2, 0, 3])

@@ -91,6 +91,7 @@ def test_an_axis_may_stand_in_it_and_it_in_an_observable():
             np.testing.assert_allclose(found.scaled.values[i, j], size_of(seed, factor) * alone, rtol=1e-9)
 
 
+@pytest.mark.exhaustive
 def test_jobs_that_differ_in_a_number_of_it_are_one_program():
     def job(relative):
         rate = PerSeed(step_size.given(relative=relative))

@@ -231,11 +231,13 @@ def many():
     }
 
 
+@pytest.mark.exhaustive
 def test_strategies_agree(many):
     for name in OBSERVE:
         close(many["vmap"][name].values, many["map"][name].values, 1e-12)
 
 
+@pytest.mark.exhaustive
 def test_seed_alone_is_the_seed_in_a_batch(many):
     alone = simulate(binary(), steepest("l2", 0.1), steps=STEPS, observe=OBSERVE, seeds=[7], strategy="map")
     assert_same(alone, many["map"].sel(seed=[7]))
@@ -386,6 +388,7 @@ def test_every_epoch_visits_every_sample_once():
     assert len({epoch.tobytes() for epoch in epochs}) == 4
 
 
+@pytest.mark.exhaustive
 def test_minibatch_training_agrees_with_a_loop(reference):
     loop = reference("numpy_loop")
     problem, size = binary(), 6  # 20 samples: three batches an epoch, two samples left over
@@ -444,6 +447,7 @@ def test_the_adversary_changes_training(reference):
     close(ds.W.values[0], [path[t]["W"] for t in (0, 5, 12)], 1e-10)
 
 
+@pytest.mark.exhaustive
 def test_the_adversary_is_held_fixed_when_differentiating():
     @part
     class Follow:

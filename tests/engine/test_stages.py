@@ -158,6 +158,7 @@ def test_all_of_a_training_is_in_one_precision(float64):
         assert jobs["rate 0.5"].float64 == (wanted == np.float64)
 
 
+@pytest.mark.exhaustive
 def test_a_sweeps_points_advance_together():
     points = {number: Stages(in_turn, rate) for number, rate in enumerate((0.1, 0.3, 0.3))}
     said = []

@@ -147,6 +147,7 @@ RULES = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", RULES)
 def test_gram_space_takes_every_rule_that_is_linear_in_the_gradient(name):
     data = LinearTeacher(dim=30, num_samples=8, num_test=3)

@@ -50,6 +50,7 @@ def test_every_step_takes_its_own_samples_as_in_a_plain_loop(reference, run):
     np.testing.assert_allclose(run.loss.sel(seed=2), own, rtol=1e-10)
 
 
+@pytest.mark.exhaustive
 def test_a_seed_alone_and_other_recording_times_are_the_same_run(run):
     alone = simulate(STREAM, steepest("l2", 0.5), steps=STEPS, observe=OBSERVE, when=[3, 4], seeds=[2])
     np.testing.assert_allclose(alone.W[0], run.W.sel(seed=2, step=[3, 4, STEPS]), rtol=0, atol=1e-13)

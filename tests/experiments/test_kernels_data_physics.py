@@ -301,6 +301,7 @@ def test_results_of_when_there_was_one_setting_are_read(given, setting, fields):
         EXPERIMENT.read(OLD | {"part": "eigenfeatures"})
 
 
+@pytest.mark.exhaustive
 def test_regular_grids_have_a_table_of_one_seed(tiny):
     dataset = tiny("learning_curves", regular=True)
     assert EXPERIMENT.summary(dataset) == EXPERIMENT.summary(dataset.isel(seed=[1]))

@@ -17,6 +17,7 @@ OWN = Path(__file__).with_name("own_experiment.py")
 pytestmark = pytest.mark.usefixtures("untyped")
 
 
+@pytest.mark.exhaustive
 def test_is_run_checked_redrawn_and_resumed(tmp_path, monkeypatch, capsys):
     shutil.copy(OWN, tmp_path / "mine.py")
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -53,12 +54,33 @@ def stored(name: str, runs: list[xr.Dataset]) -> Stored:
 
 
 def load(name: str) -> list[xr.Dataset]:
-    """The stored runs."""
-    groups = xr.open_groups(HERE / f"{name}.nc", engine="h5netcdf")
-    runs = [groups[group].load() for group in sorted(groups) if group != "/"]
-    for group in groups.values():
-        group.close()
-    return runs
+    """The stored runs, as `xr.open_groups` reads them, which takes five times as long for many small ones."""
+    with h5py.File(HERE / f"{name}.nc") as file:
+        return [xr.decode_cf(_raw(file[group])) for group in sorted(file)]
+
+
+def _raw(group):
+    """A group as it stands in the file."""
+    variables = {}
+    for name, stored in group.items():
+        attributes = {key: _text(value) for key, value in stored.attrs.items() if key not in _OF_HDF5}
+        if "DIMENSION_LIST" in stored.attrs:
+            dims = [group.file[axis[0]].name.rpartition("/")[2] for axis in stored.attrs["DIMENSION_LIST"]]
+        else:  # a dimension of its own, or a single number
+            dims = [name] * stored.ndim
+        if stored.attrs.get("NAME", b"").startswith(b"This is a netCDF dimension but not"):
+            continue
+        is_text = h5py.check_string_dtype(stored.dtype)
+        values = np.asarray(stored.asstr()[()], str) if is_text else stored[()]
+        variables[name] = (dims, values, attributes)
+    return xr.Dataset(variables, attrs={key: _text(value) for key, value in group.attrs.items()})
+
+
+_OF_HDF5 = {"CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates"}
+
+
+def _text(value):
+    return value.decode() if isinstance(value, bytes) else value[0] if np.shape(value) == (1,) else value
 
 
 def judged(name: str, runs: list[xr.Dataset], **how) -> dict[str, dict]:

@@ -48,6 +48,7 @@ def test_linear_functions_exactly(norm, dual, steps):
     np.testing.assert_allclose(labels * (found @ w), expected, rtol=1e-10)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_against_a_search_of_the_ball(norm):
     rng = np.random.default_rng(0)
@@ -161,6 +162,7 @@ def test_predictors_of_equal_structure_share_one_program():
         np.testing.assert_allclose(points, plain, rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_a_predictor_is_mapped_and_differentiated_like_any_tree():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
     stacked = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4)))

@@ -25,6 +25,7 @@ def test_same_as_the_whole(monkeypatch, side, between):
         np.testing.assert_allclose(found.diagonal(), np.diag(ntk(jnp.asarray(x))), rtol=1e-14)
 
 
+@pytest.mark.exhaustive
 def test_a_limit_makes_blocks_smaller():
     seen = []
 

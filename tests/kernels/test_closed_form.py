@@ -134,6 +134,7 @@ def related(x, z):
     }
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**16), dim=st.sampled_from([1, 2, 5]))  # a program each
 def test_exact_relations_of_relu(seed, dim):
@@ -158,6 +159,7 @@ def test_orthogonal_points():
     assert float(two_layer(x, z).ntk[0, 0]) == pytest.approx(6 / (2 * math.pi))
 
 
+@pytest.mark.exhaustive
 def test_hidden_biases():
     """Biases are a further input of size sigma_b; trained ones add 1 to the inner product."""
     x, z = points(4, 3), points(5, 3, 1)
@@ -179,6 +181,7 @@ def test_the_diagonal_without_biases_grows_linearly(depth):
     np.testing.assert_allclose(jnp.diag(found.ntk), (depth + 1) * 2 * jnp.sum(x * x, 1) / 5, rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("biases", [True, False])
 def test_layers_that_train_add_up(biases):
     x, z, rest = points(4, 3), points(2, 3, 1), {"activation": "erf", "bias_std": 0.4, "train_biases": biases}
@@ -280,6 +283,7 @@ def test_the_diagonal_keeps_its_digits_in_single_precision():
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("activation", ["relu", "erf", "square"])
 @pytest.mark.parametrize("trained", ["first", "second", "both"])
 def test_finite_kernel_is_the_jacobians(activation, trained):
@@ -401,6 +405,7 @@ def test_the_kernel_has_a_cone_at_coincident_points():
         assert found == pytest.approx(4 - abs(h) * 2 / (2 * math.pi), abs=2e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "erf", "square", "linear"])
 def test_derivatives_of_closed_forms_are_those_of_finite_differences(activation):
     act = duals.dual(activation)
@@ -496,6 +501,7 @@ def test_smooth_activations_have_names_too(untyped):
         duals.dual("cosine")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("make", [lambda: duals.leaky_relu(0.3), lambda: duals.quadrature(jnp.tanh, 8)])
 def test_an_activation_that_is_made_again_compiles_nothing(make):
     x = points(3, 2)

@@ -70,6 +70,7 @@ def exactly(x, z, depth, activation, weight_std, bias_std, slope=0.0):
     return C, ntk
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("activation", "depth", "weight_std", "bias_std"),
     [
@@ -150,6 +151,7 @@ def homogeneous(name):
     }[name]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "name", ["relu", "leaky", "linear", "deep", "finite", "dense", "jacobians", "products"]
 )
@@ -189,6 +191,7 @@ def test_curvature_does_not_depend_on_the_scale(single, name):
         np.testing.assert_allclose(found, one, atol=1e-5 * np.abs(one).max())
 
 
+@pytest.mark.exhaustive
 def test_beyond_the_range_it_is_infinite_and_weights_make_up_for_inputs(single):
     x = jnp.asarray([[1.0, 2.0], [3.0, -1.0]], jnp.float32)
     assert np.isposinf(closed_form.two_layer(1e20 * x).ntk).all()

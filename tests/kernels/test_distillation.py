@@ -58,6 +58,7 @@ def test_predictor_against_plain_numpy():
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+@pytest.mark.exhaustive
 def test_a_support_that_is_the_data_has_no_loss_and_no_gradient():
     x, y = points(0, count=30)
     what = kd.Distillation(NTK, ridge=0.0)

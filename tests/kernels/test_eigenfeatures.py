@@ -132,6 +132,7 @@ def test_subspace_overlap():
     assert float(eigenfeatures.subspace_overlap(one, other, 2)) == pytest.approx(expected)
 
 
+@pytest.mark.exhaustive
 def test_robust_accuracy_of_the_kernel_predictor():
     x, _, at = problem(5)
     y, labels = jnp.sign(x[:, 0]), jnp.sign(at[:, 0])

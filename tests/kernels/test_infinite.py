@@ -75,6 +75,7 @@ def test_lent_names_are_gone(nt):
     assert not hasattr(jax.tree_util, "tree_multimap")
 
 
+@pytest.mark.exhaustive
 def test_a_version_that_cannot_be_loaded_is_one_sentence():
     code = """
 import sys, types
@@ -140,6 +141,7 @@ def test_convolution_is_the_mean_of_patchwise_kernels(nt):
     np.testing.assert_allclose(np.asarray(found.ntk)[off], np.asarray(jnp.mean(by_patch, 0))[off], rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_prediction(nt):
     x, at = points(6, 3), points(4, 3, 1)
     y = jnp.sin(x[:, :1])

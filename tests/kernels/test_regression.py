@@ -77,6 +77,7 @@ def test_descent_against_a_loop(momentum, steps, share):
     np.testing.assert_allclose(by_steps, alpha, rtol=1e-9)
 
 
+@pytest.mark.exhaustive
 def test_descent_on_cross_entropy_lowers_it_to_a_stationary_point():
     K, labels = gram(6) + jnp.eye(6), np.array([0, 1, 2, 0, 1, 2])
     onehot = jnp.eye(3)[labels]
@@ -100,6 +101,7 @@ def test_ridge_and_truncation():
     np.testing.assert_allclose(last, vectors[:, 0] * (vectors[:, 0] @ y) / values[0], rtol=1e-8)
 
 
+@pytest.mark.exhaustive
 def test_a_singular_kernel_gives_least_squares():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(12, 4)))
     y = jnp.asarray(np.random.default_rng(1).normal(size=12))
@@ -110,6 +112,7 @@ def test_a_singular_kernel_gives_least_squares():
     assert float(regression.weight_distance(modes, y)) == pytest.approx(np.linalg.norm(w), rel=1e-9)
 
 
+@pytest.mark.exhaustive
 def test_a_singular_kernel_without_noise_is_the_pseudo_inverse():
     modes = spectrum(jnp.diag(jnp.array([1.0, 0.0])))
     np.testing.assert_array_equal(regression.ridge(0.0)(modes.values), [1.0, 0.0])

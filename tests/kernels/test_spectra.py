@@ -69,6 +69,7 @@ def test_nodes_are_computed_once(monkeypatch):
     np.testing.assert_array_equal(spectra.sphere(lambda x, z: jnp.exp(x @ z.T), 2, 3, nodes=321), first)
 
 
+@pytest.mark.exhaustive
 def test_sphere_resolves_high_degrees_and_says_where_it_does_not():
     # k = 1600 with 1700, 2048 and 4096 nodes: 3.88199e-11, 3.88199e-11, 3.88199e-11
     with jax.enable_x64(False):  # eigenvalues below single precision's round-off
@@ -106,6 +107,7 @@ def test_multiplicities_count_the_harmonics():
     assert spectra.multiplicity(3, 5) + spectra.multiplicity(1, 5) == math.comb(7, 3)
 
 
+@pytest.mark.exhaustive
 def test_hypercube_agrees_with_the_gram_matrix_of_all_its_points():
     dim = 5
     x = jnp.asarray(list(itertools.product([-1.0, 1.0], repeat=dim)))

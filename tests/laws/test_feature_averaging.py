@@ -199,6 +199,7 @@ def turning(dim, clusters, samples, noise, width, pushes, times):
     return np.asarray(found)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("pushes", "noise"),
     [((0.5, 0.5, -0.5, -0.5), 1.0), ((0.5, 0.5, -0.5, -0.5), 0.5), ((0.75, -0.25, -0.25, -0.25), 1.0)],

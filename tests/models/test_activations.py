@@ -109,6 +109,7 @@ def test_degree(name):
         np.testing.assert_allclose(scaled, c**activation.degree * value, rtol=1e-14)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12])
 def test_prelu_is_of_degree_1_however_small_the_weights(scale):
     """Pre-activations and norms at this scale, in float32: the value, and slopes that do not depend on it."""

@@ -99,6 +99,7 @@ def test_degrees_by_hand():
     assert (Linear().degree, DiagonalLinear(4).degree) == (1, 4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("num_outputs", [1, 3])
 @pytest.mark.parametrize("name", ["relu", "prelu"])
 def test_from_pre_activations_is_the_network(name, num_outputs):

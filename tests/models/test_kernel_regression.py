@@ -32,6 +32,7 @@ def labels(params, problem, draw):
     return params["labels"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("raised", "rule"),
     [("cross_entropy", "adam"), pytest.param("margin", "sign", marks=pytest.mark.exhaustive)],

@@ -40,6 +40,7 @@ def test_the_tangent_plane_by_finite_differences():
     np.testing.assert_allclose(model.apply({"params": {**params, "moved": moved}}, x), wanted, rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_descent_on_it_is_a_plain_loop_over_its_jacobian():
     problem = Problem(Sphere(6, 3, 3), Linearized(NTKTwoLayer(8)), "squared", "sum")
     found = simulate(problem, named("gd", 0.2), steps=25, when=[25], observe={"f": outputs}, seeds=[4])
@@ -48,16 +49,18 @@ def test_descent_on_it_is_a_plain_loop_over_its_jacobian():
     params = problem.init(named_key(key, "init"))["origin"]
     network = problem.model.network
 
+    @jax.jit
     def f(p):
         return network.apply({"params": p}, draw.train.x)
 
-    jacobian = jax.jacobian(f)(params)
+    jacobian = jax.jit(jax.jacobian(f))(params)
     J = np.concatenate([np.asarray(leaf).reshape(6, -1) for leaf in jax.tree.leaves(jacobian)], 1)
     start, theta, y = np.asarray(f(params)), np.zeros(J.shape[1]), np.asarray(draw.train.y)
     for _ in range(25):
         theta -= 0.2 * J.T @ (start + J @ theta - y)
     np.testing.assert_allclose(found.f.values[0, -1], start + J @ theta, rtol=1e-10)
-    gram = empirical.ntk(problem.apply, problem.init(named_key(key, "init")), draw.train.x)
+    start = problem.init(named_key(key, "init"))
+    gram = jax.jit(lambda p: empirical.ntk(problem.apply, p, draw.train.x))(start)
     np.testing.assert_allclose(gram, J @ J.T, rtol=1e-10)
 
 

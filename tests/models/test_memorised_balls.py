@@ -58,6 +58,7 @@ def test_a_leaf_left_over_costs_two_parameters():
     assert parameters(built(12, 1)[2]) == 10 * 12 + 2 + 2 + 1
 
 
+@pytest.mark.exhaustive
 def test_inside_every_ball_the_sign_is_right():
     """The worst points of a ball are corners: all of them, and points within."""
     problem, draw, params = built(5, 8)
@@ -69,6 +70,7 @@ def test_inside_every_ball_the_sign_is_right():
         assert margin.min() >= (1 + RADIUS / 0.1) - 1e-9  # height less sup |f|
 
 
+@pytest.mark.exhaustive
 def test_height_zero_is_the_clean_classifier():
     problem, draw, params = built(6, 5, MemorisedBalls(RADIUS, RAMP, 0.0))
     np.testing.assert_allclose(problem.apply(params, draw.test.x), 10 * draw.test.x[:, 0], rtol=1e-12)

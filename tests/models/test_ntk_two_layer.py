@@ -33,6 +33,7 @@ def test_against_numpy(output):
         np.testing.assert_array_equal(np.abs(params["a"]), 1)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("trained", ["first", "second", "both"])
 def test_the_empirical_kernel_is_that_of_the_layers_that_train(trained):
     model, x = NTKTwoLayer(30, trained, activation=Activation("erf")), points(5, 3)
@@ -42,6 +43,7 @@ def test_the_empirical_kernel_is_that_of_the_layers_that_train(trained):
     np.testing.assert_allclose(found, exact, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_biases_add_the_kernel_of_one_more_coordinate():
     model, x = NTKTwoLayer(4096, use_bias=True), points(5, 3)
     one = jax.jit(lambda key: model.init(key, x)["params"])
@@ -66,6 +68,7 @@ def test_a_doubled_network_starts_at_zero_with_the_kernel_of_half_of_it():
     np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_what_does_not_train_stays_and_outputs_and_parameters_are_recorded():
     problem = Problem(Sphere(6, 4, 3), NTKTwoLayer(5, "first"), "squared", "sum")
     end = {"f": outputs.given(points="test"), "theta": parameters}

@@ -101,7 +101,7 @@ def test_forward_and_gradient(case, kind):
     params, x = drawn(model)
     plain = {name: np.asarray(value) for name, value in params.items()}
 
-    outputs = model.apply({"params": params}, jnp.asarray(x))
+    outputs = jax.jit(model.apply)({"params": params}, jnp.asarray(x))
     expected = network_by_hand(model, phi, plain, x)
     shape = (SAMPLES,) if model.num_outputs == 1 else (SAMPLES, model.num_outputs)
     np.testing.assert_allclose(outputs, expected.reshape(shape), rtol=1e-12, atol=1e-12)
@@ -111,7 +111,7 @@ def test_forward_and_gradient(case, kind):
     def total(params):
         return jnp.sum(model.apply({"params": params}, jnp.asarray(x)) * weight.reshape(shape))
 
-    grads = jax.grad(total)(params)
+    grads = jax.jit(jax.grad(total))(params)
     for name, value in gradient_by_hand(model, slope, plain, x, weight).items():
         np.testing.assert_allclose(grads[name], value, rtol=1e-11, atol=1e-11)
 
@@ -317,7 +317,8 @@ def test_a_counted_patch_stands_for_copies_of_itself():
     for given in KINDS.values():
         counted, plain = PatchCNN(2, **given, counts=counts), PatchCNN(2, **given)
         params = jax.jit(plain.init)(jax.random.key(0), copies)
-        np.testing.assert_allclose(counted.apply(params, x), plain.apply(params, copies), rtol=1e-13)
+        both = jax.jit(lambda p, c=counted, q=plain: (c.apply(p, x), q.apply(p, copies)))(params)
+        np.testing.assert_allclose(*both, rtol=1e-13)
 
 
 def test_another_number_of_copies_is_the_same_program():

@@ -97,6 +97,7 @@ def test_prelu_of_zero_weights():
     np.testing.assert_array_equal(grads["W"][0], [0, 0])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("power", "threshold"), [(2.0, 0.5), (3.0, 1.0), (2.5, 2.0)])
 def test_smoothed_relu_is_continuously_differentiable(power, threshold):
     activation = Activation("smoothed_relu", power=power, threshold=threshold)
@@ -159,6 +160,7 @@ def test_trained_second_layer_starts_at_the_fixed_one_and_counts():
         np.testing.assert_allclose(doubled, 2 * fixed.apply({"params": rest}, x), rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_neuron_labels():
     model = TwoLayer(2)
     params, _ = drawn(model)

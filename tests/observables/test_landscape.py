@@ -64,6 +64,7 @@ def margins(result, seed, points):
     return v, np.asarray(sample.x).sum(axis=1) * np.asarray(sample.y)[:, None]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", SEEDS)
 def test_loss_around_inputs_of_a_linear_model(linear, norm, seed):
     found = linear.sel(seed=seed)
@@ -84,6 +85,7 @@ def test_loss_around_inputs_of_a_linear_model(linear, norm, seed):
     np.testing.assert_array_equal(found.radius, RADII)
 
 
+@pytest.mark.exhaustive
 def test_hessian_of_a_linear_model(linear):
     for seed in SEEDS:
         v, inputs = margins(linear, seed, "train")

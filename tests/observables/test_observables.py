@@ -167,6 +167,7 @@ def test_alignment_of_a_zero_neuron():
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.exhaustive
 def test_projection_norm_bias():
     np.testing.assert_allclose(measured(o.projection), [[w @ m for m in MU] for w in W], rtol=1e-12)
     np.testing.assert_allclose(measured(o.neuron_norm), np.sqrt((W**2).sum(axis=1)), rtol=1e-12)
@@ -450,3 +451,11 @@ def test_one_value_of_a_dimension_stands_for_a_list_of_one():
     assert o.geometric_margin.given(norm="l2").coordinates["norm"].tolist() == ["l2"]
     assert o.patch_scores.given(family=-1).coordinates["family"].tolist() == [-1]
     assert o.robust_curve.given(radius=0.5).coordinates["radius"].tolist() == [0.5]
+
+
+def test_options_of_ones_own_observables_mean_what_they_like():
+    @o.observable()
+    def mean_at(params, problem, draw, points="corners", num_points=0, attack="none"):
+        return jnp.zeros(())
+
+    assert mean_at.given(points="corners", num_points=0, attack="none")

@@ -122,6 +122,7 @@ def test_scores_add_up_in_float32_and_after_an_attack(case):
     assert np.abs(found - clean).max() > 0.01
 
 
+@pytest.mark.exhaustive
 def test_projections_are_without_biases(case):
     problem, params, draw = case
     x, W = np.asarray(draw.train.x), np.asarray(params["W"])

@@ -118,6 +118,7 @@ def test_scaling_the_weights_changes_no_geometric_margin_and_no_stationarity_far
     assert np.isfinite(measured(o.stationarity, larger, norm=NORMS)).all()
 
 
+@pytest.mark.exhaustive
 def test_stationarity_is_at_most_one_and_one_at_the_largest_margin():
     """One point, a linear model: the direction of the point is the l2 optimum, its signs the linf one."""
     x = np.array([3.0, -1.0, 0.5, 2.0])

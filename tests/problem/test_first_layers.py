@@ -77,6 +77,7 @@ def directions():
     }
 
 
+@pytest.mark.exhaustive
 @FORMS
 @SCALE
 def test_directions_and_radii_do_not_depend_on_the_length_of_weights(form, scale):
@@ -95,6 +96,7 @@ def test_directions_are_those_of_float64_however_large_the_data(form, inputs, fe
         np.testing.assert_allclose(measured[name], expected, rtol=2e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.exhaustive
 @FORMS
 @SCALE
 def test_lengths_and_coefficients_scale_with_the_weights(form, scale):

@@ -35,6 +35,7 @@ def test_init_scale_by_name_leaves_other_parameters_alone():
     )
 
 
+@pytest.mark.exhaustive
 def test_score_is_the_output_or_the_readout():
     draw = DATA.sample(KEY)
     binary, fine = Problem(DATA, TwoLayer(3)), Problem(DATA, TwoLayer(3, 4), loss="cross_entropy")
@@ -58,14 +59,14 @@ def test_adversarial_loss_is_the_loss_at_the_perturbed_inputs(adversary):
     def objective(x):
         return jax.nn.softplus(-draw.train.y * plain.apply(params, x))
 
-    x = adversary.perturb(KEY, objective, draw.train, draw)
+    x = jax.jit(lambda key: adversary.perturb(key, objective, draw.train, draw))(KEY)
     assert float(jnp.abs(x - draw.train.x).max()) > 0.01
 
     def by_hand(p):
         return jnp.mean(jax.nn.softplus(-draw.train.y * plain.apply(p, x)))
 
-    value, grads = jax.value_and_grad(hard.training_loss)(params, draw.train, draw, KEY)
-    expected, expected_grads = jax.value_and_grad(by_hand)(params)
+    value, grads = jax.jit(jax.value_and_grad(hard.training_loss))(params, draw.train, draw, KEY)
+    expected, expected_grads = jax.jit(jax.value_and_grad(by_hand))(params)
     np.testing.assert_allclose(value, expected, rtol=1e-10)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), grads, expected_grads)
     if isinstance(adversary, PGD):  # the feature direction need not hurt an untrained network

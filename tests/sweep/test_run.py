@@ -53,6 +53,7 @@ def assert_is_the_separate_runs(dataset, experiment, config, axes, seeds):
             )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "name",
     ["flavors_of_margin", "feature_averaging", "robust_feature_learning"],

@@ -56,9 +56,9 @@ def _draw_growth(ax, config, arms):
     for colour, name, arm in _coloured(arms):
         plots.curve(ax, q.own_projection(arm), "step", color=colour, label=NAMES[name])
         if q.GROWTH[name].applies(config):
-            dashes = {"dashes": (4, 2 + 2 * (name == "fine"))}
+            shade = {"color": "0.5"} if name == "fine" else {}  # as its radius has
             law = q.growth_law(config, name, arm.step.values)
-            ax.plot(arm.step.values, law, label=f"law of {name}", **plots.THEORY | dashes)
+            ax.plot(arm.step.values, law, label=f"law of {name}", **plots.THEORY | shade)
     plots.time_axis(ax, arm.step.values)
     y, title = r"$\langle w_r, \mu_j\rangle$, own features", "growth of own features"
     plots.label(ax, y=y, title=title, legend="upper left")
@@ -89,7 +89,8 @@ def _draw_readout(ax, config, arm, grid, suffix, label, **style):
         line = "none" if suffix or certified is not None else "-"
         masked = " (masked)" if _is_masked(config, arm, suffix) else ""
         style |= {"linestyle": line, "label": f"{label}: PGD-{config.attack_steps}{masked}"}
-        ax.plot(arm.radius.values, pgd.median("seed"), markersize=3.5, markerfacecolor="white", **style)
+        style |= {"markersize": 3.5, "markerfacecolor": "white", "clip_on": False, "zorder": 6}
+        ax.plot(arm.radius.values, pgd.median("seed"), **style)
 
 
 def _attacked_points(config, radii):
@@ -111,7 +112,6 @@ def _draw_radius_theory(ax, config, arms, grid):
     if "binary" in arms and (radius := q.RADIUS["binary"].predicted(config)) is not None:
         label = rf"binary: $\Phi((\bar r-\epsilon)/\sigma)$, $\bar r=R/\sqrt{{kc}}$ = {radius:.1f}"
         ax.plot(grid, laws.robust_accuracy(grid, radius, config.noise), label=label, **plots.THEORY)
-        ax.axvline(radius, **plots.THEORY | {"linewidth": 0.8})
     if "fine" in arms and (radius := q.RADIUS["fine"].predicted(config)) is not None:
         half = config.norm * math.sqrt(config.labels / (2 * config.num_clusters))
         share = "1/2" if config.labels == config.num_clusters else "G/2k"

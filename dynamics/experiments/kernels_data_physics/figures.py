@@ -33,7 +33,7 @@ def _sphere(config, dataset):
     right.plot(odd.degree, odd, "o", color=COLOURS[1], label="odd degrees")
     if even.size:
         start = float(even[-1]) * (float(even.degree[0]) / float(even.degree[-1])) ** -3.0
-        plots.guide(right, even.degree, start, -3.0, "$k^{-3}$")
+        plots.guide(right, even.degree, start, -3.0, "$k^{-3}$, for large $k$")
     title = "by degree" if known.all() else "degrees that are not shown have eigenvalue 0"
     plots.label(right, "degree $k$", r"eigenvalue $\lambda_k$", title, log="xy")
     plots.ticks(right, dataset.degree[1:])
@@ -51,7 +51,7 @@ def _learning_curves(config, dataset):
         if law.applies(config):
             label = r"$P^{-\min(a-1,\,4)}$" if number == 0 else None
             plots.guide(ax, error["size"], float(error.isel(size=0).median()), law.predicted(config), label)
-    title = f"a mean over {config.draws} teachers a seed"
+    title = f"a mean over {config.draws} teachers per seed"
     plots.label(ax, "samples $P$", "mean squared test error", title, log="xy")
     plots.ticks(ax, dataset["size"])
     return figure, f"{net(config)}; {seeds(dataset)}"

@@ -123,9 +123,12 @@ def ensemble(config, dataset):
     plots.label(left, label, "output $f(x)$", f"after {int(last.step)} steps", ylim=room)
     ratio = dataset.output.var("seed", ddof=1) / dataset.variance_predicted
     for number, step in enumerate(dataset.step.values):
-        # late steps may agree: the earlier one stays to be seen below
-        how = {"color": COLOURS[number % 6], "linewidth": max(3.0 - number, 1.0), "marker": "."}
-        right.plot(x, ratio.sel(step=step), label=f"step {step}", **how)
+        # late steps may agree: the earlier one stays to be seen below, or beside
+        how = {"color": COLOURS[number % 6], "label": f"step {step}", "marker": "."}
+        if config.great_circle:
+            right.plot(x, ratio.sel(step=step), linewidth=max(3.0 - number, 1.0), **how)
+        else:
+            right.plot(x + 0.2 * number, ratio.sel(step=step), linestyle="none", markersize=8, **how)
     right.axhline(1, label="infinite width", **plots.THEORY)
     error = 2 * math.sqrt(2 / max(dataset.sizes["seed"] - 1, 1))
     grey = {"color": plots.GREY, "alpha": 0.2, "linewidth": 0}

@@ -135,11 +135,14 @@ def _deployed(ax, run):
         _bars(ax, run.under.isel(width=0))
         plots.label(ax, title="robustness of the networks")
         return
+    styles = {"clean": "-", "pgd": ":", "worst": "-."}
     for arm in run.training.values.tolist():
         label, color = ARMS[arm]
-        for attack, style in (("clean", "-"), ("pgd", ":"), ("worst", "-.")):
-            how = {"color": color, "linestyle": style, "label": f"{label}, {ATTACKS[attack][0]}"}
+        for attack, style in styles.items():
+            how = {"color": color, "linestyle": style, "label": label if attack == "clean" else None}
             plots.curve(ax, run.under.sel(training=arm, attack=attack), "width", marker=".", **how)
+    for attack, style in styles.items():
+        ax.plot([], [], color=plots.GREY, linestyle=style, label=ATTACKS[attack][0])
     plots.label(ax, y="test accuracy of the networks", title="robustness of the networks", ylim=(0, 1.02))
 
 

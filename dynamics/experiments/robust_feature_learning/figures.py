@@ -105,7 +105,6 @@ def _draw_accuracies(ax, run, kind):
 
 
 def _draw_lottery(ax, arms):
-    ax.set(xscale="log", yscale="log")
     for kind, run in arms.items():
         colour, marker = (NONROBUST, "o") if kind == "standard" else (ROBUST, "^")
         ratio = start_ratio(run, _radius(run.config, kind))
@@ -114,10 +113,11 @@ def _draw_lottery(ax, arms):
         style = {"color": colour, "markersize": 3.5, "label": TITLES[kind]}
         ax.plot(shown.values.ravel(), end.transpose(*shown.dims).values.ravel(), marker, **style)
     ax.axvline(1, label="theory: a step at 1", **plots.THEORY)
-    ax.axhline(1, color=plots.GREY, linewidth=0.8)
+    ax.axhline(1, color=plots.GREY, linewidth=0.8, label="equally strong")
     x = "$S\\alpha^q a_0^{q-2}\\,/\\,P_N\\beta^q b_0^{q-2}$ at the start\n(at the edge: infinite)"
     title = "the start decides which feature wins"
-    plots.label(ax, x, "robust / non-robust strength, end", title, legend="lower right")
+    y = "robust / non-robust strength, end"
+    plots.label(ax, x, y, title, log="xy", legend="lower right")
 
 
 @plots.styled
@@ -139,9 +139,10 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
     for column, (kind, arm) in enumerate(arms.items()):
         _draw_strengths(strengths[column], arm, kind)
         _draw_accuracies(accuracies[column], arm, kind)
-    figure.suptitle(_settings(run), fontsize=9.5)
+    figure.suptitle(f"Robust feature learning (Li & Li 2025)\n{_settings(run)}", fontsize=9.5)
     handles, labels = accuracies[0].get_legend_handles_labels()
-    title = "test points after"
+    labels = ["none: clean points" if label == "clean" else label for label in labels]
+    title = "attack on test points"
     if lottery:
         _draw_lottery(strengths[-1], arms)
         accuracies[-1].set_axis_off()
@@ -153,23 +154,27 @@ def overview(run: Run) -> "matplotlib.figure.Figure":
 
 @plots.styled
 def neurons(run: Run) -> "matplotlib.figure.Figure | None":
-    """Every neuron's projection on its own class's two features, first seed."""
+    """Every neuron's projection on its own class's two features, first seed; kinds share a scale."""
     if isinstance(run.config, Images) or run.config.radii:
         return None
     arms, k = _arms(run), run.config.num_classes
     figure, axes = plots.new_figure(1, len(arms), 4.8 * len(arms), 3.6)
+    limits = []
     for ax, (kind, arm) in zip(axes[0], arms.items(), strict=True):
         one = arm.isel(seed=0)
         own = one.own.transpose("neuron", "feature").values > 0.5
         curves = one.projection.transpose("neuron", "feature", "step").values
-        for j in range(2 * k):
+        for r, j in zip(*np.nonzero(own), strict=True):  # neuron by neuron: neither kind hides the other
             line = {"color": ROBUST if j < k else NONROBUST, "linewidth": 0.7, "alpha": 0.7}
-            ax.plot(one.step, curves[own[:, j], j].T, **line)
+            ax.plot(one.step, curves[r, j], **line)
         ax.plot([], [], color=ROBUST, label=r"$\langle w_r, u_i\rangle$, own robust feature")
         ax.plot([], [], color=NONROBUST, label=r"$\langle w_r, v_i\rangle$, own non-robust feature")
         plots.time_axis(ax, one.step.values)
         title = f"{TITLES[kind]}, seed {int(one.seed)}"
         plots.label(ax, y="projection of a neuron", title=title, legend="upper left")
+        limits.append(ax.get_ylim())
+    for ax in axes[0]:
+        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
     return figure
 
 
@@ -194,7 +199,7 @@ def crossing(run: Run) -> "matplotlib.figure.Figure | None":
         if min(config.radii) < start < max(config.radii):
             text = rf"theory: $\epsilon^* = (\beta R - \alpha)/(R-1)$ = {start:.3f}"
             ax.axvline(start, label=text, **plots.THEORY)
-    ax.axhline(0.5, color=plots.GREY, linewidth=0.8)
+    ax.axhline(0.5, color=plots.GREY, linewidth=0.8, label="half of the classes")
     x, y = r"radius $\epsilon$ of adversarial training", "share won by the robust feature"
     title = f"the winner flips with the radius ({config.attack} attack)"
     plots.label(ax, x, y, title, ylim=(-0.03, 1.03), legend="lower right")
