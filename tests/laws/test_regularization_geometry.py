@@ -94,6 +94,7 @@ def test_quadratic_forms(alpha, epsilon, lam, options, wanted):
     np.testing.assert_allclose(numbers(found), wanted, rtol=5e-4)
 
 
+@pytest.mark.exhaustive
 def test_a_rotation_of_all_matrices_changes_nothing():
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     spectra = {"inputs": (2, 1, 0.5), "attack": (1, 5, 2), "penalty": (1, 0.5, 3), "teacher": (1, 2, 0.3)}
@@ -116,7 +117,7 @@ def measured(w, teacher, p_star=1):
     return np.array([w @ teacher, w @ w, (np.abs(w) ** p_star).sum()]) / len(w)
 
 
-@pytest.mark.parametrize("r", [1, 2])
+@pytest.mark.parametrize("r", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_logistic_regression_in_five_hundred_dimensions(r):
     epsilon, lam, dim, found = 0.3, 0.1, 500, []
     for seed in range(4):
@@ -204,6 +205,7 @@ def test_what_is_no_solution_says_so():
     assert short.residual > 1e-3
 
 
+@pytest.mark.exhaustive
 def test_the_best_penalty_is_in_the_dual_norm_of_strong_attacks():
     ridge, sparse = (geometry.optimal_lambda(geometry.powers, 1, [0.01, 0.6], r=r).at for r in (2.0, 1.0))
     np.testing.assert_allclose(ridge.robust_error, [0.2576, 0.4405], atol=1e-3)
