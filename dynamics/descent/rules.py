@@ -243,9 +243,7 @@ def _number(name, value, optional=True):
     if isinstance(value, Axis | PerSeed) or (value is None and optional):
         return value
     if value is None or isinstance(value, bool | str) or np.ndim(value) != 0:
-        raise ValueError(
-            f"{name} must be one number, or an Axis for several side by side, got {quoted(value)}"
-        )
+        raise ValueError(f"{name} must be one number, or an Axis for several values, got {quoted(value)}")
     return jnp.asarray(value, float)
 
 
