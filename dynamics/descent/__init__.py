@@ -3,21 +3,17 @@
 from dynamics.descent import optax
 from dynamics.descent.flow import gradient_flow, refuse_other_than_full_batches
 from dynamics.descent.proximal import proximal, takes_penalty
+from dynamics.descent.recipes import Descent, Objective, objective, recipe_of, traced
 from dynamics.descent.rules import (
     NAMES,
-    Descent,
-    Objective,
     StepRule,
     check,
     is_linear,
     named,
     norm_of,
-    objective,
     on_log_loss,
-    recipe_of,
     steepest,
     steepest_rule,
-    traced,
     within,
 )
 

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree, ScalarLike
 
-from dynamics.descent.rules import Descent, Number, as_written, traced, within_recipe
+from dynamics.descent.recipes import Descent, as_written, traced, within_recipe
+from dynamics.descent.rules import Number
 from dynamics.parts import Axis, Bound, PerSeed, known
 from dynamics.words import quoted
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import optax
 
-from dynamics.descent.rules import Descent, call_of, objective, recipe_of
+from dynamics.descent.recipes import Descent, call_of, objective, recipe_of
 from dynamics.parts import Axis, Bound, bind, merge, partition, per_seed
 
 # whose names and annotations do not say what they make

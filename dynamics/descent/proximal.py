@@ -6,7 +6,8 @@ import jax
 import optax
 from jaxtyping import ScalarLike
 
-from dynamics.descent.rules import Descent, Number, as_rate, as_written, traced, within_recipe
+from dynamics.descent.recipes import Descent, as_written, traced, within_recipe
+from dynamics.descent.rules import Number, as_rate
 from dynamics.parts import Bound
 
 

@@ -6,9 +6,8 @@ says what it wants differentiated, the loss or its logarithm: late in training, 
 gradient underflow, $\nabla \log \mathcal L = \nabla \mathcal L / \mathcal L$ still has its digits.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, ParamSpec, get_args
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,83 +16,13 @@ import optax
 from jaxtyping import Array, Int, PyTree, ScalarLike
 
 from dynamics.descent import norms
+from dynamics.descent.recipes import Descent, Objective, as_written, objective, recipe_of, traced
 from dynamics.descent.shampoo import shampoo
-from dynamics.parts import Axis, Bound, PerSeed, bind, known, word
+from dynamics.parts import Axis, PerSeed, bind, known
 from dynamics.words import quoted
 
 StepRule = Literal["raw", "normalized", "loss_adaptive", "log_decrease"]
-Objective = Literal["loss", "log_loss"]
 Number = ScalarLike | Axis | PerSeed
-P = ParamSpec("P")
-
-
-class Descent(optax.GradientTransformationExtraArgs):
-    """An optax transformation that remembers how it was made (`recipe`)."""
-
-    recipe: Bound
-    written: str | None = None
-
-    def __repr__(self) -> str:
-        if self.written is not None:
-            return self.written
-        function, constants = self.recipe.function, dict(self.recipe.constants)
-        place = function.__module__.partition(".")[0]
-        given = (f"{name}={word(value)}" for name, value in {**constants, **self.recipe.numbers}.items())
-        return f"descent.traced({place}.{function.__name__}, {', '.join(given)})"
-
-    def __new__(cls, recipe: Bound) -> "Descent":
-        def init(params):
-            return recipe().init(params)
-
-        def update(updates, state, params=None, **extra):
-            rule = optax.with_extra_args_support(recipe())
-            return rule.update(updates, state, params, **extra)
-
-        self = super().__new__(cls, init, update)
-        self.recipe = recipe
-        return self
-
-
-def as_written(place: str = "descent.") -> Callable[[Callable[P, Descent]], Callable[P, Descent]]:
-    """For what makes rules: they print as the call that made them."""
-
-    def marked(factory: Callable[P, Descent]) -> Callable[P, Descent]:
-        @functools.wraps(factory)
-        def make(*given: P.args, **named: P.kwargs) -> Descent:
-            rule = factory(*given, **named)
-            rule.written = call_of(f"{place}{factory.__name__}", given, named)
-            return rule
-
-        return make
-
-    return marked
-
-
-def call_of(name: str, given: Iterable[Any], named: Mapping[str, Any]) -> str:
-    """A call as one writes it."""
-    options = (f"{key}={word(value)}" for key, value in named.items())
-    return f"{name}({', '.join([*map(word, given), *options])})"
-
-
-def traced(factory: Callable[..., optax.GradientTransformation], **arguments: Any) -> Descent:
-    """`factory(**arguments)` with its floats traced: `traced(optax.adam, learning_rate=1e-3)`."""
-    return Descent(bind(factory, **arguments))
-
-
-def recipe_of(rule: optax.GradientTransformation) -> Bound:
-    """How a rule is made anew from its numbers; a plain optax rule is taken as it is."""
-    return rule.recipe if isinstance(rule, Descent) else bind(_as_given, rule=rule)
-
-
-def within_recipe(recipe: Bound) -> list[Bound]:
-    """The recipes of the rules that a rule is made of."""
-    held = jax.tree.leaves(recipe.numbers, is_leaf=lambda value: isinstance(value, Bound))
-    return [each for each in held if isinstance(each, Bound)]
-
-
-def objective(recipe: Bound) -> Objective:
-    """What a rule wants differentiated."""
-    return dict(recipe.constants).get("of", "loss")
 
 
 @as_written()
@@ -160,10 +89,6 @@ def _within(rule, box, only, of, ball=None):
         return {**updates, **moved}, (inner_state, state[1])
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _as_given(rule):
-    return rule
 
 
 @as_written("")
